@@ -1,0 +1,58 @@
+# The two commands that matter: `make demo` shows Cheling at work, `make test` proves it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Given to the binary: make demo ARGS=--quiet-phones
+ARGS ?=
+CARGO ?= cargo
+
+.PHONY: help demo test test-rust test-e2e lint console console-check bench bootstrap-demo bootstrap-test clean
+
+help: ## lists these commands
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## */\1\t/' | expand -t 18
+
+demo: bootstrap-demo console ## a throwaway dealership with simulated phones (ARGS=--quiet-phones leaves them to you)
+	$(CARGO) build --release --locked -p cheling-server
+	exec target/release/cheling demo $(ARGS)
+
+test: bootstrap-test console lint console-check test-rust test-e2e ## everything, with real clients; needs only Rust and apt
+	@echo 'make test: all passed'
+
+lint: console ## formatting, clippy and, where cargo-deny is installed, licences and sources
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@if command -v cargo-deny >/dev/null; then \
+	  $(CARGO) deny --offline check bans licenses sources; \
+	else \
+	  echo 'cargo-deny is not installed: licences and sources not checked'; \
+	fi
+
+# The end-to-end tests start the binary themselves, so it is built first; the tests of
+# one package at a time keep two cores from drowning in calls.
+test-rust: console ## Rust tests, unit to end to end
+	$(CARGO) build --locked -p cheling-server
+	$(CARGO) test --workspace --locked
+
+test-e2e: console ## the console in headless Chromium, on the real binary
+	$(CARGO) build --locked -p cheling-server
+	CHELING="$(CURDIR)/target/debug/cheling" scripts/console e2e
+
+console: ## builds the web console if its sources changed
+	scripts/console build
+
+console-check: ## lint, types and unit tests of the console
+	scripts/console check
+
+bench: bootstrap-demo console ## the benchmarks that the budgets are judged by
+	$(CARGO) bench --workspace --locked
+
+bootstrap-demo:
+	@scripts/bootstrap demo
+
+bootstrap-test:
+	@scripts/bootstrap test
+
+clean: ## removes what was built
+	$(CARGO) clean
+	rm -rf crates/web/ui/dist crates/web/ui/node_modules crates/web/ui/toolchain/node_modules
