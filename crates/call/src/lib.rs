@@ -1,0 +1,1 @@
+//! What to do with a call: B2BUA, registrar, router, observer.

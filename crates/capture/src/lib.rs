@@ -1,0 +1,1 @@
+//! Carries bytes between the network and the call machines.

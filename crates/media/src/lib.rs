@@ -1,0 +1,1 @@
+//! RTP in, samples and audio files out.

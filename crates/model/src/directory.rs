@@ -1,0 +1,114 @@
+//! What the call machines must know of the database, as one value: replaced whole on each change.
+//!
+//! Extensions, lines and ring groups live in the database (`records`); trunks in the config.
+
+use crate::{DealershipId, GroupId, LineId, UserId};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// Everything that routing and registration need.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    /// The digest realm.
+    pub realm: String,
+    /// SIP accounts, unique by number.
+    pub extensions: Vec<Extension>,
+    /// DIDs and hotlines, unique by DID.
+    pub lines: Vec<Line>,
+    /// Ring groups.
+    pub groups: Vec<RingGroup>,
+}
+
+/// One SIP account. Passwords are kept as digests only (RFC 7616 HA1, RFC 8760).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Extension {
+    /// The user part: `8001`.
+    pub number: String,
+    /// Whose phone it is.
+    pub dealership_id: DealershipId,
+    /// Who uses it now.
+    pub user_id: Option<UserId>,
+    /// Shown on phones.
+    pub display_name: String,
+    /// Hex of MD5(user:realm:password).
+    pub ha1_md5: String,
+    /// Hex of SHA-256(user:realm:password).
+    pub ha1_sha256: String,
+}
+
+impl std::fmt::Debug for Extension {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Extension").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// One number that customers call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// Its id.
+    pub line_id: LineId,
+    /// Whose it is.
+    pub dealership_id: DealershipId,
+    /// The digits as the trunk sends them.
+    pub did: String,
+    /// 售后热线.
+    pub name: String,
+    /// Where its calls go.
+    pub group_id: GroupId,
+}
+
+/// Phones that ring for a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RingGroup {
+    /// Its id.
+    pub group_id: GroupId,
+    /// 售后一组.
+    pub name: String,
+    /// Extension numbers; all ring at once.
+    pub members: Vec<String>,
+    /// Seconds before an unanswered call is given up.
+    pub ring_seconds: u32,
+}
+
+/// How a trunk or gateway is reached (from the config).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trunk {
+    /// Its name in the config.
+    pub name: String,
+    /// Where requests are sent, and where they must come from (the IP alone is compared).
+    pub address: SocketAddr,
+    /// UDP or TCP towards it.
+    pub transport: TrunkTransport,
+    /// Dialled digits that select this trunk are stripped of this prefix ("9" for an outside
+    /// line); empty takes every number that is not internal.
+    pub strip_prefix: String,
+    /// Put before the number that is sent.
+    pub add_prefix: String,
+    /// The caller number shown to the trunk; the extension's number if none.
+    pub caller_number: Option<String>,
+    /// Which header names the caller, best first.
+    pub caller_from: Vec<CallerHeader>,
+}
+
+/// Transport towards a trunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrunkTransport {
+    /// RFC 3261 over UDP.
+    #[default]
+    Udp,
+    /// RFC 3261 over TCP.
+    Tcp,
+}
+
+/// A header that may carry the caller's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallerHeader {
+    /// RFC 3325.
+    PAssertedIdentity,
+    /// The draft that older gateways use.
+    RemotePartyId,
+    /// RFC 3261.
+    From,
+}

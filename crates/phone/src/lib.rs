@@ -1,0 +1,1 @@
+//! A small softphone for tests, the demonstration and load runs.

@@ -1,0 +1,2 @@
+//! The cheling binary.
+fn main() {}

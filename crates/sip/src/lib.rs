@@ -1,0 +1,1 @@
+//! SIP (RFC 3261) as values: messages, transactions, dialogs, digest, SDP.

@@ -1,0 +1,1 @@
+//! Keeps audio: journal, rendering, files, check.

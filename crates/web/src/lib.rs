@@ -1,0 +1,1 @@
+//! HTTP, WebSocket hub and the console.
