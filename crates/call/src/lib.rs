@@ -1,1 +1,6 @@
-//! What to do with a call: B2BUA, registrar, router, observer.
+//! What to do with a call: pure state machines over `sip`.
+//!
+//! [`io`] is the seam: what the shell feeds and what it must do.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod io;

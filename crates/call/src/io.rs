@@ -1,0 +1,188 @@
+//! What goes into the switch and what comes out: the whole seam between deciding and carrying.
+//!
+//! The shell (`capture`) feeds one [`Input`] with the time it read, drains [`Output`]s until there
+//! is none, and sleeps until the next timeout. Nothing else crosses.
+
+use cheling_model::directory::{Directory, Trunk};
+use cheling_model::{CallId, FollowUpId, Lane, TapEvent, UserId};
+use cheling_sip::Flow;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the switch is told once, from the config.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The address that phones and trunks reach us by: Via, Contact, SDP.
+    pub advertise: IpAddr,
+    /// The port of our UDP listener, and of our TCP listener where there is one.
+    pub udp_port: u16,
+    /// See `udp_port`.
+    pub tcp_port: Option<u16>,
+    /// `User-Agent` and `Server`.
+    pub product: String,
+    /// Trunks and gateways, in the order in which they are tried.
+    pub trunks: Vec<Trunk>,
+    /// Keys the digest nonces.
+    pub nonce_secret: [u8; 32],
+    /// Seeds tags, branches and ids.
+    pub seed: u64,
+    /// How long registrations last at most, and at least.
+    pub registration: std::ops::RangeInclusive<Duration>,
+    /// Calls at once; more get 503 with Retry-After.
+    pub max_calls: usize,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// One datagram, or one message framed off a stream.
+    Message {
+        /// Whence it came, and where an answer goes.
+        flow: Flow,
+        /// The message.
+        bytes: &'a [u8],
+    },
+    /// A message could not be sent (RFC 3261 §17.1.4).
+    SendFailed {
+        /// Where it was to go.
+        flow: Flow,
+    },
+    /// A connection ended; registrations over it are gone.
+    FlowClosed {
+        /// Which.
+        flow: Flow,
+    },
+    /// The relay asked for by [`Output::OpenRelay`] has its ports.
+    RelayOpened {
+        /// For which call.
+        call_id: CallId,
+        /// Our RTP address facing [customer, agent]; RTCP is on the next port.
+        local: [SocketAddr; 2],
+    },
+    /// The relay could not be opened.
+    RelayFailed {
+        /// For which call.
+        call_id: CallId,
+    },
+    /// The relay is closed and has handed over its last packet.
+    RelayClosed {
+        /// For which call.
+        call_id: CallId,
+        /// RTP packets received from [customer, agent].
+        received_packets: [u64; 2],
+        /// Packets the tap had to drop, per lane.
+        tap_dropped_packets: [u64; 2],
+    },
+    /// The database's extensions, lines and groups, anew.
+    Directory(Arc<Directory>),
+    /// Somebody asks for something over the API.
+    Command(Command),
+    /// The time named by `next_timeout` has come.
+    Timeout,
+}
+
+/// Something to be done.
+#[derive(Debug)]
+pub enum Output {
+    /// Send these bytes. On a stream flow whose connection is gone, connect anew.
+    Send {
+        /// Where.
+        flow: Flow,
+        /// One whole message.
+        bytes: Vec<u8>,
+    },
+    /// Open a relay; answer with [`Input::RelayOpened`] or [`Input::RelayFailed`].
+    OpenRelay {
+        /// For which call.
+        call_id: CallId,
+    },
+    /// Where one side wants its media (from its SDP). The relay sends there until it has learned
+    /// the real source from the first packets (symmetric RTP).
+    PointRelay {
+        /// For which call.
+        call_id: CallId,
+        /// Which side.
+        lane: Lane,
+        /// Its RTP and RTCP addresses; `None` mutes it (port 0, or 0.0.0.0).
+        remote: Option<RelayRemote>,
+    },
+    /// Record from now on: the call is answered.
+    StartRecording {
+        /// For which call.
+        call_id: CallId,
+    },
+    /// Close the relay; answer with [`Input::RelayClosed`].
+    CloseRelay {
+        /// For which call.
+        call_id: CallId,
+    },
+    /// Tell the journal and `lookup`.
+    Tap(TapEvent),
+    /// The answer to a command.
+    Reply {
+        /// The command's ticket.
+        ticket: u64,
+        /// What came of it.
+        reply: CommandReply,
+    },
+}
+
+/// A side's media address, from its SDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelayRemote {
+    /// RTP.
+    pub rtp: SocketAddr,
+    /// RTCP; equal to `rtp` when multiplexed (RFC 5761).
+    pub rtcp: SocketAddr,
+}
+
+/// Call control from the API.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Click-to-dial: ring the extension, then call the number.
+    Dial {
+        /// Names the answer.
+        ticket: u64,
+        /// The call's id, minted by whoever asks, so that asking twice dials once.
+        call_id: CallId,
+        /// The agent's phone.
+        extension: String,
+        /// As the trunk is to get it, before its own prefix rules.
+        number: String,
+        /// Who asks.
+        user_id: UserId,
+        /// The task it is dialled from.
+        follow_up_id: Option<FollowUpId>,
+    },
+    /// End a call.
+    HangUp {
+        /// Names the answer.
+        ticket: u64,
+        /// Which.
+        call_id: CallId,
+    },
+    /// Take no more calls (503); calls in progress go on.
+    Drain,
+    /// End all calls now.
+    EndAll,
+}
+
+/// What came of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandReply {
+    /// It is under way.
+    Accepted,
+    /// The extension has no registered phone.
+    NotRegistered,
+    /// There is no such extension.
+    NoSuchExtension,
+    /// No trunk takes this number.
+    NoRoute,
+    /// The extension is in another call.
+    ExtensionBusy,
+    /// There is no such call.
+    NoSuchCall,
+    /// Too many calls, or shutting down.
+    Overloaded,
+}
