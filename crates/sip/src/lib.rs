@@ -1,1 +1,29 @@
 //! SIP (RFC 3261) as values: messages, transactions, dialogs, digest, SDP.
+//!
+//! Nothing here reads a clock, opens a socket or waits: octets and time come in, octets and events
+//! go out. Read [`message`] for what goes over the wire, `endpoint` for the transaction layer,
+//! `dialog` for what two sides remember of a call, `sdp` for what they agreed on.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod fields;
+pub mod flow;
+pub mod header;
+pub mod message;
+pub mod method;
+pub mod name_addr;
+pub mod params;
+pub mod reader;
+pub mod text;
+pub mod uri;
+pub mod via;
+
+pub use fields::{CSeq, Contacts, ContentType};
+pub use flow::{Flow, Transport};
+pub use header::{Header, Headers, Name};
+pub use message::{Message, Request, Response};
+pub use method::Method;
+pub use name_addr::NameAddr;
+pub use params::Params;
+pub use reader::{ParseError, ParseErrorKind};
+pub use uri::{SipUri, TelUri, Uri};
+pub use via::Via;
