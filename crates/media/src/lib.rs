@@ -1,1 +1,18 @@
 //! RTP in, samples and audio files out.
+//!
+//! Pure: packets, arrival times and writers are arguments. Nothing here opens a socket or a file,
+//! reads a clock, or knows what a call is.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod codec;
+pub mod dtmf;
+pub mod g711;
+pub mod lane;
+pub mod reception;
+pub mod rtcp;
+pub mod rtp;
+pub mod timeline;
+pub mod wav;
+
+/// Sample frames a second of everything this crate renders: what a telephone carries.
+pub const RATE_HZ: u32 = 8000;

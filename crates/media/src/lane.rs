@@ -1,0 +1,367 @@
+//! The samples of one lane of a recording, from packets placed in any order near their time.
+//!
+//! Holds a window of samples: what is behind it has been handed out and is final. Overlaps of one
+//! stream with itself are the same audio again; of two streams, both are heard. Short gaps after
+//! speech are concealed, longer ones are silence.
+//!
+//! Belongs here: samples and their places. Does not: where a packet belongs (`timeline`).
+
+use std::collections::VecDeque;
+
+use crate::RATE_HZ;
+use crate::timeline::{MAX_LATE_SAMPLES, Placement};
+
+/// How far behind the newest arrival samples must be held back: what may still be placed.
+pub const WINDOW_SAMPLES: u64 = MAX_LATE_SAMPLES as u64 + RATE_HZ as u64;
+
+/// Longest concealment (60 ms).
+const CONCEALED_SAMPLES: u64 = RATE_HZ as u64 * 60 / 1000;
+
+/// What is repeated to conceal a gap (20 ms), and so what is kept of the past.
+const REPEATED_SAMPLES: u64 = RATE_HZ as u64 * 20 / 1000;
+
+/// A gap this short is the sender's clock being followed, not loss: drawn straight across.
+const SLEW_SAMPLES: u64 = 8;
+
+/// Samples heard without a break, of one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    start: u64,
+    end: u64,
+    stream: u16,
+}
+
+/// One lane being filled.
+#[derive(Debug)]
+pub struct Lane {
+    limit: u64,
+    /// Position of `samples[0]`.
+    base: u64,
+    /// Everything before this has been handed out.
+    emitted: u64,
+    samples: Vec<i16>,
+    /// In order, not overlapping.
+    spans: VecDeque<Span>,
+    /// Gaps that begin before this are concealed already.
+    concealed_to: u64,
+    counts: LaneCounts,
+}
+
+/// What became of the audio of a lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaneCounts {
+    /// Samples that came from packets.
+    pub heard_samples: u64,
+    /// Samples made up to conceal gaps.
+    pub concealed_samples: u64,
+    /// Samples that came too late to be placed.
+    pub late_samples: u64,
+    /// Samples from before the start or after the end.
+    pub outside_samples: u64,
+}
+
+impl Lane {
+    /// Begins a lane of `limit` samples.
+    pub fn new(limit: u64) -> Self {
+        Self {
+            limit,
+            base: 0,
+            emitted: 0,
+            samples: Vec::new(),
+            spans: VecDeque::new(),
+            concealed_to: 0,
+            counts: LaneCounts::default(),
+        }
+    }
+
+    /// What became of the audio so far.
+    pub fn counts(&self) -> LaneCounts {
+        self.counts
+    }
+
+    /// Puts the samples of one packet where they belong.
+    ///
+    /// What lies before the start, after the end or more than a window ahead is left out.
+    pub fn place(&mut self, at: Placement, pcm: &[i16]) {
+        let limit = self.limit.min(self.emitted + 2 * WINDOW_SAMPLES) as i64;
+        let (start, end) = (at.position, at.position.saturating_add(pcm.len() as i64));
+        let (from, to) = (start.max(self.emitted as i64), end.min(limit));
+        let kept = (to - from).max(0);
+        let late = (end.min(self.emitted as i64) - start.max(0)).max(0);
+        self.counts.late_samples += late as u64;
+        self.counts.outside_samples += (pcm.len() as i64 - kept - late).max(0) as u64;
+        if kept == 0 {
+            return;
+        }
+        let pcm = &pcm[(from - start) as usize..(to - start) as usize];
+        let (from, to) = (from as u64, to as u64);
+        self.grow_to(to);
+        match self.spans.back_mut() {
+            Some(last) if last.end == from && last.stream == at.stream => {
+                last.end = to;
+                self.write(from, pcm);
+            }
+            Some(last) if last.end > from => self.place_across(from, at.stream, pcm),
+            _ => {
+                self.spans.push_back(Span { start: from, end: to, stream: at.stream });
+                self.write(from, pcm);
+            }
+        }
+    }
+
+    fn grow_to(&mut self, end: u64) {
+        let len = (end - self.base) as usize;
+        if self.samples.len() < len {
+            self.samples.resize(len, 0);
+        }
+    }
+
+    fn write(&mut self, from: u64, pcm: &[i16]) {
+        let at = (from - self.base) as usize;
+        self.samples[at..at + pcm.len()].copy_from_slice(pcm);
+        self.counts.heard_samples += pcm.len() as u64;
+    }
+
+    /// Places samples that overlap what is there: fills the holes, and mixes with other streams.
+    fn place_across(&mut self, from: u64, stream: u16, pcm: &[i16]) {
+        let to = from + pcm.len() as u64;
+        let first = self.spans.partition_point(|span| span.end <= from);
+        let mut cursor = from;
+        let mut at = first;
+        while cursor < to {
+            let next = self.spans.get(at).copied().filter(|span| span.start < to);
+            let hole_end = next.map_or(to, |span| span.start.max(cursor));
+            if hole_end > cursor {
+                let part = &pcm[(cursor - from) as usize..(hole_end - from) as usize];
+                self.write(cursor, part);
+                self.spans.insert(at, Span { start: cursor, end: hole_end, stream });
+                at += 1;
+            }
+            let Some(span) = next else { break };
+            let shared_end = span.end.min(to);
+            if span.stream != stream {
+                let part = &pcm[(hole_end - from) as usize..(shared_end - from) as usize];
+                let start = (hole_end - self.base) as usize;
+                for (held, new) in self.samples[start..].iter_mut().zip(part) {
+                    *held = held.saturating_add(*new);
+                }
+            }
+            cursor = shared_end;
+            at += 1;
+        }
+        self.join_spans(first.saturating_sub(1), at + 1);
+    }
+
+    /// Makes one span of neighbours that touch and are of one stream.
+    fn join_spans(&mut self, first: usize, last: usize) {
+        let mut at = last.min(self.spans.len().saturating_sub(1));
+        while at > first {
+            let (before, after) = (self.spans[at - 1], self.spans[at]);
+            if before.end == after.start && before.stream == after.stream {
+                self.spans[at - 1].end = after.end;
+                self.spans.remove(at);
+            }
+            at -= 1;
+        }
+    }
+
+    /// Appends every sample up to position `until` to `out`; they are final.
+    pub fn advance(&mut self, until: u64, out: &mut Vec<i16>) {
+        let until = until.min(self.limit);
+        if until <= self.emitted {
+            return;
+        }
+        self.grow_to(until);
+        self.conceal(until);
+        let (from, to) = ((self.emitted - self.base) as usize, (until - self.base) as usize);
+        out.extend_from_slice(&self.samples[from..to]);
+        self.emitted = until;
+        // The span that ends the past stays: what follows it may have to be concealed.
+        while self.spans.len() > 1 && self.spans[1].start < until {
+            self.spans.pop_front();
+        }
+        let base = until.saturating_sub(REPEATED_SAMPLES).max(self.base);
+        self.samples.drain(..(base - self.base) as usize);
+        self.base = base;
+    }
+
+    /// Fills the gaps that begin before `until` and whose end is known.
+    fn conceal(&mut self, until: u64) {
+        for at in 1..self.spans.len() {
+            let (before, after) = (self.spans[at - 1], self.spans[at]);
+            if before.end >= until {
+                break;
+            }
+            let is_past = before.end < self.emitted || before.end < self.concealed_to;
+            if is_past || before.end >= after.start {
+                continue;
+            }
+            self.concealed_to = before.end + 1;
+            let gap = after.start - before.end;
+            if gap <= SLEW_SAMPLES {
+                self.draw_across(before.end, gap);
+            } else {
+                self.repeat_fading(before.end, gap.min(CONCEALED_SAMPLES));
+            }
+        }
+    }
+
+    fn draw_across(&mut self, from: u64, gap: u64) {
+        let at = (from - self.base) as usize;
+        if at == 0 || at + gap as usize >= self.samples.len() {
+            return;
+        }
+        let (first, last) = (i64::from(self.samples[at - 1]), self.samples[at + gap as usize]);
+        let (rise, steps) = (i64::from(last) - first, gap as i64 + 1);
+        for n in 0..gap as usize {
+            self.samples[at + n] = (first + rise * (n as i64 + 1) / steps) as i16;
+        }
+    }
+
+    fn repeat_fading(&mut self, from: u64, len: u64) {
+        let at = (from - self.base) as usize;
+        let period = at.min(REPEATED_SAMPLES as usize);
+        if period == 0 {
+            return;
+        }
+        for n in 0..len as usize {
+            let sample = i64::from(self.samples[at - period + n % period]);
+            let left = CONCEALED_SAMPLES as i64 - n as i64;
+            self.samples[at + n] = (sample * left / CONCEALED_SAMPLES as i64) as i16;
+        }
+        self.counts.concealed_samples += len;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(position: i64) -> Placement {
+        Placement { position, stream: 0 }
+    }
+
+    fn all(mut lane: Lane) -> Vec<i16> {
+        let mut out = Vec::new();
+        lane.advance(u64::MAX, &mut out);
+        out
+    }
+
+    #[test]
+    fn order_and_duplicates_do_not_change_the_samples() {
+        let packet = |n: i64| vec![n as i16 + 1; 160];
+        let mut want = Vec::new();
+        (0..5).for_each(|n| want.extend(packet(n)));
+        for order in [&[0, 1, 2, 3, 4][..], &[4, 3, 2, 1, 0], &[0, 2, 2, 1, 3, 0, 4, 4]] {
+            let mut lane = Lane::new(800);
+            for &n in order {
+                lane.place(at(n * 160), &packet(n));
+            }
+            assert_eq!(lane.counts().heard_samples, 800, "{order:?}");
+            assert_eq!(all(lane), want, "{order:?}");
+        }
+    }
+
+    #[test]
+    fn a_lane_is_as_long_as_its_call_whatever_came() {
+        let mut lane = Lane::new(1000);
+        lane.place(at(-80), &[5; 160]);
+        lane.place(at(920), &[6; 160]);
+        lane.place(at(i64::MAX - 5), &[7; 160]);
+        lane.place(at(i64::MIN), &[7; 160]);
+        assert_eq!(lane.counts().outside_samples, 80 + 80 + 160 + 160);
+        let out = all(lane);
+        assert_eq!((out.len(), out[79], out[920]), (1000, 5, 6));
+        assert_eq!(all(Lane::new(50)), [0; 50]);
+    }
+
+    #[test]
+    fn a_lost_packet_is_concealed_and_a_long_gap_is_silence() {
+        let mut lane = Lane::new(8000);
+        lane.place(at(0), &[1000; 160]);
+        lane.place(at(320), &[1000; 160]);
+        lane.place(at(4000), &[1000; 160]);
+        let counts = {
+            let mut out = Vec::new();
+            lane.advance(5000, &mut out);
+            assert!(out[160..320].iter().all(|&sample| (600..=1000).contains(&sample)));
+            assert!(out[480..900].is_sorted_by(|a, b| a >= b), "fades");
+            assert!(out[960..4000].iter().all(|&sample| sample == 0));
+            lane.counts()
+        };
+        assert_eq!(counts.concealed_samples, 160 + 480);
+    }
+
+    #[test]
+    fn one_missing_sample_is_drawn_across() {
+        let mut lane = Lane::new(400);
+        lane.place(at(0), &[100; 160]);
+        lane.place(at(161), &[200; 160]);
+        assert_eq!(all(lane)[158..163], [100, 100, 150, 200, 200]);
+    }
+
+    #[test]
+    fn two_streams_at_once_are_both_heard() {
+        let mut lane = Lane::new(320);
+        lane.place(at(0), &[1000; 160]);
+        lane.place(Placement { position: 80, stream: 1 }, &[30_000; 160]);
+        lane.place(Placement { position: 0, stream: 2 }, &[5000; 80]);
+        let out = all(lane);
+        assert_eq!((out[0], out[80], out[160], out[239]), (6000, 31_000, 30_000, 30_000));
+    }
+
+    #[test]
+    fn what_comes_after_its_time_was_handed_out_is_counted() {
+        let mut lane = Lane::new(1000);
+        let mut out = Vec::new();
+        lane.place(at(0), &[1; 160]);
+        lane.advance(400, &mut out);
+        lane.place(at(300), &[2; 160]);
+        assert_eq!(lane.counts().late_samples, 100);
+        lane.advance(1000, &mut out);
+        assert_eq!((out.len(), out[399], out[400]), (1000, 0, 2));
+    }
+
+    #[test]
+    fn concealment_does_not_depend_on_when_samples_are_handed_out() {
+        let pcm: Vec<i16> = (0..160).map(|n| n * 100).collect();
+        let whole = {
+            let mut lane = Lane::new(2000);
+            [0, 160, 480, 1000].map(|position| lane.place(at(position), &pcm));
+            all(lane)
+        };
+        for step in [1, 7, 160, 333] {
+            let mut lane = Lane::new(2000);
+            [0, 160, 480, 1000].map(|position| lane.place(at(position), &pcm));
+            let mut out = Vec::new();
+            (0..=2000).step_by(step).for_each(|until| lane.advance(until, &mut out));
+            lane.advance(2000, &mut out);
+            assert_eq!(out, whole, "{step}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_placements_give_exactly_the_limit(
+            places in prop::collection::vec((any::<i64>(), 0..4_u16, 0..400_usize, 0..3_u64), 0..60),
+            near in prop::collection::vec((-500..6000_i64, 0..4_u16, 0..400_usize, 0..300_u64), 0..60),
+        ) {
+            let mut lane = Lane::new(5000);
+            let mut out = Vec::new();
+            let mut until = 0;
+            for (position, stream, len, step) in places.into_iter().chain(near) {
+                lane.place(Placement { position, stream }, &vec![1; len]);
+                until += step;
+                lane.advance(until, &mut out);
+                prop_assert!(lane.samples.len() as u64 <= 3 * WINDOW_SAMPLES);
+                for pair in lane.spans.iter().zip(lane.spans.iter().skip(1)) {
+                    prop_assert!(pair.0.end <= pair.1.start && pair.0.start < pair.0.end);
+                }
+            }
+            lane.advance(u64::MAX, &mut out);
+            prop_assert_eq!(out.len(), 5000);
+        }
+    }
+}
