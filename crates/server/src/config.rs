@@ -1,0 +1,431 @@
+//! The configuration: one TOML file read into one struct that refuses unknown keys.
+//!
+//! Each key's doc gives its unit and default; `config/cheling.toml` shows them all. An environment
+//! variable overrides a key: `CHELING_WEB__LISTEN=0.0.0.0:8080` is `web.listen` (two underscores
+//! between the levels). Dealership data, users, extensions, lines and ring groups live in the
+//! database and are edited in the console.
+
+use cheling_model::directory::{CallerHeader, Trunk, TrunkTransport};
+use cheling_model::recording::Container;
+use figment::Figment;
+use figment::providers::{Env, Format as _, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the database, the journal and (unless set apart) the recordings are kept. Default
+    /// `data`, relative to the working folder.
+    pub data_dir: PathBuf,
+    /// Phones and trunks.
+    pub sip: Sip,
+    /// RTP.
+    pub media: Media,
+    /// Gateways and trunks, in the order in which they are tried. Default none.
+    pub trunk: Vec<TrunkEntry>,
+    /// Files.
+    pub recording: Recording,
+    /// Facts.
+    pub database: Database,
+    /// Console and API.
+    pub web: Web,
+    /// The dealership that a new database begins with.
+    pub dealership: Dealership,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// Phones and trunks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sip {
+    /// UDP listener. Default `127.0.0.1:5060`; `0.0.0.0:5060` lets the network in.
+    pub udp: SocketAddr,
+    /// TCP listener. Default: as `udp`.
+    pub tcp: Option<SocketAddr>,
+    /// The address written into Via, Contact and SDP. Default: the listener's, or the machine's
+    /// own where the listener is `0.0.0.0`.
+    pub advertise: Option<IpAddr>,
+    /// Digest realm. Default `cheling`. Changing it makes every SIP password void.
+    pub realm: String,
+    /// Calls at once; more get 503. Default 500.
+    pub max_calls: usize,
+    /// Longest registration granted, seconds. Default 300.
+    pub registration_seconds: u64,
+}
+
+/// RTP.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Media {
+    /// First port, even. Default 20000.
+    pub first_port: u16,
+    /// Last port. Default 29999: 2 499 calls and the half minute that a port rests.
+    pub last_port: u16,
+    /// Relay threads. Default 0: one per core.
+    pub threads: usize,
+}
+
+/// One gateway or trunk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrunkEntry {
+    /// Its name, unique.
+    pub name: String,
+    /// Where it is: requests go there, and calls from its IP are taken as its calls.
+    pub address: SocketAddr,
+    /// `udp` (default) or `tcp`.
+    #[serde(default)]
+    pub transport: TrunkTransport,
+    /// Dialled numbers that begin with this go here, without it. Default empty: every number.
+    #[serde(default)]
+    pub strip_prefix: String,
+    /// Put before the number that is sent. Default empty.
+    #[serde(default)]
+    pub add_prefix: String,
+    /// The number shown to customers. Default: the extension's.
+    #[serde(default)]
+    pub caller_number: Option<String>,
+    /// Which headers name the caller, best first. Default all three.
+    #[serde(default = "all_caller_headers")]
+    pub caller_from: Vec<CallerHeader>,
+}
+
+fn all_caller_headers() -> Vec<CallerHeader> {
+    vec![CallerHeader::PAssertedIdentity, CallerHeader::RemotePartyId, CallerHeader::From]
+}
+
+impl From<TrunkEntry> for Trunk {
+    fn from(entry: TrunkEntry) -> Self {
+        Self {
+            name: entry.name,
+            address: entry.address,
+            transport: entry.transport,
+            strip_prefix: entry.strip_prefix,
+            add_prefix: entry.add_prefix,
+            caller_number: entry.caller_number,
+            caller_from: entry.caller_from,
+        }
+    }
+}
+
+/// Files.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recording {
+    /// Root of the finished recordings. Default `recordings` below `data_dir`.
+    pub dir: Option<PathBuf>,
+    /// The journal of calls in progress; best on the same disk as `dir`. Default `journal` below
+    /// `data_dir`.
+    pub journal_dir: Option<PathBuf>,
+    /// `wav` (default) or `ogg_opus`.
+    pub container: Container,
+    /// Free space, in MiB, below which recording stops and calls go on. Default 1024.
+    pub min_free_mib: u64,
+    /// Threads that render finished calls. Default 1.
+    pub render_threads: usize,
+}
+
+/// Facts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Database {
+    /// `sqlite://PATH` or `postgres://USER:PASSWORD@HOST/NAME`. Default
+    /// `sqlite://<data_dir>/cheling.db`.
+    pub url: Option<String>,
+}
+
+/// Console and API.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Web {
+    /// HTTP listener. Default `127.0.0.1:8080`; `0.0.0.0:8080` lets the network in.
+    pub listen: SocketAddr,
+}
+
+/// The dealership that a new database begins with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dealership {
+    /// Its name. Default `我的4S店`.
+    pub name: String,
+    /// Area code, for numbers given without one. Default `021` (Shanghai).
+    pub area_code: String,
+    /// Offset of its clock from UTC, minutes. Default 480 (China).
+    pub utc_offset_minutes: i32,
+}
+
+/// What is logged.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// A filter such as `info` or `info,cheling_call=debug`. Default `info`.
+    pub level: String,
+    /// One JSON object a line instead of text. Default false.
+    pub json: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: "data".into(),
+            sip: Sip::default(),
+            media: Media::default(),
+            trunk: Vec::new(),
+            recording: Recording::default(),
+            database: Database::default(),
+            web: Web::default(),
+            dealership: Dealership::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Sip {
+    fn default() -> Self {
+        Self {
+            udp: SocketAddr::from(([127, 0, 0, 1], 5060)),
+            tcp: None,
+            advertise: None,
+            realm: "cheling".into(),
+            max_calls: 500,
+            registration_seconds: 300,
+        }
+    }
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self { first_port: 20_000, last_port: 29_999, threads: 0 }
+    }
+}
+
+impl Default for Recording {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            journal_dir: None,
+            container: Container::Wav,
+            min_free_mib: 1024,
+            render_threads: 1,
+        }
+    }
+}
+
+#[allow(clippy::derivable_impls)]
+impl Default for Database {
+    fn default() -> Self {
+        Self { url: None }
+    }
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)) }
+    }
+}
+
+impl Default for Dealership {
+    fn default() -> Self {
+        Self { name: "我的4S店".into(), area_code: "021".into(), utc_offset_minutes: 480 }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), json: false }
+    }
+}
+
+/// Why a configuration cannot be used, one line per fault, each saying where and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file named on the command line is not there or cannot be read.
+    #[error("cannot read {}: {why}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        why: std::io::Error,
+    },
+    /// Syntax, an unknown key, a value of the wrong type.
+    #[error("{0}")]
+    Malformed(String),
+    /// Values that do not go together.
+    #[error("{}", .0.join("\n"))]
+    Unsound(Vec<String>),
+}
+
+impl Config {
+    /// Reads defaults, then the file (if one is given), then the environment.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with every fault found.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(path) = path {
+            let text = std::fs::read_to_string(path)
+                .map_err(|why| ConfigError::Unreadable { path: path.into(), why })?;
+            // The TOML reader names line and column; figment alone would not.
+            if let Err(error) = toml::from_str::<toml::Table>(&text) {
+                return Err(ConfigError::Malformed(format!("{}: {error}", path.display())));
+            }
+            figment = figment.merge(Toml::string(&text));
+        }
+        let config: Self = figment
+            .merge(Env::prefixed("CHELING_").ignore(&["CONFIG"]).split("__"))
+            .extract()
+            .map_err(|errors| {
+                let lines: Vec<String> = errors
+                    .into_iter()
+                    .map(|error| match error.path.join(".") {
+                        key if key.is_empty() => error.kind.to_string(),
+                        key => format!("{key}: {}", error.kind),
+                    })
+                    .collect();
+                ConfigError::Malformed(lines.join("\n"))
+            })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let mut faults = Vec::new();
+        if self.media.first_port % 2 == 1 {
+            faults.push(format!("media.first_port: {} is odd; RTP ports are even", self.media.first_port));
+        }
+        if self.media.last_port < self.media.first_port.saturating_add(7) {
+            faults.push(format!(
+                "media.last_port: {} leaves no room above first_port {}; a call takes 4 ports",
+                self.media.last_port, self.media.first_port
+            ));
+        }
+        for (index, trunk) in self.trunk.iter().enumerate() {
+            if trunk.name.trim().is_empty() {
+                faults.push(format!("trunk[{index}].name: give it a name"));
+            }
+            if self.trunk[..index].iter().any(|other| other.name == trunk.name) {
+                faults.push(format!("trunk[{index}].name: {:?} is taken by another trunk", trunk.name));
+            }
+            if trunk.caller_from.is_empty() {
+                faults.push(format!("trunk[{index}].caller_from: name at least one header"));
+            }
+        }
+        if self.sip.realm.is_empty() || self.sip.realm.contains(['"', '\\']) {
+            faults.push("sip.realm: must not be empty nor hold quotes".into());
+        }
+        if self.sip.max_calls == 0 {
+            faults.push("sip.max_calls: 0 would refuse every call".into());
+        }
+        if self.sip.registration_seconds < 60 {
+            faults.push("sip.registration_seconds: at least 60".into());
+        }
+        let area_code = &self.dealership.area_code;
+        if !area_code.starts_with('0') || !area_code.bytes().all(|digit| digit.is_ascii_digit()) {
+            faults.push(format!("dealership.area_code: {area_code:?} is not like 021 or 0571"));
+        }
+        if self.dealership.utc_offset_minutes.abs() > 14 * 60 {
+            faults.push("dealership.utc_offset_minutes: between -840 and 840".into());
+        }
+        if let Some(url) = &self.database.url
+            && !["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme))
+        {
+            faults.push("database.url: begins with sqlite:// or postgres://".into());
+        }
+        if faults.is_empty() { Ok(()) } else { Err(ConfigError::Unsound(faults)) }
+    }
+
+    /// The database's URL, the default included.
+    pub fn database_url(&self) -> String {
+        self.database.url.clone().unwrap_or_else(|| {
+            format!("sqlite://{}", self.data_dir.join("cheling.db").display())
+        })
+    }
+
+    /// Root of the finished recordings.
+    pub fn recordings_dir(&self) -> PathBuf {
+        self.recording.dir.clone().unwrap_or_else(|| self.data_dir.join("recordings"))
+    }
+
+    /// The journal's folder.
+    pub fn journal_dir(&self) -> PathBuf {
+        self.recording.journal_dir.clone().unwrap_or_else(|| self.data_dir.join("journal"))
+    }
+
+    /// The address that phones reach us by.
+    pub fn advertise(&self) -> IpAddr {
+        self.sip.advertise.unwrap_or_else(|| match self.sip.udp.ip() {
+            ip if ip.is_unspecified() => own_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            ip => ip,
+        })
+    }
+
+    /// RTP ports.
+    pub fn media_ports(&self) -> RangeInclusive<u16> {
+        self.media.first_port..=self.media.last_port
+    }
+
+    /// The configuration as TOML, secrets masked.
+    pub fn to_toml(&self) -> String {
+        let mut shown = self.clone();
+        if let Some(url) = &mut shown.database.url
+            && let (Some(scheme), Some(at)) = (url.find("://"), url.rfind('@'))
+            && let Some(colon) = url[scheme + 3..at].find(':')
+        {
+            url.replace_range(scheme + 3 + colon + 1..at, "***");
+        }
+        toml::to_string_pretty(&shown).unwrap_or_else(|error| format!("# {error}"))
+    }
+}
+
+/// The address by which this machine would leave for the network. Nothing is sent.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cheling.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(Some(&path))
+    }
+
+    #[test]
+    fn the_shipped_file_is_the_default() {
+        let shipped = include_str!("../../../config/cheling.toml");
+        assert_eq!(load(shipped).unwrap().to_toml(), Config::default().to_toml());
+    }
+
+    #[test]
+    fn faults_name_their_key() {
+        for (text, want) in [
+            ("[sip]\nudpp = \"1.2.3.4:5\"", "sip: unknown field: found `udpp`"),
+            ("[web]\nlisten = \"here\"", "web.listen"),
+            ("[media]\nfirst_port = 20001", "media.first_port: 20001 is odd"),
+            ("[sip]\nmax_calls = 0", "sip.max_calls"),
+            ("[database]\nurl = \"mysql://x\"", "database.url"),
+            ("[[trunk]]\nname=\"a\"\naddress=\"10.0.0.1:5060\"\n[[trunk]]\nname=\"a\"\naddress=\"10.0.0.2:5060\"", "trunk[1].name"),
+            ("[sip\n", "line 1"),
+        ] {
+            let error = load(text).unwrap_err().to_string();
+            assert!(error.contains(want), "{text:?} gave {error:?}");
+        }
+    }
+
+    #[test]
+    fn the_database_password_is_not_shown() {
+        let config = load("[database]\nurl = \"postgres://me:secret@db/cheling\"").unwrap();
+        assert!(!config.to_toml().contains("secret"), "{}", config.to_toml());
+        assert!(config.to_toml().contains("postgres://me:***@db/cheling"));
+    }
+}
