@@ -2,7 +2,7 @@
 //!
 //! Nothing here reads a clock, opens a socket or waits: octets and time come in, octets and events
 //! go out. Read [`message`] for what goes over the wire, `endpoint` for the transaction layer,
-//! `dialog` for what two sides remember of a call, `sdp` for what they agreed on.
+//! `dialog` for what two sides remember of a call, [`sdp`] for what they agreed on.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod fields;
@@ -13,6 +13,7 @@ pub mod method;
 pub mod name_addr;
 pub mod params;
 pub mod reader;
+pub mod sdp;
 pub mod text;
 pub mod uri;
 pub mod via;
@@ -25,5 +26,6 @@ pub use method::Method;
 pub use name_addr::NameAddr;
 pub use params::Params;
 pub use reader::{ParseError, ParseErrorKind};
+pub use sdp::Sdp;
 pub use uri::{SipUri, TelUri, Uri};
 pub use via::Via;
