@@ -329,12 +329,16 @@ mod tests {
         let pcm: Vec<i16> = (0..160).map(|n| n * 100).collect();
         let whole = {
             let mut lane = Lane::new(2000);
-            [0, 160, 480, 1000].map(|position| lane.place(at(position), &pcm));
+            for position in [0, 160, 480, 1000] {
+                lane.place(at(position), &pcm);
+            }
             all(lane)
         };
         for step in [1, 7, 160, 333] {
             let mut lane = Lane::new(2000);
-            [0, 160, 480, 1000].map(|position| lane.place(at(position), &pcm));
+            for position in [0, 160, 480, 1000] {
+                lane.place(at(position), &pcm);
+            }
             let mut out = Vec::new();
             (0..=2000).step_by(step).for_each(|until| lane.advance(until, &mut out));
             lane.advance(2000, &mut out);

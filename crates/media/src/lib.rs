@@ -8,9 +8,12 @@ pub mod codec;
 pub mod dtmf;
 pub mod g711;
 pub mod lane;
+pub mod ogg_opus;
+pub mod peaks;
 pub mod reception;
 pub mod rtcp;
 pub mod rtp;
+pub mod speech;
 pub mod timeline;
 pub mod wav;
 

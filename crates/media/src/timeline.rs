@@ -20,6 +20,9 @@ use crate::rtp::{ExtendedTimestamp, Ssrc, Timestamp};
 /// Streams (SSRC and clock rate) of one direction; packets of more are not placed.
 const MAX_STREAMS: usize = 1024;
 
+/// Stands for the stream of packets that are one too many.
+const NO_STREAM: u16 = u16::MAX;
+
 /// Packets of one direction: 44 hours of 20 ms packets. More are not placed.
 const MAX_PACKETS: usize = 8_000_000;
 
@@ -57,9 +60,6 @@ pub struct PacketTime {
     /// Its timestamp.
     pub timestamp: Timestamp,
 }
-
-/// The number of a packet in its [`Timeline`]: the order of pushing.
-pub type PacketIndex = usize;
 
 /// A place in the recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,10 +102,11 @@ impl Timeline {
         }
     }
 
-    /// Takes one packet that carries sound. `None` if a bound is reached: it will not be placed.
+    /// Takes one packet that carries sound. Its index in [`Placements`] is the count of packets
+    /// pushed before it.
     ///
     /// Packets of telephone events do not belong here: their timestamp stands still.
-    pub fn push(&mut self, packet: PacketTime) -> Option<PacketIndex> {
+    pub fn push(&mut self, packet: PacketTime) {
         let clock_rate_hz = packet.clock_rate_hz.max(1);
         let key = (packet.ssrc, clock_rate_hz);
         let stream = match self.streams.get(&key) {
@@ -116,10 +117,11 @@ impl Timeline {
                 self.streams.insert(key, stream);
                 stream
             }
-            None => return self.refuse(),
+            None => NO_STREAM,
         };
         if self.entries.len() >= MAX_PACKETS {
-            return self.refuse();
+            self.refused += 1;
+            return;
         }
         self.entries.push(Entry {
             arrival_us: packet.arrival_us.saturating_sub(self.origin_us),
@@ -128,19 +130,15 @@ impl Timeline {
             stream,
             is_placed: false,
         });
-        Some(self.entries.len() - 1)
-    }
-
-    fn refuse(&mut self) -> Option<PacketIndex> {
-        self.refused += 1;
-        None
     }
 
     /// Judges the whole direction and gives every packet its place.
     pub fn finish(mut self) -> Placements {
         let mut order: Vec<Vec<u32>> = vec![Vec::new(); self.clock_rates_hz.len()];
         for (index, entry) in self.entries.iter().enumerate() {
-            order[usize::from(entry.stream)].push(index as u32);
+            if let Some(stream) = order.get_mut(usize::from(entry.stream)) {
+                stream.push(index as u32);
+            }
         }
         for (stream, mut indices) in order.into_iter().enumerate() {
             let arrival_us = |&index: &u32| self.entries[index as usize].arrival_us;
@@ -164,9 +162,9 @@ pub struct Placements {
 }
 
 impl Placements {
-    /// The place of the packet that was pushed as `index`; `None` if it fits nowhere: a lone packet
-    /// whose timestamp agrees with no other.
-    pub fn get(&self, index: PacketIndex) -> Option<Placement> {
+    /// The place of the packet that was pushed after `index` others; `None` if it has none: a lone
+    /// packet whose timestamp agrees with no other, or one past the bounds.
+    pub fn get(&self, index: usize) -> Option<Placement> {
         let entry = self.entries.get(index).filter(|entry| entry.is_placed)?;
         Some(Placement { position: entry.samples, stream: entry.stream })
     }
@@ -321,19 +319,16 @@ mod tests {
 
     fn places_of(packets: &[(i64, u32, u32)]) -> Vec<Option<i64>> {
         let mut timeline = Timeline::new(0);
-        let indices: Vec<_> = packets
-            .iter()
-            .map(|&(arrival_us, ssrc, timestamp)| {
-                timeline.push(PacketTime {
-                    arrival_us,
-                    ssrc: Ssrc(ssrc),
-                    clock_rate_hz: 8000,
-                    timestamp: Timestamp(timestamp),
-                })
-            })
-            .collect();
+        for &(arrival_us, ssrc, timestamp) in packets {
+            timeline.push(PacketTime {
+                arrival_us,
+                ssrc: Ssrc(ssrc),
+                clock_rate_hz: 8000,
+                timestamp: Timestamp(timestamp),
+            });
+        }
         let places = timeline.finish();
-        indices.into_iter().map(|index| places.get(index?).map(|at| at.position)).collect()
+        (0..packets.len()).map(|index| places.get(index).map(|at| at.position)).collect()
     }
 
     fn steady(count: u32) -> Vec<(i64, u32)> {
@@ -477,20 +472,25 @@ mod tests {
     #[test]
     fn a_faster_clock_is_scaled_to_samples() {
         let mut timeline = Timeline::new(1_000_000);
-        let indices: Vec<_> = (0..50_u32)
-            .map(|n| {
-                timeline.push(PacketTime {
-                    arrival_us: 1_000_000 + i64::from(n) * 20_000,
-                    ssrc: Ssrc(5),
-                    clock_rate_hz: 48_000,
-                    timestamp: Timestamp(n * 960),
-                })
-            })
-            .collect();
-        let places = timeline.finish();
-        for (n, index) in indices.into_iter().enumerate() {
-            assert_eq!(places.get(index.unwrap()).unwrap().position, n as i64 * 160);
+        for n in 0..50_u32 {
+            timeline.push(PacketTime {
+                arrival_us: 1_000_000 + i64::from(n) * 20_000,
+                ssrc: Ssrc(5),
+                clock_rate_hz: 48_000,
+                timestamp: Timestamp(n * 960),
+            });
         }
+        let places = timeline.finish();
+        for n in 0..50 {
+            assert_eq!(places.get(n).unwrap().position, n as i64 * 160);
+        }
+    }
+
+    #[test]
+    fn endless_new_streams_are_refused() {
+        let packets: Vec<_> = (0..2000).map(|n| (i64::from(n) * 1000, n, 0)).collect();
+        let placed = places_of(&packets).into_iter().flatten().count();
+        assert_eq!(placed, MAX_STREAMS);
     }
 
     proptest! {

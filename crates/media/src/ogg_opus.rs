@@ -1,0 +1,254 @@
+//! Ogg Opus files (RFC 7845) of two 8 kHz lanes: 24 kbit/s, about 11 MB an hour.
+
+use std::io::{self, Write};
+
+use ogg::{PacketWriteEndInfo, PacketWriter};
+use opus::{Application, Bitrate, Channels, Encoder, Signal};
+
+use crate::RATE_HZ;
+
+/// Interleaved samples of one packet: 20 ms of two lanes.
+const FRAME_SAMPLES: usize = RATE_HZ as usize / 50 * 2;
+
+/// Granule positions tick at 48 kHz whatever the input (RFC 7845 §4).
+const GRANULE_RATIO: u64 = 48_000 / RATE_HZ as u64;
+
+/// Granules of one packet.
+const FRAME_GRANULES: u64 = FRAME_SAMPLES as u64 / 2 * GRANULE_RATIO;
+
+/// Packets of one page: one second, so that a player seeks to the second.
+const PAGE_PACKETS: u64 = 50;
+
+/// The largest packet of 20 ms (RFC 6716 §3.4, two channels).
+const MAX_PACKET_BYTES: usize = 2 * 1275;
+
+/// How much is spent on encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpusSettings {
+    /// Bits a second for both lanes together.
+    pub bitrate_bps: i32,
+    /// 0 to 10: CPU against quality.
+    pub complexity: i32,
+}
+
+impl Default for OpusSettings {
+    fn default() -> Self {
+        Self { bitrate_bps: 24_000, complexity: 3 }
+    }
+}
+
+/// Writes one Ogg Opus stream.
+pub struct OggOpusWriter<W: Write> {
+    pages: PacketWriter<'static, W>,
+    encoder: Encoder,
+    serial: u32,
+    pre_skip: u64,
+    /// Input not yet a whole packet.
+    pending: Vec<i16>,
+    /// The packet before; held back because the last one must say that it is.
+    held: Option<Vec<u8>>,
+    packets: u64,
+    frames: u64,
+}
+
+impl<W: Write> OggOpusWriter<W> {
+    /// Writes the two header packets; `tags` become comments (`CALL_ID`, …).
+    ///
+    /// `serial` names the logical stream; any number does for a file of one stream.
+    ///
+    /// # Errors
+    /// What `out` or the encoder reports.
+    pub fn new(
+        out: W,
+        settings: OpusSettings,
+        serial: u32,
+        tags: &[(&str, &str)],
+    ) -> io::Result<Self> {
+        let mut encoder = Encoder::new(RATE_HZ, Channels::Stereo, Application::Voip)
+            .and_then(|mut encoder| {
+                encoder.set_bitrate(Bitrate::Bits(settings.bitrate_bps.clamp(6_000, 256_000)))?;
+                encoder.set_complexity(settings.complexity.clamp(0, 10))?;
+                encoder.set_signal(Signal::Voice)?;
+                Ok(encoder)
+            })
+            .map_err(io::Error::other)?;
+        let lookahead = encoder.get_lookahead().map_err(io::Error::other)?;
+        let pre_skip = u64::try_from(lookahead).unwrap_or(0) * GRANULE_RATIO;
+        let mut pages = PacketWriter::new(out);
+        pages.write_packet(head(pre_skip), serial, PacketWriteEndInfo::EndPage, 0)?;
+        pages.write_packet(comments(tags), serial, PacketWriteEndInfo::EndPage, 0)?;
+        Ok(Self {
+            pages,
+            encoder,
+            serial,
+            pre_skip,
+            pending: Vec::with_capacity(FRAME_SAMPLES),
+            held: None,
+            packets: 0,
+            frames: 0,
+        })
+    }
+
+    /// Encodes interleaved samples: left, right, left, right.
+    ///
+    /// # Errors
+    /// What the writer or the encoder reports.
+    pub fn write(&mut self, mut samples: &[i16]) -> io::Result<()> {
+        self.frames += samples.len() as u64 / 2;
+        if !self.pending.is_empty() {
+            let missing = (FRAME_SAMPLES - self.pending.len()).min(samples.len());
+            self.pending.extend_from_slice(&samples[..missing]);
+            samples = &samples[missing..];
+            if self.pending.len() < FRAME_SAMPLES {
+                return Ok(());
+            }
+            let frame = std::mem::take(&mut self.pending);
+            self.encode(&frame)?;
+            self.pending = frame;
+            self.pending.clear();
+        }
+        let mut frames = samples.chunks_exact(FRAME_SAMPLES);
+        for frame in &mut frames {
+            self.encode(frame)?;
+        }
+        self.pending.extend_from_slice(frames.remainder());
+        Ok(())
+    }
+
+    fn encode(&mut self, frame: &[i16]) -> io::Result<()> {
+        let mut packet = vec![0; MAX_PACKET_BYTES];
+        let len = self.encoder.encode(frame, &mut packet).map_err(io::Error::other)?;
+        packet.truncate(len);
+        if let Some(before) = self.held.replace(packet) {
+            self.packets += 1;
+            let granule = self.packets * FRAME_GRANULES;
+            let end = if self.packets.is_multiple_of(PAGE_PACKETS) {
+                PacketWriteEndInfo::EndPage
+            } else {
+                PacketWriteEndInfo::NormalPacket
+            };
+            self.pages.write_packet(before, self.serial, end, granule)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what the encoder still holds, ends the stream at the exact length and returns the
+    /// writer below.
+    ///
+    /// # Errors
+    /// What the writer or the encoder reports.
+    pub fn finish(mut self) -> io::Result<W> {
+        // The last sample leaves the encoder only when as much more has gone in as it looks ahead.
+        let end = self.pre_skip + self.frames * GRANULE_RATIO;
+        let mut encoded = (self.packets + u64::from(self.held.is_some())) * FRAME_GRANULES;
+        while encoded < end || self.held.is_none() {
+            let mut frame = std::mem::take(&mut self.pending);
+            frame.resize(FRAME_SAMPLES, 0);
+            self.encode(&frame)?;
+            encoded += FRAME_GRANULES;
+        }
+        if let Some(last) = self.held.take() {
+            self.pages.write_packet(last, self.serial, PacketWriteEndInfo::EndStream, end)?;
+        }
+        let mut out = self.pages.into_inner();
+        out.flush()?;
+        Ok(out)
+    }
+}
+
+/// The identification header (RFC 7845 §5.1), channel mapping family 0.
+fn head(pre_skip: u64) -> Vec<u8> {
+    let mut bytes = b"OpusHead\x01\x02".to_vec();
+    bytes.extend((pre_skip as u16).to_le_bytes());
+    bytes.extend(RATE_HZ.to_le_bytes());
+    bytes.extend([0, 0, 0]);
+    bytes
+}
+
+/// The comment header (RFC 7845 §5.2).
+fn comments(tags: &[(&str, &str)]) -> Vec<u8> {
+    let mut bytes = b"OpusTags".to_vec();
+    let mut text = |text: &str| {
+        bytes.extend((text.len() as u32).to_le_bytes());
+        bytes.extend(text.as_bytes());
+    };
+    text(opus::version());
+    bytes.extend((tags.len() as u32).to_le_bytes());
+    for (key, value) in tags {
+        let comment = format!("{key}={value}");
+        bytes.extend((comment.len() as u32).to_le_bytes());
+        bytes.extend(comment.as_bytes());
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    /// Decodes a file by its own account: pre-skip cut off, length by the last granule.
+    fn decode(bytes: Vec<u8>) -> (Vec<[i16; 2]>, String) {
+        let mut reader = ogg::PacketReader::new(Cursor::new(bytes));
+        let head = reader.read_packet_expected().unwrap().data;
+        assert_eq!(&head[..10], b"OpusHead\x01\x02");
+        let pre_skip = usize::from(u16::from_le_bytes([head[10], head[11]]));
+        let tags = reader.read_packet_expected().unwrap().data;
+        let mut decoder = opus::Decoder::new(48_000, Channels::Stereo).unwrap();
+        let mut samples = Vec::new();
+        let mut last_granule = 0;
+        let mut has_ended = false;
+        while let Some(packet) = reader.read_packet().unwrap() {
+            assert!(!has_ended);
+            let mut out = vec![0; 2 * 5760];
+            let len = decoder.decode(&packet.data, &mut out, false).unwrap();
+            samples.extend(out[..2 * len].chunks_exact(2).map(|pair| [pair[0], pair[1]]));
+            (last_granule, has_ended) = (packet.absgp_page(), packet.last_in_stream());
+        }
+        assert!(has_ended, "the last page ends the stream");
+        assert!(samples.len() >= last_granule as usize, "granule beyond what was encoded");
+        samples.truncate(last_granule as usize);
+        (samples.split_off(pre_skip), String::from_utf8_lossy(&tags).into_owned())
+    }
+
+    fn power(samples: &[[i16; 2]], lane: usize, hz: f64) -> f64 {
+        let (mut re, mut im) = (0.0, 0.0);
+        for (n, sample) in samples.iter().enumerate() {
+            let angle = n as f64 * hz * std::f64::consts::TAU / 48_000.0;
+            re += f64::from(sample[lane]) * angle.cos();
+            im += f64::from(sample[lane]) * angle.sin();
+        }
+        (re * re + im * im).sqrt() / samples.len() as f64
+    }
+
+    #[test]
+    fn lanes_length_and_tags_survive() {
+        for frames in [1, 159, 160, 8000, 24_001_usize] {
+            let samples: Vec<i16> = (0..frames)
+                .flat_map(|n| {
+                    let at = n as f64 * std::f64::consts::TAU / 8000.0;
+                    [(8000.0 * (at * 440.0).sin()) as i16, (8000.0 * (at * 1000.0).sin()) as i16]
+                })
+                .collect();
+            let tags = [("CALL_ID", "0199")];
+            let mut writer =
+                OggOpusWriter::new(Vec::new(), OpusSettings::default(), 7, &tags).unwrap();
+            for chunk in samples.chunks(334) {
+                writer.write(chunk).unwrap();
+            }
+            let (decoded, tags) = decode(writer.finish().unwrap());
+            assert_eq!(decoded.len(), frames * 6, "{frames}");
+            assert!(tags.contains("CALL_ID=0199"));
+            if frames > 8000 {
+                assert!(power(&decoded, 0, 440.0) > 3000.0 && power(&decoded, 1, 1000.0) > 3000.0);
+                assert!(power(&decoded, 0, 1000.0) < 400.0 && power(&decoded, 1, 440.0) < 400.0);
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_call_is_a_valid_file() {
+        let writer = OggOpusWriter::new(Vec::new(), OpusSettings::default(), 1, &[]).unwrap();
+        assert!(decode(writer.finish().unwrap()).0.is_empty());
+    }
+}

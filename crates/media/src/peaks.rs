@@ -1,0 +1,96 @@
+//! The outline of a recording that a player draws without loading the audio.
+//!
+//! File, little endian:
+//!
+//! ```text
+//! 4 bytes "CLPK" · u8 version 1 · u8 lanes 2 · u16 window in ms · u32 windows
+//! then for each window one byte a lane: [left, right], the loudest sample of it, 0..=255
+//! ```
+//! A byte is the absolute value shifted right by seven bits: 255 is full scale.
+
+use crate::RATE_HZ;
+
+/// First bytes of a peaks file.
+pub const MAGIC: [u8; 4] = *b"CLPK";
+
+/// Version of the layout.
+pub const VERSION: u8 = 1;
+
+/// Bytes before the first window.
+pub const HEADER_BYTES: usize = 12;
+
+/// Length of a window.
+pub const WINDOW_MS: u16 = 40;
+
+const WINDOW_SAMPLES: usize = RATE_HZ as usize * WINDOW_MS as usize / 1000;
+
+/// Collects the peaks of two lanes: three kilobytes a minute.
+#[derive(Clone, Debug, Default)]
+pub struct Peaks {
+    windows: Vec<[u8; 2]>,
+    highest: [u16; 2],
+    filled: usize,
+}
+
+impl Peaks {
+    /// Takes the next samples of both lanes, equally many (what one has more is left out).
+    pub fn push(&mut self, lanes: [&[i16]; 2]) {
+        let len = lanes[0].len().min(lanes[1].len());
+        let mut at = 0;
+        while at < len {
+            let to = len.min(at + WINDOW_SAMPLES - self.filled);
+            for (highest, lane) in self.highest.iter_mut().zip(lanes) {
+                let peak = lane[at..to].iter().map(|sample| sample.unsigned_abs()).max();
+                *highest = (*highest).max(peak.unwrap_or(0));
+            }
+            self.filled += to - at;
+            at = to;
+            if self.filled == WINDOW_SAMPLES {
+                self.close();
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        self.windows.push(self.highest.map(|highest| (highest >> 7).min(255) as u8));
+        self.highest = [0; 2];
+        self.filled = 0;
+    }
+
+    /// The whole file.
+    pub fn finish(mut self) -> Vec<u8> {
+        if self.filled > 0 {
+            self.close();
+        }
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + 2 * self.windows.len());
+        bytes.extend(MAGIC);
+        bytes.extend([VERSION, 2]);
+        bytes.extend(WINDOW_MS.to_le_bytes());
+        bytes.extend((self.windows.len() as u32).to_le_bytes());
+        bytes.extend(self.windows.iter().flatten());
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_window_has_the_loudest_sample_of_each_lane() {
+        let mut left = vec![0_i16; 700];
+        let mut right = vec![0_i16; 700];
+        left[319] = i16::MIN; // Last of the first window.
+        right[320] = -12_800;
+        left[699] = 1280;
+        for chunk in [1, 7, 320, 700] {
+            let mut peaks = Peaks::default();
+            for (left, right) in left.chunks(chunk).zip(right.chunks(chunk)) {
+                peaks.push([left, right]);
+            }
+            let bytes = peaks.finish();
+            assert_eq!(&bytes[..HEADER_BYTES], b"CLPK\x01\x02\x28\0\x03\0\0\0");
+            assert_eq!(bytes[HEADER_BYTES..], [255, 0, 0, 100, 10, 0], "{chunk}");
+        }
+    }
+}
