@@ -1,0 +1,4 @@
+//! b2bua
+
+pub mod media;
+pub mod outcome;

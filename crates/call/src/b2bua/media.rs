@@ -1,0 +1,333 @@
+//! What the two sides agree on: descriptions passed across with our addresses in them, who is on
+//! hold, where the relay points, and how each side's packets are to be read.
+//!
+//! Codecs are never changed, so both sides share them. Only the first audio line is carried; all
+//! other lines are refused (port 0).
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use cheling_model::call::Format;
+use cheling_model::{Lane, TapKind};
+use cheling_sip::Headers;
+use cheling_sip::sdp::{self, Direction, LocalMedia, MediaLine, Origin, Sdp};
+
+use crate::io::RelayRemote;
+
+/// What an agreement changes outside.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Where a side wants its media.
+    Point(Lane, Option<RelayRemote>),
+    /// Formats, Held or Resumed.
+    Tap(TapKind),
+}
+
+/// Why a body is not passed across.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// Not a session description.
+    #[error("Content-Type is not application/sdp")]
+    ContentType,
+    /// Cannot be read.
+    #[error("{0}")]
+    Unreadable(#[from] sdp::SdpError),
+    /// Without an audio line there is nothing to carry.
+    #[error("SDP offers no audio")]
+    NoAudio,
+}
+
+impl BodyError {
+    /// The status that says so.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::ContentType => 415,
+            Self::Unreadable(_) => 400,
+            Self::NoAudio => 488,
+        }
+    }
+}
+
+/// Reads the description a message carries; `None` if it has no body.
+///
+/// # Errors
+/// [`BodyError::ContentType`] or [`BodyError::Unreadable`].
+pub fn read_body(headers: &Headers, body: &Bytes) -> Result<Option<Sdp>, BodyError> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    match headers.content_type() {
+        Some(content_type) if content_type.media_type == sdp::CONTENT_TYPE => {
+            Ok(Some(Sdp::parse(body)?))
+        }
+        // Some gateways leave the Content-Type out.
+        None => Ok(Some(Sdp::parse(body)?)),
+        Some(_) => Err(BodyError::ContentType),
+    }
+}
+
+/// The media of one call.
+#[derive(Debug)]
+pub struct Media {
+    local: [SocketAddr; 2],
+    origin: [Origin; 2],
+    sent: [Option<Sdp>; 2],
+    agreed: [Option<Sdp>; 2],
+    held: [bool; 2],
+    formats: [Vec<Format>; 2],
+    pointed: [Option<RelayRemote>; 2],
+}
+
+impl Media {
+    /// The media of a call whose relay has these ports facing [customer, agent].
+    pub fn new(local: [SocketAddr; 2], session_ids: [u64; 2]) -> Self {
+        let origin = |lane: usize| Origin::new(session_ids[lane] >> 1, local[lane].ip());
+        Self {
+            local,
+            origin: [origin(0), origin(1)],
+            sent: [None, None],
+            agreed: [None, None],
+            held: [false, false],
+            formats: [Vec::new(), Vec::new()],
+            pointed: [None, None],
+        }
+    }
+
+    /// The description to send to `to` that says what the other side said.
+    pub fn pass(&mut self, to: Lane, theirs: &Sdp) -> Sdp {
+        let local = self.local_media(to);
+        let lane = to.index();
+        let mut ours = theirs.clone();
+        ours.rewrite_audio(&self.origin[lane], local);
+        match &self.sent[lane] {
+            Some(sent) if ours.is_same_but_origin(sent) => return sent.clone(),
+            Some(_) => {
+                self.origin[lane].version += 1;
+                ours.rewrite_audio(&self.origin[lane], local);
+            }
+            None => {}
+        }
+        self.sent[lane] = Some(ours.clone());
+        ours
+    }
+
+    /// An offer of our own to `to`.
+    pub fn own_offer(&mut self, to: Lane) -> Sdp {
+        let local = self.local_media(to);
+        let offer = Sdp::offer(&self.origin[to.index()], local, &sdp::rewrite::basic_formats());
+        self.sent[to.index()] = Some(offer.clone());
+        offer
+    }
+
+    /// The offer to `to` that holds no more than the one codec `chosen` begins with, and DTMF.
+    pub fn narrow_offer(&mut self, to: Lane, chosen: &Sdp) -> Sdp {
+        let formats = chosen.audio().map(|line| line.formats).unwrap_or_default();
+        let is_event = |f: &&sdp::Format| f.is("telephone-event") || f.is("CN");
+        let mut kept: Vec<_> = formats.iter().find(|f| !is_event(f)).into_iter().cloned().collect();
+        kept.extend(formats.iter().filter(|f| f.is("telephone-event")).cloned());
+        let offer = Sdp::offer(&self.origin[to.index()], self.local_media(to), &kept);
+        self.sent[to.index()] = Some(offer.clone());
+        offer
+    }
+
+    fn local_media(&self, lane: Lane) -> LocalMedia {
+        let local = self.local[lane.index()];
+        LocalMedia {
+            address: local.ip(),
+            rtp_port: local.port(),
+            rtcp_port: local.port().saturating_add(1),
+        }
+    }
+
+    /// What we last told this side, for a refresh that changes nothing.
+    pub fn sent(&self, to: Lane) -> Option<&Sdp> {
+        self.sent[to.index()].as_ref()
+    }
+
+    /// What this side last said and the other accepted.
+    pub fn agreed(&self, lane: Lane) -> Option<&Sdp> {
+        self.agreed[lane.index()].as_ref()
+    }
+
+    /// Points the relay to a side before there is an agreement (early media).
+    pub fn point(&mut self, lane: Lane, theirs: &Sdp) -> Option<Change> {
+        let remote = theirs.audio().and_then(|line| remote(&line));
+        if remote == self.pointed[lane.index()] {
+            return None;
+        }
+        self.pointed[lane.index()] = remote;
+        Some(Change::Point(lane, remote))
+    }
+
+    /// Another phone than the one that sent early media talks: point there whatever was before.
+    pub fn forget_point(&mut self, lane: Lane) {
+        self.pointed[lane.index()] = None;
+    }
+
+    /// An offer of `offerer` was answered: what changes by it.
+    pub fn agree(&mut self, offerer: Lane, offer: &Sdp, answer: &Sdp) -> Vec<Change> {
+        let answerer = offerer.other();
+        let mut changes = Vec::new();
+        changes.extend(self.point(offerer, offer));
+        changes.extend(self.point(answerer, answer));
+        changes.extend(self.hold(offerer, offer, answer));
+        let (of_offerer, of_answerer) = (formats(answer, offer), formats(offer, answer));
+        for (lane, formats) in [(offerer, of_offerer), (answerer, of_answerer)] {
+            if !formats.is_empty() && self.formats[lane.index()] != formats {
+                self.formats[lane.index()].clone_from(&formats);
+                changes.push(Change::Tap(TapKind::Formats { lane, formats }));
+            }
+        }
+        self.agreed[offerer.index()] = Some(offer.clone());
+        self.agreed[answerer.index()] = Some(answer.clone());
+        changes
+    }
+
+    fn hold(&mut self, offerer: Lane, offer: &Sdp, answer: &Sdp) -> Vec<Change> {
+        let direction = |sdp: &Sdp| sdp.audio().map_or(Direction::Inactive, |line| line.direction);
+        let stops = |direction: Direction| !direction.receives();
+        let offered = direction(offer);
+        let mut changes: Vec<Option<TapKind>> = vec![self.set_held(offerer, stops(offered))];
+        // An answer says something of its own only where the offer left it the choice.
+        if offered == Direction::SendRecv {
+            changes.push(self.set_held(offerer.other(), stops(direction(answer))));
+        }
+        changes.into_iter().flatten().map(Change::Tap).collect()
+    }
+
+    fn set_held(&mut self, by: Lane, is_held: bool) -> Option<TapKind> {
+        let held = &mut self.held[by.index()];
+        if *held == is_held {
+            return None;
+        }
+        *held = is_held;
+        Some(if is_held { TapKind::Held { by } } else { TapKind::Resumed { by } })
+    }
+}
+
+fn remote(line: &MediaLine) -> Option<RelayRemote> {
+    let rtp = line.rtp.filter(|rtp| !rtp.ip().is_unspecified() && rtp.port() != 0)?;
+    Some(RelayRemote { rtp, rtcp: line.rtcp.unwrap_or(rtp) })
+}
+
+/// How to read what is sent to `receiver` by `sender`: payload types as the receiver numbered them
+/// (RFC 3264 §6.1), then what only the sender's own description explains.
+pub fn formats(receiver: &Sdp, sender: &Sdp) -> Vec<Format> {
+    let mut formats: Vec<Format> = Vec::new();
+    for line in [receiver.audio(), sender.audio()].into_iter().flatten() {
+        for format in line.formats {
+            if formats.iter().all(|known| known.payload_type != format.payload_type) {
+                formats.push(Format {
+                    payload_type: format.payload_type,
+                    encoding: format.encoding.to_ascii_uppercase(),
+                    clock_hz: format.clock_hz,
+                    channels: format.channels,
+                });
+            }
+        }
+    }
+    formats
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn media() -> Media {
+        Media::new(
+            ["192.0.2.1:30000".parse().unwrap(), "192.0.2.1:30002".parse().unwrap()],
+            [9, 11],
+        )
+    }
+
+    fn sdp(address: &str, port: u16, formats: &str, extra: &str) -> Sdp {
+        let body = format!(
+            "v=0\r\no=- 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n\
+             m=audio {port} RTP/AVP {formats}\r\na=rtpmap:101 telephone-event/8000\r\n{extra}"
+        );
+        Sdp::parse(body.as_bytes()).unwrap()
+    }
+
+    fn taps(changes: &[Change]) -> Vec<&TapKind> {
+        changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::Tap(tap) => Some(tap),
+                Change::Point(..) => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn each_side_sees_our_port_and_the_version_moves_only_with_the_content() {
+        let mut media = media();
+        let theirs = sdp("10.0.0.1", 4000, "8 101", "");
+        let first = media.pass(Lane::Agent, &theirs);
+        assert_eq!(first.audio().unwrap().rtp, Some("192.0.2.1:30002".parse().unwrap()));
+        assert_eq!(first.version(), 1);
+        assert_eq!(media.pass(Lane::Agent, &theirs).version(), 1);
+        // Their move to another port is no change to the side that only sees ours.
+        assert_eq!(media.pass(Lane::Agent, &sdp("10.0.0.1", 4002, "8 101", "")).version(), 1);
+        let held = sdp("10.0.0.1", 4000, "8 101", "a=sendonly\r\n");
+        assert_eq!(media.pass(Lane::Agent, &held).version(), 2);
+        assert_eq!(media.pass(Lane::Customer, &held).version(), 1);
+    }
+
+    #[test]
+    fn an_agreement_points_the_relay_and_names_the_formats_once() {
+        let mut media = media();
+        let offer = sdp("10.0.0.1", 4000, "8 0 101", "");
+        let answer = sdp("10.0.0.2", 5000, "8", "a=rtcp-mux\r\n");
+        let changes = media.agree(Lane::Customer, &offer, &answer);
+        assert_eq!(changes.len(), 4);
+        assert!(
+            matches!(changes[0], Change::Point(Lane::Customer, Some(r)) if r.rtp.port() == 4000)
+        );
+        assert!(matches!(changes[1], Change::Point(Lane::Agent, Some(r)) if r.rtp == r.rtcp));
+        let Change::Tap(TapKind::Formats { lane: Lane::Customer, formats }) = &changes[2] else {
+            panic!("{changes:?}");
+        };
+        let names: Vec<_> = formats.iter().map(|f| f.encoding.as_str()).collect();
+        assert_eq!(names, ["PCMA", "PCMU", "TELEPHONE-EVENT"]);
+        assert!(media.agree(Lane::Customer, &offer, &answer).is_empty());
+    }
+
+    #[test]
+    fn payload_types_are_read_as_the_receiver_numbered_them() {
+        let receiver = sdp("10.0.0.1", 1, "8 96", "a=rtpmap:96 opus/48000/2\r\n");
+        let sender =
+            sdp("10.0.0.2", 1, "8 96 97", "a=rtpmap:96 G722/8000\r\na=rtpmap:97 iLBC/8000\r\n");
+        let read: Vec<_> =
+            formats(&receiver, &sender).into_iter().map(|f| (f.payload_type, f.encoding)).collect();
+        assert_eq!(read, [(8, "PCMA".into()), (96, "OPUS".into()), (97, "ILBC".into())]);
+    }
+
+    #[test]
+    fn hold_and_resume_are_told_in_every_style() {
+        let plain = sdp("10.0.0.2", 5000, "8", "");
+        for (style, address) in
+            [("a=sendonly\r\n", "10.0.0.1"), ("a=inactive\r\n", "10.0.0.1"), ("", "0.0.0.0")]
+        {
+            let mut media = media();
+            media.agree(Lane::Agent, &sdp("10.0.0.1", 4000, "8", ""), &plain);
+            let held = sdp(address, 4000, "8", style);
+            let answer = sdp("10.0.0.2", 5000, "8", "a=recvonly\r\n");
+            let changes = media.agree(Lane::Agent, &held, &answer);
+            assert_eq!(taps(&changes), [&TapKind::Held { by: Lane::Agent }], "{style}{address}");
+            assert_eq!(changes.contains(&Change::Point(Lane::Agent, None)), address == "0.0.0.0");
+            assert!(taps(&media.agree(Lane::Agent, &held, &answer)).is_empty());
+            let changes = media.agree(Lane::Agent, &sdp("10.0.0.1", 4000, "8", ""), &plain);
+            assert_eq!(taps(&changes), [&TapKind::Resumed { by: Lane::Agent }]);
+        }
+    }
+
+    #[test]
+    fn the_second_leg_is_offered_what_the_first_chose_first() {
+        let mut media = media();
+        let chosen = sdp("10.0.0.2", 5000, "13 0 8 101", "");
+        let offer = media.narrow_offer(Lane::Customer, &chosen);
+        let numbers: Vec<_> =
+            offer.audio().unwrap().formats.iter().map(|f| f.payload_type).collect();
+        assert_eq!(numbers, [0, 101]);
+    }
+}
