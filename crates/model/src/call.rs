@@ -28,6 +28,11 @@ impl Direction {
             Self::Internal => "internal",
         }
     }
+
+    /// The variant of a word, if it is one.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Inbound, Self::Outbound, Self::Internal].into_iter().find(|it| it.as_str() == word)
+    }
 }
 
 /// The two sides of a recording: left is the customer, right is our side, always. Of an internal
@@ -60,6 +65,19 @@ impl Lane {
             Self::Agent => 1,
         }
     }
+
+    /// The word used in JSON and SQL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Customer => "customer",
+            Self::Agent => "agent",
+        }
+    }
+
+    /// The variant of a word, if it is one.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::BOTH.into_iter().find(|it| it.as_str() == word)
+    }
 }
 
 /// Whether the caller's number was shown to us.
@@ -73,6 +91,24 @@ pub enum Presentation {
     Withheld,
     /// No number came.
     Unavailable,
+}
+
+impl Presentation {
+    /// The word used in JSON and SQL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Withheld => "withheld",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// The variant of a word, if it is one.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Allowed, Self::Withheld, Self::Unavailable]
+            .into_iter()
+            .find(|it| it.as_str() == word)
+    }
 }
 
 /// The calling or called party as the wire named it.
@@ -160,6 +196,22 @@ impl EndCause {
             Self::Failed => "failed",
             Self::Shutdown => "shutdown",
         }
+    }
+
+    /// The variant of a word, if it is one.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [
+            Self::HungUp,
+            Self::Cancelled,
+            Self::Busy,
+            Self::Declined,
+            Self::NoAnswer,
+            Self::NotFound,
+            Self::Failed,
+            Self::Shutdown,
+        ]
+        .into_iter()
+        .find(|it| it.as_str() == word)
     }
 }
 

@@ -32,6 +32,20 @@ impl NumberKind {
             Self::Internal => "internal",
         }
     }
+
+    /// The variant of a word, if it is one.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [
+            Self::Mobile,
+            Self::Landline,
+            Self::Service,
+            Self::Short,
+            Self::Foreign,
+            Self::Internal,
+        ]
+        .into_iter()
+        .find(|it| it.as_str() == word)
+    }
 }
 
 /// A number in the one form that is compared: E.164 where it has one.

@@ -1,0 +1,289 @@
+//! Recordings: a row has its file.
+
+use crate::admin::{Filter, contains};
+use crate::call::digits_of;
+use crate::database::On;
+use crate::row::{Page, Read, cursor, fetch_limit, parse_cursor, row};
+use crate::value::{Cells, args};
+use crate::{Error, Result};
+use cheling_model::follow_up::{AttachMethod, FollowUpType, Outcome};
+use cheling_model::recording::{LaneQuality, Recording, SpeechMeasures};
+use cheling_model::{
+    CallId, CustomerId, DealershipId, Direction, FollowUpId, RecordingId, Timestamp, UserId,
+    Verdict,
+};
+
+impl Read for Recording {
+    const COLUMNS: &'static [&'static str] = &[
+        "r.recording_id",
+        "r.call_id",
+        "r.dealership_id",
+        "r.path",
+        "r.container",
+        "r.started_at_us",
+        "r.duration_us",
+        "r.sample_rate_hz",
+        "r.bytes",
+        "r.sha256",
+        "r.verdict",
+        "r.verdict_detail",
+        "r.encoding_customer",
+        "r.encoding_agent",
+        "r.quality",
+        "r.speech",
+    ];
+
+    fn read(cells: &mut Cells<'_>) -> Result<Self> {
+        Ok(Self {
+            recording_id: cells.take()?,
+            call_id: cells.take()?,
+            dealership_id: cells.take()?,
+            path: cells.take()?,
+            container: cells.take()?,
+            started_at: cells.take()?,
+            duration_us: cells.take()?,
+            sample_rate_hz: u32::try_from(cells.take::<i64>()?).unwrap_or(0),
+            bytes: cells.take()?,
+            sha256: cells.take()?,
+            verdict: cells.take()?,
+            verdict_detail: cells.take()?,
+            encodings: [cells.take()?, cells.take()?],
+            quality: json::<[LaneQuality; 2]>(&cells.take::<String>()?)?,
+            speech: json::<SpeechMeasures>(&cells.take::<String>()?)?,
+        })
+    }
+}
+
+fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|err| Error::Corrupt(err.to_string()))
+}
+
+/// Writes a finished recording; its file must be in place. Written again (rendered again after a
+/// crash), it replaces all but what it is attached to.
+///
+/// # Errors
+/// [`Error::Refused`] if there is no such dealership.
+pub async fn insert(on: impl Into<On<'_>>, recording: &Recording) -> Result<()> {
+    let sql = "insert into recording (recording_id, call_id, dealership_id, path, container, \
+               started_at_us, duration_us, sample_rate_hz, bytes, sha256, verdict, \
+               verdict_detail, encoding_customer, encoding_agent, quality, speech) \
+               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
+               on conflict (recording_id) do update set path = $4, container = $5, \
+               started_at_us = $6, duration_us = $7, sample_rate_hz = $8, bytes = $9, \
+               sha256 = $10, verdict = $11, verdict_detail = $12, encoding_customer = $13, \
+               encoding_agent = $14, quality = $15, speech = $16";
+    let r = recording;
+    let [customer, agent] = &r.encodings;
+    let text = |value: serde_json::Result<String>| {
+        value.map_err(|err| Error::Refused(format!("recording measures: {err}")))
+    };
+    let args = args![
+        r.recording_id,
+        r.call_id,
+        r.dealership_id,
+        &r.path,
+        r.container,
+        r.started_at,
+        r.duration_us,
+        i64::from(r.sample_rate_hz),
+        r.bytes,
+        &r.sha256,
+        r.verdict,
+        &r.verdict_detail,
+        customer,
+        agent,
+        text(serde_json::to_string(&r.quality))?,
+        text(serde_json::to_string(&r.speech))?,
+    ];
+    on.into().execute(sql, args).await.map(|_| ())
+}
+
+/// One recording of a dealership.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn find(
+    on: impl Into<On<'_>>,
+    dealership_id: DealershipId,
+    recording_id: RecordingId,
+) -> Result<Recording> {
+    let sql = format!(
+        "select {} from recording r where r.dealership_id = $1 and r.recording_id = $2",
+        Recording::columns()
+    );
+    on.into().one(sql, args![dealership_id, recording_id]).await
+}
+
+/// A call's recordings, the first part first.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn of_call(on: impl Into<On<'_>>, call_id: CallId) -> Result<Vec<Recording>> {
+    let sql = format!(
+        "select {} from recording r where r.call_id = $1 \
+         order by r.started_at_us, r.recording_id",
+        Recording::columns()
+    );
+    on.into().list(sql, args![call_id]).await
+}
+
+/// Whether a call has a recording row: then it need not be rendered.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn exists_of_call(on: impl Into<On<'_>>, call_id: CallId) -> Result<bool> {
+    on.into()
+        .scalar("select exists (select 1 from recording where call_id = $1)", args![call_id])
+        .await
+}
+
+/// All recordings in the order of their ids, `limit` after `after`: for `check`.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn walk(
+    on: impl Into<On<'_>>,
+    after: Option<RecordingId>,
+    limit: u32,
+) -> Result<Vec<Recording>> {
+    let after = after.unwrap_or(RecordingId(uuid::Uuid::nil()));
+    let sql = format!(
+        "select {} from recording r where r.recording_id > $1 order by r.recording_id limit $2",
+        Recording::columns()
+    );
+    on.into().list(sql, args![after, i64::from(limit)]).await
+}
+
+/// Whether a file below the recordings root has its row.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn has_path(on: impl Into<On<'_>>, path: &str) -> Result<bool> {
+    on.into().scalar("select exists (select 1 from recording where path = $1)", args![path]).await
+}
+
+row! {
+    /// A recording in a list, with whose it is.
+    RecordingItem {
+        recording_id: RecordingId = "r.recording_id",
+        call_id: CallId = "r.call_id",
+        started_at: Timestamp = "r.started_at_us",
+        duration_us: i64 = "r.duration_us",
+        container: String = "r.container",
+        bytes: i64 = "r.bytes",
+        sha256: String = "r.sha256",
+        verdict: Verdict = "r.verdict",
+        verdict_detail: String = "r.verdict_detail",
+        /// None if the call's own row is not there yet.
+        direction: Option<Direction> = "call.direction",
+        extension: String = "coalesce(call.extension, '')",
+        user_id: Option<UserId> = "call.user_id",
+        user_name: String = "coalesce(u.display_name, '')",
+        customer_id: Option<CustomerId> = "call.customer_id",
+        customer_name: String = "coalesce(c.name, '')",
+        salutation: String = "coalesce(c.salutation, '')",
+        customer_number: String = "coalesce(call.customer_number, '')",
+        customer_key: String = "coalesce(call.customer_key, '')",
+        line_name: String = "coalesce((select name from line \
+            where line.line_id = call.line_id), '')",
+        follow_up_id: Option<FollowUpId> = "r.follow_up_id",
+        attach_method: Option<AttachMethod> = "r.attach_method",
+        follow_up_type: Option<FollowUpType> = "f.type",
+        follow_up_subject: String = "coalesce(f.subject, '')",
+        outcome: Option<Outcome> = "w.outcome",
+        note: String = "coalesce(w.note, '')",
+    }
+}
+
+const ITEMS: &str = "from recording r left join call on call.call_id = r.call_id \
+     left join app_user u on u.user_id = call.user_id \
+     left join customer c on c.customer_id = call.customer_id \
+     left join follow_up f on f.follow_up_id = r.follow_up_id \
+     left join wrap_up w on w.call_id = r.call_id";
+
+/// What a list of recordings is narrowed to.
+#[derive(Clone, Debug, Default)]
+pub struct RecordingFilter {
+    /// Begun at or after.
+    pub from: Option<Timestamp>,
+    /// Begun before.
+    pub until: Option<Timestamp>,
+    /// Only of this user.
+    pub user_id: Option<UserId>,
+    /// Only of this customer.
+    pub customer_id: Option<CustomerId>,
+    /// Only of this follow-up.
+    pub follow_up_id: Option<FollowUpId>,
+    /// Only these.
+    pub direction: Option<Direction>,
+    /// Only with this verdict.
+    pub verdict: Option<Verdict>,
+    /// Only what belongs to no follow-up (待关联), or only what does. Internal calls are in
+    /// neither list of unattached.
+    pub attached: Option<bool>,
+    /// Part of a number or of the customer's name.
+    pub text: String,
+}
+
+/// Recordings, newest first.
+///
+/// # Errors
+/// [`Error::Refused`] for a cursor that is none.
+pub async fn list(
+    on: impl Into<On<'_>>,
+    dealership_id: DealershipId,
+    wanted: &RecordingFilter,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Page<RecordingItem>> {
+    let sql = format!("select {} {ITEMS} where r.dealership_id = $1", RecordingItem::columns());
+    let mut filter = Filter::new(sql, args![dealership_id]);
+    filter.and_some("r.started_at_us >= $?", wanted.from);
+    filter.and_some("r.started_at_us < $?", wanted.until);
+    filter.and_some("call.user_id = $?", wanted.user_id);
+    filter.and_some("call.customer_id = $?", wanted.customer_id);
+    filter.and_some("r.follow_up_id = $?", wanted.follow_up_id);
+    filter.and_some("call.direction = $?", wanted.direction);
+    filter.and_some("r.verdict = $?", wanted.verdict);
+    match wanted.attached {
+        Some(true) => filter.push(" and r.follow_up_id is not null"),
+        Some(false) => filter
+            .push(" and r.follow_up_id is null and coalesce(call.direction, '') <> 'internal'"),
+        None => {}
+    }
+    let text = wanted.text.trim();
+    if !text.is_empty() {
+        let (number, name) = (filter.bind(contains(&digits_of(text))), filter.bind(contains(text)));
+        filter.push(&format!(
+            " and (call.customer_key like {number} escape '!' \
+             or call.extension like {name} escape '!' or c.name like {name} escape '!')"
+        ));
+    }
+    if let Some(after) = after {
+        let (at, id) = parse_cursor::<i64>(after)?;
+        let (at, id) = (filter.bind(at), filter.bind(id));
+        filter.push(&format!(" and (r.started_at_us, r.recording_id) < ({at}, {id})"));
+    }
+    let limit_at = filter.bind(fetch_limit(limit));
+    filter.push(&format!(" order by r.started_at_us desc, r.recording_id desc limit {limit_at}"));
+    let items = on.into().list(filter.sql, filter.args).await?;
+    Ok(Page::cut(items, limit, |it: &RecordingItem| {
+        cursor(it.started_at.as_micros(), it.recording_id)
+    }))
+}
+
+/// One recording in the form of the list.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn item(
+    on: impl Into<On<'_>>,
+    dealership_id: DealershipId,
+    recording_id: RecordingId,
+) -> Result<RecordingItem> {
+    let sql = format!(
+        "select {} {ITEMS} where r.dealership_id = $1 and r.recording_id = $2",
+        RecordingItem::columns()
+    );
+    on.into().one(sql, args![dealership_id, recording_id]).await
+}
