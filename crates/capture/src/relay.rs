@@ -1,0 +1,374 @@
+//! The relay threads: media in on one side, out on the other, a copy to the recording.
+//!
+//! Plain threads with their own poll loop. A call belongs to one thread for its whole life, so
+//! nothing on the way of a packet is shared, locked or allocated. Everything the rest of the
+//! program may ask of them goes through [`Relays`]; what comes back is a [`Report`].
+
+mod call;
+mod counters;
+mod poller;
+mod ports;
+mod sockets;
+mod source;
+mod tap;
+mod thread;
+
+pub use counters::{
+    CallCounters, CallStatistics, Count, LaneCounters, LaneStatistics, RelayTotals, ThreadCounters,
+};
+
+use crate::sink::{SpareBlocks, TapSink};
+use call::Connecting;
+use cheling_call::io::RelayRemote;
+use cheling_model::{CallId, Lane, Timestamp};
+use poller::Waker;
+use ports::PortPool;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::ops::RangeInclusive;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use thread::{Command, RelayThread, ThreadParts};
+
+/// Commands that may wait at one thread.
+const COMMAND_QUEUE: usize = 4096;
+
+/// How the relay is set up.
+#[derive(Clone, Debug)]
+pub struct RelayConfig {
+    /// The address written into SDP.
+    pub advertise: IpAddr,
+    /// The address that media sockets are bound to. Unspecified: `advertise` where that is an
+    /// address of this machine, else all addresses.
+    pub bind: IpAddr,
+    /// UDP ports for media; a call takes four.
+    pub ports: RangeInclusive<u16>,
+    /// How long a port rests between two calls. At least 30 s, except in tests.
+    pub port_rest: Duration,
+    /// Relay threads; 0: one per core.
+    pub threads: usize,
+}
+
+impl RelayConfig {
+    /// A relay at `address` with ports 20000 to 39999, resting 30 s, one thread per core.
+    pub fn at(address: IpAddr) -> Self {
+        Self {
+            advertise: address,
+            bind: address,
+            ports: 20_000..=39_999,
+            port_rest: Duration::from_secs(30),
+            threads: 0,
+        }
+    }
+}
+
+/// What came of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// The ports are open.
+    Opened {
+        /// For which call.
+        call_id: CallId,
+        /// Our RTP address facing [customer, agent].
+        local: [SocketAddr; 2],
+    },
+    /// There were no ports, or no sockets.
+    Failed {
+        /// For which call.
+        call_id: CallId,
+    },
+    /// The sockets are closed, and all packets have been handed to the sink.
+    Closed {
+        /// Which call.
+        call_id: CallId,
+        /// RTP packets received from [customer, agent] since recording started.
+        received_packets: [u64; 2],
+        /// Packets that were to be recorded and could not be, per lane.
+        tap_dropped_packets: [u64; 2],
+    },
+}
+
+impl Report {
+    /// Whose it is.
+    pub fn call_id(&self) -> CallId {
+        match *self {
+            Self::Opened { call_id, .. }
+            | Self::Failed { call_id }
+            | Self::Closed { call_id, .. } => call_id,
+        }
+    }
+}
+
+/// Takes reports, or gives one back if there is no room now; it comes again then. Must not wait.
+pub type Reporter = Arc<dyn Fn(Report) -> Result<(), Report> + Send + Sync>;
+
+/// Why the relay cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// No call would ever find ports.
+    #[error("the media port range {}-{} holds fewer than two port pairs", range.start(), range.end())]
+    TooFewPorts {
+        /// The range.
+        range: RangeInclusive<u16>,
+    },
+    /// The address cannot be bound.
+    #[error("cannot use {address} for media: {source}")]
+    Bind {
+        /// The address.
+        address: IpAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A thread could not be started.
+    #[error("cannot start a relay thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+type Statistics = Arc<Mutex<HashMap<CallId, Arc<CallCounters>>>>;
+
+/// The relay threads, seen from the one who commands them.
+pub struct Relays {
+    threads: Vec<Thread>,
+    owners: HashMap<CallId, usize>,
+    watch: RelayWatch,
+}
+
+struct Thread {
+    commands: SyncSender<Command>,
+    waker: Waker,
+    /// Commands that found the queue full, in order.
+    backlog: VecDeque<Command>,
+    calls: usize,
+    join: Option<JoinHandle<()>>,
+}
+
+/// Reads what the relay threads count, from anywhere.
+#[derive(Clone)]
+pub struct RelayWatch {
+    threads: Vec<Arc<ThreadCounters>>,
+    calls: Statistics,
+}
+
+impl RelayWatch {
+    /// All threads added up.
+    pub fn totals(&self) -> RelayTotals {
+        let mut totals = RelayTotals::default();
+        for thread in &self.threads {
+            totals.add(thread);
+        }
+        totals
+    }
+
+    /// One call, while it is open.
+    pub fn call(&self, call_id: CallId, now: Timestamp) -> Option<CallStatistics> {
+        self.lock().get(&call_id).map(|counters| counters.snapshot(now))
+    }
+
+    /// All open calls.
+    pub fn calls(&self, now: Timestamp) -> Vec<(CallId, CallStatistics)> {
+        self.lock().iter().map(|(id, counters)| (*id, counters.snapshot(now))).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<CallId, Arc<CallCounters>>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Relays {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// [`RelayError`] if there are no ports to relay on or no threads to relay with.
+    pub fn start(
+        config: &RelayConfig,
+        sink: Arc<dyn TapSink>,
+        spare: Arc<SpareBlocks>,
+        reporter: Reporter,
+    ) -> Result<Self, RelayError> {
+        let pool = PortPool::new(config.ports.clone(), config.port_rest);
+        if pool.len() < 2 {
+            return Err(RelayError::TooFewPorts { range: config.ports.clone() });
+        }
+        let (bind, connecting) = choose_bind(config)?;
+        let ports = Arc::new(Mutex::new(pool));
+        let count = match config.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        let mut threads = Vec::with_capacity(count);
+        let mut counters = Vec::with_capacity(count);
+        for index in 0..count {
+            let (commands, receiver) = sync_channel(COMMAND_QUEUE);
+            let thread_counters = Arc::new(ThreadCounters::default());
+            let thread = RelayThread::new(ThreadParts {
+                bind,
+                advertise: config.advertise,
+                connecting,
+                ports: Arc::clone(&ports),
+                commands: receiver,
+                reporter: Arc::clone(&reporter),
+                sink: Arc::clone(&sink),
+                spare: Arc::clone(&spare),
+                counters: Arc::clone(&thread_counters),
+            })?;
+            let waker = thread.waker();
+            let join = std::thread::Builder::new()
+                .name(format!("relay-{index}"))
+                .spawn(|| thread.run())?;
+            counters.push(thread_counters);
+            threads.push(Thread {
+                commands,
+                waker,
+                backlog: VecDeque::new(),
+                calls: 0,
+                join: Some(join),
+            });
+        }
+        let watch = RelayWatch { threads: counters, calls: Statistics::default() };
+        Ok(Self { threads, owners: HashMap::new(), watch })
+    }
+
+    /// What the threads count.
+    pub fn watch(&self) -> RelayWatch {
+        self.watch.clone()
+    }
+
+    /// Opens a relay on the thread with the fewest calls. False if that thread is too far behind
+    /// to take one; there will be no report then.
+    pub fn open(&mut self, call_id: CallId) -> bool {
+        if self.owners.contains_key(&call_id) {
+            return false;
+        }
+        let least = self.threads.iter().enumerate().min_by_key(|(_, thread)| thread.calls);
+        let Some((index, _)) = least.filter(|(_, thread)| thread.backlog.is_empty()) else {
+            return false;
+        };
+        let counters = Arc::new(CallCounters::default());
+        self.watch.lock().insert(call_id, Arc::clone(&counters));
+        self.owners.insert(call_id, index);
+        self.threads[index].calls += 1;
+        self.threads[index].tell(Command::Open { call_id, counters });
+        true
+    }
+
+    /// Says where one side wants its media; `None` mutes it.
+    pub fn point(&mut self, call_id: CallId, lane: Lane, remote: Option<RelayRemote>) {
+        if let Some(thread) = self.owner(call_id) {
+            thread.tell(Command::Point { call_id, lane, remote });
+        }
+    }
+
+    /// Records from now on.
+    pub fn start_recording(&mut self, call_id: CallId) {
+        if let Some(thread) = self.owner(call_id) {
+            thread.tell(Command::StartRecording { call_id });
+        }
+    }
+
+    /// Closes a relay; [`Report::Closed`] follows. False if there is no such relay.
+    pub fn close(&mut self, call_id: CallId) -> bool {
+        let Some(thread) = self.owner(call_id) else { return false };
+        thread.tell(Command::Close { call_id });
+        self.forget(call_id);
+        true
+    }
+
+    /// Takes note of a report before it is passed on.
+    pub fn note(&mut self, report: &Report) {
+        if let Report::Failed { call_id } = report {
+            self.forget(*call_id);
+        }
+    }
+
+    /// Tries again what found a full queue. To be called now and then while
+    /// [`Relays::is_behind`].
+    pub fn retry(&mut self) {
+        for thread in &mut self.threads {
+            thread.work_off();
+        }
+    }
+
+    /// Whether commands wait because a thread's queue is full.
+    pub fn is_behind(&self) -> bool {
+        self.threads.iter().any(|thread| !thread.backlog.is_empty())
+    }
+
+    /// Closes what is open and ends the threads. Blocks until they have handed on their packets:
+    /// at most a few seconds.
+    pub fn stop(&mut self) {
+        for thread in &mut self.threads {
+            thread.tell(Command::Stop);
+        }
+        for thread in &mut self.threads {
+            while thread.is_alive() && !thread.backlog.is_empty() {
+                thread.work_off();
+                std::thread::yield_now();
+            }
+            if let Some(join) = thread.join.take()
+                && join.join().is_err()
+            {
+                tracing::error!("a relay thread panicked");
+            }
+        }
+    }
+
+    fn owner(&mut self, call_id: CallId) -> Option<&mut Thread> {
+        self.threads.get_mut(*self.owners.get(&call_id)?)
+    }
+
+    fn forget(&mut self, call_id: CallId) {
+        if let Some(index) = self.owners.remove(&call_id) {
+            self.threads[index].calls -= 1;
+            self.watch.lock().remove(&call_id);
+        }
+    }
+}
+
+impl Drop for Relays {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Thread {
+    fn tell(&mut self, command: Command) {
+        self.backlog.push_back(command);
+        self.work_off();
+    }
+
+    fn work_off(&mut self) {
+        while let Some(command) = self.backlog.pop_front() {
+            match self.commands.try_send(command) {
+                Ok(()) => {}
+                Err(TrySendError::Full(command)) => {
+                    self.backlog.push_front(command);
+                    break;
+                }
+                // The thread is gone: nobody is left to obey.
+                Err(TrySendError::Disconnected(_)) => self.backlog.clear(),
+            }
+        }
+        self.waker.wake();
+    }
+
+    fn is_alive(&self) -> bool {
+        self.join.as_ref().is_some_and(|join| !join.is_finished())
+    }
+}
+
+/// Binds to the advertised address itself where that can be done: then sockets may be connected,
+/// and packets leave from the address that the other side expects.
+fn choose_bind(config: &RelayConfig) -> Result<(IpAddr, Connecting), RelayError> {
+    if config.bind.is_unspecified() {
+        return Ok(match UdpSocket::bind((config.advertise, 0)) {
+            Ok(_) if !config.advertise.is_unspecified() => (config.advertise, Connecting::Allowed),
+            _ => (config.bind, Connecting::Never),
+        });
+    }
+    UdpSocket::bind((config.bind, 0))
+        .map_err(|source| RelayError::Bind { address: config.bind, source })?;
+    Ok((config.bind, Connecting::Allowed))
+}

@@ -1,0 +1,273 @@
+//! One relayed call: four sockets, and where each side's packets come from and go to.
+
+use super::counters::{CallCounters, ThreadCounters};
+use super::sockets::SocketPair;
+use super::source::{Judgement, Source};
+use cheling_call::io::RelayRemote;
+use cheling_media::rtp::DatagramKind;
+use cheling_model::tap::PacketKind;
+use cheling_model::{CallId, Lane, Now};
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Which of a side's two sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Port {
+    Rtp,
+    Rtcp,
+}
+
+/// Whether sockets may be connected once their source is settled. A connected socket sends
+/// cheaper, and the kernel itself turns strangers away; but it listens on one address only, so
+/// it must be bound to the address that the SDP names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Connecting {
+    Allowed,
+    Never,
+}
+
+/// A packet that was relayed and may be recorded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Relayed {
+    pub(super) kind: PacketKind,
+    pub(super) len: usize,
+}
+
+pub(super) struct RelayedCall {
+    pub(super) call_id: CallId,
+    pub(super) is_recording: bool,
+    pub(super) counters: Arc<CallCounters>,
+    /// RTP packets received while recording.
+    pub(super) received_packets: [u64; 2],
+    /// Of these, what the tap could not take.
+    pub(super) tap_dropped_packets: [u64; 2],
+    sides: [Side; 2],
+    connecting: Connecting,
+}
+
+struct Side {
+    lease: super::ports::PortLease,
+    rtp: Wire,
+    rtcp: Wire,
+    /// RTCP goes to the RTP port (RFC 5761).
+    is_multiplexed: bool,
+    last_ssrc: Option<u32>,
+}
+
+struct Wire {
+    socket: UdpSocket,
+    source: Source,
+    connected: Option<SocketAddr>,
+}
+
+impl RelayedCall {
+    pub(super) fn new(
+        call_id: CallId,
+        pairs: [SocketPair; 2],
+        counters: Arc<CallCounters>,
+        connecting: Connecting,
+    ) -> Self {
+        Self {
+            call_id,
+            is_recording: false,
+            counters,
+            received_packets: [0; 2],
+            tap_dropped_packets: [0; 2],
+            sides: pairs.map(Side::new),
+            connecting,
+        }
+    }
+
+    /// Its sockets, to be watched: customer's RTP and RTCP, then the agent's.
+    pub(super) fn sockets(&self) -> [&UdpSocket; 4] {
+        let [customer, agent] = &self.sides;
+        [&customer.rtp.socket, &customer.rtcp.socket, &agent.rtp.socket, &agent.rtcp.socket]
+    }
+
+    /// The RTP port facing [customer, agent].
+    pub(super) fn rtp_ports(&self) -> [u16; 2] {
+        self.sides.each_ref().map(|side| side.lease.rtp_port)
+    }
+
+    /// Its leases, each with the last SSRC heard there.
+    pub(super) fn leases(&self) -> [(super::ports::PortLease, Option<u32>); 2] {
+        self.sides.each_ref().map(|side| (side.lease, side.last_ssrc))
+    }
+
+    pub(super) fn point(&mut self, lane: Lane, remote: Option<RelayRemote>, now: Instant) {
+        let side = &mut self.sides[lane.index()];
+        side.rtp.point(remote.map(|remote| remote.rtp), now);
+        match remote {
+            Some(remote) if remote.rtcp == remote.rtp => side.is_multiplexed = true,
+            Some(remote) => {
+                side.is_multiplexed = false;
+                side.rtcp.point(Some(remote.rtcp), now);
+            }
+            None => side.rtcp.point(None, now),
+        }
+        self.counters.lane(lane).set_locked(side.rtp.source.locked().is_some());
+    }
+
+    /// Reads one datagram and sends it on. `None` if there was none, or none that is media.
+    pub(super) fn relay(
+        &mut self,
+        lane: Lane,
+        port: Port,
+        buffer: &mut [u8],
+        now: Now,
+        totals: &ThreadCounters,
+    ) -> Option<Relayed> {
+        let side = &mut self.sides[lane.index()];
+        let counters = self.counters.lane(lane);
+        let wire = match port {
+            Port::Rtp => &mut side.rtp,
+            Port::Rtcp => &mut side.rtcp,
+        };
+        // An error here is a port unreachable (RFC 1122 §4.1.3.3) for what was sent before: the
+        // party is not there yet, or no longer, which its silence says as well.
+        let (len, from) = wire.socket.recv_from(buffer).ok()?;
+        let bytes = &buffer[..len];
+        let kind = match DatagramKind::of(bytes) {
+            DatagramKind::Rtp if port == Port::Rtp && len >= 12 => PacketKind::Rtp,
+            DatagramKind::Rtcp if len >= 8 => PacketKind::Rtcp,
+            _ => {
+                counters.other_datagrams.bump();
+                totals.other_datagrams.bump();
+                return None;
+            }
+        };
+        let ssrc = read_ssrc(kind, bytes);
+        let judgement = match port {
+            Port::Rtp => side.rtp.source.judge(from, ssrc, now.monotonic),
+            Port::Rtcp => side.judge_rtcp(from, ssrc, now.monotonic),
+        };
+        match judgement {
+            Judgement::Stranger => {
+                counters.stranger_packets.bump();
+                totals.stranger_packets.bump();
+                return None;
+            }
+            Judgement::Accept => {}
+            Judgement::AcceptAndLock => {
+                if port == Port::Rtp {
+                    counters.set_locked(true);
+                }
+                if self.connecting == Connecting::Allowed {
+                    side.wire(port).connect_if_settled();
+                }
+            }
+        }
+        if kind == PacketKind::Rtp {
+            side.last_ssrc = ssrc;
+            counters.rtp_packets.bump();
+            counters.heard(now.wall);
+            self.received_packets[lane.index()] += u64::from(self.is_recording);
+        } else {
+            counters.rtcp_packets.bump();
+        }
+        match self.sides[lane.other().index()].send(kind, bytes) {
+            Ok(true) => totals.relayed_packets.bump(),
+            Ok(false) => {} // The other side is on hold, or not known yet.
+            Err(_) => {
+                counters.unsent_packets.bump();
+                totals.unsent_packets.bump();
+            }
+        }
+        Some(Relayed { kind, len })
+    }
+}
+
+impl Side {
+    fn new(pair: SocketPair) -> Self {
+        let wire = |socket| Wire {
+            socket,
+            source: Source::new(pair.lease.previous_ssrc),
+            connected: None,
+        };
+        Self {
+            rtp: wire(pair.rtp),
+            rtcp: wire(pair.rtcp),
+            lease: pair.lease,
+            is_multiplexed: false,
+            last_ssrc: None,
+        }
+    }
+
+    fn wire(&mut self, port: Port) -> &mut Wire {
+        match port {
+            Port::Rtp => &mut self.rtp,
+            Port::Rtcp => &mut self.rtcp,
+        }
+    }
+
+    /// RTCP comes too seldom to be learned by itself: it must come from the host that sends the
+    /// RTP, or from the SDP's address.
+    fn judge_rtcp(&mut self, from: SocketAddr, ssrc: Option<u32>, now: Instant) -> Judgement {
+        let is_host_known = self.rtp.source.locked().is_none_or(|rtp| rtp.ip() == from.ip());
+        if !is_host_known && self.rtcp.source.destination() != Some(from) {
+            return Judgement::Stranger;
+        }
+        self.rtcp.source.judge(from, ssrc, now)
+    }
+
+    /// Sends a packet to this side; false if there is nowhere to send it.
+    fn send(&self, kind: PacketKind, bytes: &[u8]) -> io::Result<bool> {
+        let wire = match kind {
+            PacketKind::Rtcp if !self.is_multiplexed => &self.rtcp,
+            PacketKind::Rtp | PacketKind::Rtcp => &self.rtp,
+        };
+        wire.send(bytes)
+    }
+}
+
+impl Wire {
+    fn point(&mut self, sdp: Option<SocketAddr>, now: Instant) {
+        self.source.point(sdp, now);
+        if self.connected.is_some() && sdp.is_some() && self.connected != sdp {
+            self.disconnect();
+        }
+    }
+
+    fn connect_if_settled(&mut self) {
+        let Some(remote) = self.source.locked().filter(|_| self.source.is_settled()) else {
+            return;
+        };
+        match self.socket.connect(remote) {
+            Ok(()) => self.connected = Some(remote),
+            Err(err) => tracing::debug!(%remote, %err, "media socket stays unconnected"),
+        }
+    }
+
+    fn disconnect(&mut self) {
+        self.connected = None;
+        if let Err(err) = rustix::net::connect_unspec(&self.socket) {
+            tracing::warn!(%err, "media socket stays connected to the old address");
+        }
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<bool> {
+        let Some(to) = self.source.destination() else { return Ok(false) };
+        let send = || match self.connected {
+            Some(connected) if connected == to => self.socket.send(bytes),
+            _ => self.socket.send_to(bytes, to),
+        };
+        match send() {
+            // A connected socket reports here that an earlier packet met a closed port; the
+            // report took this packet's place, so it goes again.
+            Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => send().map(|_| true),
+            sent => sent.map(|_| true),
+        }
+    }
+}
+
+/// The SSRC of the sender: RFC 3550 §5.1 and §6.4.
+fn read_ssrc(kind: PacketKind, bytes: &[u8]) -> Option<u32> {
+    let at = match kind {
+        PacketKind::Rtp => 8,
+        PacketKind::Rtcp => 4,
+    };
+    let bytes = bytes.get(at..at + 4)?;
+    Some(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+}

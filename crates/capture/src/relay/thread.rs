@@ -1,0 +1,299 @@
+//! One relay thread: waits for its calls' sockets, forwards, then taps.
+
+use super::call::{Connecting, Port, RelayedCall};
+use super::counters::{CallCounters, ThreadCounters};
+use super::poller::{Poller, Ready, Waker};
+use super::ports::PortPool;
+use super::sockets::{OpenError, SocketPair, lock};
+use super::tap::TapWriter;
+use super::{Report, Reporter};
+use crate::clock::AnchoredClock;
+use crate::sink::{SpareBlocks, TapSink};
+use cheling_call::io::RelayRemote;
+use cheling_model::tap::TapPacket;
+use cheling_model::{CallId, Lane, Now};
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// The largest datagram there is.
+const BUFFER_BYTES: usize = 64 * 1024;
+/// Packets relayed on one reading of the clock: less than a tenth of a millisecond.
+const PACKETS_PER_CLOCK_READING: usize = 32;
+/// How often something that found a full queue is tried again.
+const RETRY: Duration = Duration::from_millis(10);
+/// How long a closing call waits for its last packets to be taken before they count as dropped.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a thread is told.
+#[derive(Debug)]
+pub(super) enum Command {
+    Open { call_id: CallId, counters: Arc<CallCounters> },
+    Point { call_id: CallId, lane: Lane, remote: Option<RelayRemote> },
+    StartRecording { call_id: CallId },
+    Close { call_id: CallId },
+    Stop,
+}
+
+/// What a thread is given at its start.
+pub(super) struct ThreadParts {
+    pub(super) bind: IpAddr,
+    pub(super) advertise: IpAddr,
+    pub(super) connecting: Connecting,
+    pub(super) ports: Arc<Mutex<PortPool>>,
+    pub(super) commands: Receiver<Command>,
+    pub(super) reporter: Reporter,
+    pub(super) sink: Arc<dyn TapSink>,
+    pub(super) spare: Arc<SpareBlocks>,
+    pub(super) counters: Arc<ThreadCounters>,
+}
+
+pub(super) struct RelayThread {
+    parts: ThreadParts,
+    poller: Poller,
+    clock: AnchoredClock,
+    calls: Vec<Option<RelayedCall>>,
+    free_slots: Vec<usize>,
+    slots: HashMap<CallId, usize>,
+    tap: TapWriter,
+    closing: Vec<Closing>,
+    reports: VecDeque<Report>,
+    is_stopping: bool,
+}
+
+/// A call whose sockets are closed and whose last packets are not yet handed on.
+struct Closing {
+    call: RelayedCall,
+    give_up: Instant,
+}
+
+impl RelayThread {
+    pub(super) fn new(parts: ThreadParts) -> std::io::Result<Self> {
+        let tap = TapWriter::new(
+            Arc::clone(&parts.sink),
+            Arc::clone(&parts.spare),
+            Arc::clone(&parts.counters),
+        );
+        Ok(Self {
+            parts,
+            poller: Poller::new()?,
+            clock: AnchoredClock::start(),
+            calls: Vec::new(),
+            free_slots: Vec::new(),
+            slots: HashMap::new(),
+            tap,
+            closing: Vec::new(),
+            reports: VecDeque::new(),
+            is_stopping: false,
+        })
+    }
+
+    pub(super) fn waker(&self) -> Waker {
+        self.poller.waker()
+    }
+
+    /// Runs until told to stop, and every call is closed and reported.
+    pub(super) fn run(mut self) {
+        let mut ready = Ready::new();
+        let mut buffer = vec![0; BUFFER_BYTES];
+        while !(self.is_stopping && self.closing.is_empty() && self.reports.is_empty()) {
+            let woken = match self.poller.wait(self.timeout(), &mut ready) {
+                Ok(woken) => woken,
+                Err(err) => {
+                    tracing::error!(%err, "relay thread cannot wait for its sockets");
+                    return;
+                }
+            };
+            let mut now = self.clock.now();
+            for batch in ready.tokens().chunks(PACKETS_PER_CLOCK_READING) {
+                now = self.clock.now();
+                for &token in batch {
+                    self.receive(token, &mut buffer, now);
+                }
+            }
+            if woken {
+                self.obey(now);
+            }
+            self.tap.flush_if_due(now.monotonic);
+            self.finish_closing(now.monotonic);
+            self.send_reports();
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.closing.is_empty() || !self.reports.is_empty() {
+            return Some(RETRY);
+        }
+        self.tap.due().map(|due| due.saturating_duration_since(Instant::now()))
+    }
+
+    /// Relays one datagram, then copies it for the recording.
+    fn receive(&mut self, token: u64, buffer: &mut [u8], now: Now) {
+        let (slot, lane, port) = read_token(token);
+        let Some(Some(call)) = self.calls.get_mut(slot) else { return };
+        let Some(relayed) = call.relay(lane, port, buffer, now, &self.parts.counters) else {
+            return;
+        };
+        if !call.is_recording {
+            return;
+        }
+        let packet = TapPacket {
+            call_id: call.call_id,
+            lane,
+            kind: relayed.kind,
+            at: now.wall,
+            bytes: &buffer[..relayed.len],
+        };
+        if !self.tap.push(packet, now.monotonic) {
+            call.tap_dropped_packets[lane.index()] += 1;
+            call.counters.lane(lane).tap_dropped_packets.bump();
+        }
+    }
+
+    fn obey(&mut self, now: Now) {
+        loop {
+            match self.parts.commands.try_recv() {
+                Ok(Command::Open { call_id, counters }) => self.open(call_id, counters),
+                Ok(Command::Point { call_id, lane, remote }) => {
+                    if let Some(call) = self.call(call_id) {
+                        call.point(lane, remote, now.monotonic);
+                    }
+                }
+                Ok(Command::StartRecording { call_id }) => {
+                    if let Some(call) = self.call(call_id) {
+                        call.is_recording = true;
+                    }
+                }
+                Ok(Command::Close { call_id }) => self.close(call_id, now.monotonic),
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => {
+                    self.is_stopping = true;
+                    let open: Vec<CallId> = self.slots.keys().copied().collect();
+                    for call_id in open {
+                        self.close(call_id, now.monotonic);
+                    }
+                    self.tap.flush(now.monotonic);
+                    return;
+                }
+                Err(TryRecvError::Empty) => return,
+            }
+        }
+    }
+
+    fn call(&mut self, call_id: CallId) -> Option<&mut RelayedCall> {
+        self.calls.get_mut(*self.slots.get(&call_id)?)?.as_mut()
+    }
+
+    fn open(&mut self, call_id: CallId, counters: Arc<CallCounters>) {
+        if self.slots.contains_key(&call_id) {
+            return;
+        }
+        match self.try_open(call_id, counters) {
+            Ok(ports) => {
+                self.parts.counters.open_calls.bump();
+                let local = ports.map(|port| SocketAddr::new(self.parts.advertise, port));
+                self.reports.push_back(Report::Opened { call_id, local });
+            }
+            Err(err) => {
+                tracing::warn!(%call_id, %err, "relay not opened");
+                self.parts.counters.failed_opens.bump();
+                self.reports.push_back(Report::Failed { call_id });
+            }
+        }
+    }
+
+    fn try_open(
+        &mut self,
+        call_id: CallId,
+        counters: Arc<CallCounters>,
+    ) -> Result<[u16; 2], OpenError> {
+        let (ports, bind) = (&self.parts.ports, self.parts.bind);
+        let customer = SocketPair::open(ports, bind)?;
+        let agent = match SocketPair::open(ports, bind) {
+            Ok(agent) => agent,
+            Err(err) => {
+                lock(ports).release(customer.lease, None, Instant::now());
+                return Err(err);
+            }
+        };
+        let call = RelayedCall::new(call_id, [customer, agent], counters, self.parts.connecting);
+        let slot = self.free_slots.pop().unwrap_or(self.calls.len());
+        for (socket, index) in call.sockets().into_iter().zip(0..) {
+            if let Err(err) = self.poller.add(socket, write_token(slot, index)) {
+                self.free_slots.push(slot);
+                self.release_ports(&call);
+                return Err(err.into());
+            }
+        }
+        let rtp_ports = call.rtp_ports();
+        if slot == self.calls.len() {
+            self.calls.push(None);
+        }
+        self.calls[slot] = Some(call);
+        self.slots.insert(call_id, slot);
+        Ok(rtp_ports)
+    }
+
+    fn release_ports(&self, call: &RelayedCall) {
+        let now = Instant::now();
+        let mut pool = lock(&self.parts.ports);
+        for (lease, last_ssrc) in call.leases() {
+            pool.release(lease, last_ssrc, now);
+        }
+    }
+
+    fn close(&mut self, call_id: CallId, now: Instant) {
+        let Some(slot) = self.slots.remove(&call_id) else { return };
+        let Some(call) = self.calls.get_mut(slot).and_then(Option::take) else { return };
+        self.free_slots.push(slot);
+        self.release_ports(&call);
+        self.parts.counters.open_calls.subtract(1);
+        self.closing.push(Closing { call, give_up: now + CLOSING_PATIENCE });
+    }
+
+    /// Reports closed calls, but only after their last packets have been handed on.
+    fn finish_closing(&mut self, now: Instant) {
+        if self.closing.is_empty() {
+            return;
+        }
+        let is_flushed = self.tap.flush(now);
+        for index in (0..self.closing.len()).rev() {
+            if !is_flushed && self.closing[index].give_up > now {
+                continue;
+            }
+            let mut call = self.closing.swap_remove(index).call;
+            if !is_flushed {
+                let removed = self.tap.remove(call.call_id);
+                for (dropped, removed) in call.tap_dropped_packets.iter_mut().zip(removed) {
+                    *dropped += removed;
+                }
+            }
+            self.reports.push_back(Report::Closed {
+                call_id: call.call_id,
+                received_packets: call.received_packets,
+                tap_dropped_packets: call.tap_dropped_packets,
+            });
+        }
+    }
+
+    fn send_reports(&mut self) {
+        while let Some(report) = self.reports.pop_front() {
+            if let Err(report) = (self.parts.reporter)(report) {
+                self.reports.push_front(report);
+                return;
+            }
+        }
+    }
+}
+
+/// A socket's token: its call's slot, then lane, then RTP or RTCP.
+fn write_token(slot: usize, index: u64) -> u64 {
+    (slot as u64) << 2 | index
+}
+
+fn read_token(token: u64) -> (usize, Lane, Port) {
+    let lane = Lane::BOTH[(token >> 1 & 1) as usize];
+    let port = if token & 1 == 0 { Port::Rtp } else { Port::Rtcp };
+    ((token >> 2) as usize, lane, port)
+}
