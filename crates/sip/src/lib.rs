@@ -5,8 +5,10 @@
 //! `dialog` for what two sides remember of a call, [`sdp`] for what they agreed on.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod digest;
 pub mod fields;
 pub mod flow;
+pub mod framing;
 pub mod header;
 pub mod message;
 pub mod method;
@@ -15,6 +17,7 @@ pub mod params;
 pub mod reader;
 pub mod sdp;
 pub mod text;
+pub mod transaction;
 pub mod uri;
 pub mod via;
 
