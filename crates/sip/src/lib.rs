@@ -1,11 +1,13 @@
 //! SIP (RFC 3261) as values: messages, transactions, dialogs, digest, SDP.
 //!
 //! Nothing here reads a clock, opens a socket or waits: octets and time come in, octets and events
-//! go out. Read [`message`] for what goes over the wire, `endpoint` for the transaction layer,
-//! `dialog` for what two sides remember of a call, [`sdp`] for what they agreed on.
+//! go out. Read [`message`] for what goes over the wire, [`endpoint`] for the transaction layer,
+//! [`dialog`] for what two sides remember of a call, [`sdp`] for what they agreed on.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod dialog;
 pub mod digest;
+pub mod endpoint;
 pub mod fields;
 pub mod flow;
 pub mod framing;
@@ -17,10 +19,13 @@ pub mod params;
 pub mod reader;
 pub mod sdp;
 pub mod text;
+pub mod token;
 pub mod transaction;
 pub mod uri;
 pub mod via;
 
+pub use dialog::{Dialog, DialogId};
+pub use endpoint::{ClientId, Endpoint, Event, ServerId};
 pub use fields::{CSeq, Contacts, ContentType};
 pub use flow::{Flow, Transport};
 pub use header::{Header, Headers, Name};
@@ -30,5 +35,6 @@ pub use name_addr::NameAddr;
 pub use params::Params;
 pub use reader::{ParseError, ParseErrorKind};
 pub use sdp::Sdp;
+pub use token::Tokens;
 pub use uri::{SipUri, TelUri, Uri};
 pub use via::Via;

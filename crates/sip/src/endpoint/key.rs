@@ -1,0 +1,93 @@
+//! What a message's transaction is found by (RFC 3261 §17.1.3, §17.2.3).
+
+use crate::header::Headers;
+use crate::message::{Request, Response};
+use crate::method::Method;
+use crate::via::{MAGIC_COOKIE, Via};
+
+/// Finds the client transaction of a response.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ClientKey {
+    branch: String,
+    method: Method,
+}
+
+impl ClientKey {
+    pub(super) fn new(branch: String, method: Method) -> Self {
+        Self { branch, method }
+    }
+
+    pub(super) fn of(response: &Response) -> Option<Self> {
+        let via = response.headers.via()?;
+        let method = response.headers.cseq()?.method;
+        Some(Self { branch: via.branch()?.to_owned(), method })
+    }
+
+    pub(super) fn branch(&self) -> &str {
+        &self.branch
+    }
+}
+
+/// Finds the server transaction of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ServerKey {
+    /// Branch and sent-by; without the cookie of RFC 3261 also Call-ID, From tag and CSeq number.
+    text: String,
+    /// The method; INVITE for ACK.
+    method: Method,
+}
+
+impl ServerKey {
+    pub(super) fn new(request: &Request, via: &Via) -> Self {
+        let branch = via.branch().unwrap_or_default();
+        let host = via.host.to_ascii_lowercase();
+        let port = via.port.unwrap_or(0);
+        let mut text = format!("{branch}|{host}:{port}");
+        let is_rfc_3261 = branch.len() > MAGIC_COOKIE.len()
+            && branch
+                .get(..MAGIC_COOKIE.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(MAGIC_COOKIE));
+        if !is_rfc_3261 {
+            let headers = &request.headers;
+            let from = headers.from();
+            for part in [
+                headers.call_id().unwrap_or_default().as_ref(),
+                from.as_ref().and_then(|from| from.tag()).unwrap_or_default(),
+                &headers.cseq().map_or(0, |cseq| cseq.number).to_string(),
+            ] {
+                text.push('|');
+                text.push_str(part);
+            }
+        }
+        let method = match request.method {
+            Method::Ack => Method::Invite,
+            ref method => method.clone(),
+        };
+        Self { text, method }
+    }
+
+    /// The key of the INVITE that this CANCEL means (§9.2).
+    pub(super) fn of_invite(&self) -> Self {
+        Self { text: self.text.clone(), method: Method::Invite }
+    }
+}
+
+/// Finds the 2xx an ACK acknowledges: its dialog and the INVITE's CSeq number.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct AckKey {
+    call_id: String,
+    from_tag: String,
+    to_tag: String,
+    number: u32,
+}
+
+impl AckKey {
+    pub(super) fn new(headers: &Headers) -> Option<Self> {
+        Some(Self {
+            call_id: headers.call_id()?.into_owned(),
+            from_tag: headers.from()?.tag().unwrap_or_default().to_owned(),
+            to_tag: headers.to()?.tag().unwrap_or_default().to_owned(),
+            number: headers.cseq()?.number,
+        })
+    }
+}

@@ -1,0 +1,333 @@
+//! Two endpoints and the network between them, which loses what it likes.
+
+use std::time::Duration;
+
+use super::*;
+use crate::dialog::Dialog;
+use crate::flow::Transport;
+use crate::name_addr::NameAddr;
+use crate::uri::Uri;
+
+const CALLER: &str = "10.0.0.1:5060";
+const CALLEE: &str = "10.0.0.2:5060";
+
+/// Two sides; `loses` says of the n-th datagram whether it is lost.
+struct Link {
+    now: Instant,
+    caller: Endpoint,
+    callee: Endpoint,
+    transport: Transport,
+    sent: usize,
+    loses: fn(usize) -> bool,
+    /// Start lines of all that was sent, lost or not.
+    seen: Vec<String>,
+}
+
+impl Link {
+    fn new(transport: Transport, loses: fn(usize) -> bool) -> Self {
+        Self {
+            now: Instant::now(),
+            caller: Endpoint::new(Config::default(), [1; 32]),
+            callee: Endpoint::new(Config::default(), [2; 32]),
+            transport,
+            sent: 0,
+            loses,
+            seen: Vec::new(),
+        }
+    }
+
+    fn flow(&self, local: &str, remote: &str) -> Flow {
+        Flow {
+            transport: self.transport,
+            local: local.parse().unwrap(),
+            remote: remote.parse().unwrap(),
+            connection: None,
+        }
+    }
+
+    fn to_callee(&self) -> Flow {
+        self.flow(CALLER, CALLEE)
+    }
+
+    fn invite(&mut self) -> ClientId {
+        let request = request(Method::Invite);
+        self.caller.request(self.now, self.to_callee(), request).unwrap()
+    }
+
+    /// Carries everything there is to carry, at once.
+    fn carry(&mut self) {
+        loop {
+            let mut is_idle = true;
+            while let Some((flow, bytes)) = self.caller.poll() {
+                is_idle = false;
+                let arrived = self.arrived(flow, &bytes);
+                if let Some((flow, message)) = arrived {
+                    self.callee.handle_message(self.now, flow, message);
+                }
+            }
+            while let Some((flow, bytes)) = self.callee.poll() {
+                is_idle = false;
+                let arrived = self.arrived(flow, &bytes);
+                if let Some((flow, message)) = arrived {
+                    self.caller.handle_message(self.now, flow, message);
+                }
+            }
+            if is_idle {
+                return;
+            }
+        }
+    }
+
+    fn arrived(&mut self, flow: Flow, bytes: &[u8]) -> Option<(Flow, Message)> {
+        let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        self.seen.push(String::from_utf8_lossy(line).into_owned());
+        self.sent += 1;
+        let back = Flow { local: flow.remote, remote: flow.local, ..flow };
+        (!(self.loses)(self.sent)).then(|| (back, Message::parse(bytes).unwrap()))
+    }
+
+    /// Lets time pass up to the next timer; `false` if there is none.
+    fn wait(&mut self) -> bool {
+        let next = [self.caller.next_timeout(), self.callee.next_timeout()];
+        let Some(next) = next.into_iter().flatten().min() else { return false };
+        self.now = self.now.max(next);
+        self.caller.handle_timeout(self.now);
+        self.callee.handle_timeout(self.now);
+        self.carry();
+        true
+    }
+
+    fn sent(&self, start: &str) -> usize {
+        self.seen.iter().filter(|line| line.starts_with(start)).count()
+    }
+}
+
+fn request(method: Method) -> Request {
+    let from = NameAddr::parse("<sip:a@h>;tag=a").unwrap();
+    let to = NameAddr::parse("<sip:b@h>").unwrap();
+    let mut request =
+        Request::outside_dialog(method, Uri::parse("sip:b@h").unwrap(), &from, &to, "call", 1);
+    request.headers.push(Name::Contact, "<sip:a@10.0.0.1>");
+    request
+}
+
+fn answer(link: &mut Link, id: ServerId, request: &Request, status: u16) {
+    let mut response = Response::to(request, status, "", Some("b"));
+    response.headers.push(Name::Contact, "<sip:b@10.0.0.2>");
+    assert!(link.callee.respond(link.now, id, &response));
+}
+
+/// Runs a call to its end; the callee answers with `status`. What the caller got at last, whether
+/// the callee saw the ACK.
+fn call(link: &mut Link, status: u16) -> (Option<u16>, bool) {
+    link.invite();
+    link.carry();
+    let (mut last, mut is_acknowledged) = (None, false);
+    for _ in 0..1000 {
+        while let Some(event) = link.callee.poll_event() {
+            match event {
+                Event::Request { id, request, .. } => {
+                    answer(link, id, &request, 180);
+                    answer(link, id, &request, status);
+                }
+                Event::Ack { .. } => is_acknowledged = true,
+                _ => {}
+            }
+        }
+        while let Some(event) = link.caller.poll_event() {
+            match event {
+                Event::Response { id, response, .. } => {
+                    if response.is_success() {
+                        let invite = request(Method::Invite);
+                        let dialog = Dialog::uac(&invite, &response).unwrap();
+                        let flow = link.to_callee();
+                        link.caller.ack(id, flow, dialog.ack(1));
+                    }
+                    last = Some(response.status);
+                }
+                Event::TimedOut { .. } => last = Some(408),
+                _ => {}
+            }
+        }
+        let sent_before = link.sent;
+        link.carry();
+        if link.sent == sent_before && !link.wait() {
+            break;
+        }
+    }
+    (last, is_acknowledged)
+}
+
+#[test]
+fn a_call_is_set_up_on_a_good_line_with_nothing_sent_twice() {
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let mut link = Link::new(transport, |_| false);
+        assert_eq!(call(&mut link, 200), (Some(200), true));
+        assert_eq!(
+            link.seen,
+            [
+                "INVITE sip:b@h SIP/2.0",
+                "SIP/2.0 180 Ringing",
+                "SIP/2.0 200 OK",
+                "ACK sip:b@10.0.0.2 SIP/2.0"
+            ]
+        );
+        assert_eq!((link.caller.transactions(), link.callee.transactions()), ((0, 0), (0, 0)));
+    }
+}
+
+#[test]
+fn calls_come_through_a_lossy_line_and_leave_nothing_behind() {
+    let losses: [fn(usize) -> bool; 6] =
+        [|n| n == 1, |n| n == 2, |n| n == 3, |n| n % 2 == 1, |n| n % 3 != 0, |n| n < 6];
+    for (number, loses) in losses.into_iter().enumerate() {
+        for status in [200, 486] {
+            let mut link = Link::new(Transport::Udp, loses);
+            let (last, is_acknowledged) = call(&mut link, status);
+            assert_eq!(last, Some(status), "loss {number}");
+            assert_eq!(is_acknowledged, status == 200, "loss {number}");
+            assert_eq!((link.caller.transactions(), link.callee.transactions()), ((0, 0), (0, 0)));
+            assert!(link.caller.unacknowledged.is_empty() && link.callee.unacknowledged.is_empty());
+            assert!(link.caller.client_ids.is_empty() && link.callee.server_ids.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_dead_line_times_out_after_32_s() {
+    let mut link = Link::new(Transport::Udp, |_| true);
+    let start = link.now;
+    assert_eq!(call(&mut link, 200).0, Some(408));
+    assert_eq!(link.now - start, Duration::from_secs(32));
+    assert_eq!(link.sent("INVITE"), 7);
+}
+
+#[test]
+fn a_2xx_nobody_acknowledges_is_reported() {
+    let mut link = Link::new(Transport::Tcp, |_| false);
+    link.invite();
+    link.carry();
+    let Some(Event::Request { id, request, .. }) = link.callee.poll_event() else { panic!() };
+    answer(&mut link, id, &request, 200);
+    link.carry();
+    let mut events = Vec::new();
+    while link.wait() {
+        events.extend(std::iter::from_fn(|| link.callee.poll_event()));
+    }
+    assert_eq!(events, [Event::NotAcknowledged { id }]);
+    assert_eq!(link.sent("SIP/2.0 200"), 11);
+}
+
+#[test]
+fn cancel_waits_for_a_provisional_and_ends_in_487() {
+    let mut link = Link::new(Transport::Udp, |_| false);
+    let invite = link.invite();
+    link.caller.cancel(link.now, invite, Some("SIP;cause=200"));
+    link.carry();
+    assert_eq!(link.sent("CANCEL"), 0);
+    let Some(Event::Request { id, request, .. }) = link.callee.poll_event() else { panic!() };
+    answer(&mut link, id, &request, 180);
+    link.carry();
+    let Some(Event::Cancel { id: cancelled, request: cancel }) = link.callee.poll_event() else {
+        panic!()
+    };
+    assert_eq!(cancelled, id);
+    assert_eq!(cancel.headers.get(Name::Reason).unwrap(), "SIP;cause=200");
+    answer(&mut link, id, &request, 487);
+    link.carry();
+    let statuses: Vec<u16> = std::iter::from_fn(|| link.caller.poll_event())
+        .map(|event| match event {
+            Event::Response { response, .. } => response.status,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(statuses, [180, 487]);
+    assert_eq!(link.sent("ACK"), 1);
+    while link.wait() {}
+    assert_eq!((link.caller.transactions(), link.callee.transactions()), ((0, 0), (0, 0)));
+}
+
+#[test]
+fn a_cancel_for_nothing_is_answered_with_481() {
+    let mut link = Link::new(Transport::Udp, |_| false);
+    let flow = link.flow(CALLEE, CALLER);
+    let mut cancel = request(Method::Cancel);
+    cancel.headers.insert_front(Name::Via, "SIP/2.0/UDP 10.0.0.1;branch=z9hG4bKx");
+    link.callee.handle_message(link.now, flow, cancel.into());
+    let (_, bytes) = link.callee.poll().unwrap();
+    assert!(bytes.starts_with(b"SIP/2.0 481"));
+    assert_eq!(link.callee.poll_event(), None);
+}
+
+#[test]
+fn retransmissions_get_the_last_answer_and_no_event() {
+    for via in [
+        "SIP/2.0/UDP 10.0.0.1;branch=z9hG4bKx",
+        "SIP/2.0/UDP 10.0.0.1;branch=old",
+        "SIP/2.0/UDP 10.0.0.1",
+    ] {
+        let mut link = Link::new(Transport::Udp, |_| false);
+        let flow = link.flow(CALLEE, CALLER);
+        let mut options = request(Method::Options);
+        options.headers.insert_front(Name::Via, via);
+        let options = Message::from(options);
+        link.callee.handle_message(link.now, flow, options.clone());
+        let Some(Event::Request { id, request, .. }) = link.callee.poll_event() else { panic!() };
+        link.callee.handle_message(link.now, flow, options.clone());
+        assert_eq!(link.callee.poll(), None);
+        answer(&mut link, id, &request, 200);
+        link.callee.handle_message(link.now, flow, options);
+        assert_eq!(std::iter::from_fn(|| link.callee.poll()).count(), 2, "{via}");
+        assert_eq!(link.callee.poll_event(), None);
+    }
+}
+
+#[test]
+fn requests_over_the_limit_are_reported_as_such() {
+    let config = Config { max_transactions: 1, ..Config::default() };
+    let mut endpoint = Endpoint::new(config, [1; 32]);
+    let now = Instant::now();
+    let flow = Flow::udp(CALLEE.parse().unwrap(), CALLER.parse().unwrap());
+    for branch in ["z9hG4bK1", "z9hG4bK2"] {
+        let mut options = request(Method::Options);
+        options.headers.insert_front(Name::Via, format!("SIP/2.0/UDP h;branch={branch}"));
+        endpoint.handle_message(now, flow, options.into());
+    }
+    assert!(matches!(endpoint.poll_event(), Some(Event::Request { .. })));
+    assert!(matches!(endpoint.poll_event(), Some(Event::Overloaded { .. })));
+    assert!(endpoint.request(now, flow, request(Method::Options)).is_ok());
+    assert_eq!(endpoint.request(now, flow, request(Method::Options)), Err(TooManyTransactions));
+}
+
+#[test]
+fn a_send_failure_ends_what_waits_for_that_place_only() {
+    let mut link = Link::new(Transport::Udp, |_| false);
+    let invite = link.invite();
+    let elsewhere = link.flow(CALLER, "10.0.0.9:5060");
+    link.caller.request(link.now, elsewhere, request(Method::Options)).unwrap();
+    let flow = link.to_callee();
+    link.caller.handle_send_failed(link.now, &flow);
+    assert_eq!(link.caller.poll_event(), Some(Event::SendFailed { id: invite }));
+    assert_eq!(link.caller.poll_event(), None);
+    assert_eq!(link.caller.transactions(), (0, 1));
+}
+
+#[test]
+fn a_fork_s_second_2xx_is_passed_up_and_each_keeps_its_own_ack() {
+    let mut link = Link::new(Transport::Udp, |_| false);
+    let id = link.invite();
+    let (_, bytes) = link.caller.poll().unwrap();
+    let Message::Request(invite) = Message::parse(&bytes).unwrap() else { panic!() };
+    let flow = link.to_callee();
+    for tag in ["one", "two"] {
+        let ok = Response::to(&invite, 200, "", Some(tag));
+        link.caller.handle_message(link.now, flow, ok.clone().into());
+        let Some(Event::Response { response, .. }) = link.caller.poll_event() else { panic!() };
+        let dialog = Dialog::uac(&invite, &response).unwrap();
+        link.caller.ack(id, flow, dialog.ack(1));
+        let (_, first) = link.caller.poll().unwrap();
+        link.caller.handle_message(link.now, flow, ok.into());
+        assert_eq!(link.caller.poll_event(), None);
+        assert_eq!(link.caller.poll(), Some((flow, first)));
+    }
+}
