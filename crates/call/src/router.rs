@@ -3,7 +3,7 @@
 //! Belongs here: numbers as dialled against the directory and the trunks' prefix rules.
 //! Does not: who is registered (`registrar`), what is said on the wire (`b2bua`).
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use cheling_model::DealershipId;
 use cheling_model::directory::{Directory, Extension, Line, RingGroup, Trunk};
@@ -34,10 +34,25 @@ pub enum Route<'a> {
     Unknown,
 }
 
-/// The trunk whose gateway has this address, if one has (RFC 3261 knows no better for a peer
-/// without a password; the config names the addresses that are trusted).
-pub fn trunk_at(trunks: &[Trunk], source: IpAddr) -> Option<&Trunk> {
-    trunks.iter().find(|trunk| trunk.address.ip().to_canonical() == source.to_canonical())
+/// The trunk that this request comes from, if it comes from one (RFC 3261 knows no better for a
+/// peer without a password; the config names the addresses that are trusted).
+///
+/// The trunk's address and port both fit, or the IP alone (gateways send from other ports, and
+/// over TCP always) unless the request claims to be one of our extensions: a phone that shares
+/// the gateway's IP, as on one test machine, has to prove that it is that phone.
+pub fn trunk_at<'a>(
+    trunks: &'a [Trunk],
+    directory: &Directory,
+    source: SocketAddr,
+    from_user: &str,
+) -> Option<&'a Trunk> {
+    let source_ip = source.ip().to_canonical();
+    let at_ip = |trunk: &&Trunk| trunk.address.ip().to_canonical() == source_ip;
+    let exactly = trunks.iter().filter(at_ip).find(|trunk| trunk.address.port() == source.port());
+    exactly.or_else(|| {
+        let is_phone = extension(directory, from_user).is_some();
+        trunks.iter().find(at_ip).filter(|_| !is_phone)
+    })
 }
 
 /// The extension of this number.
