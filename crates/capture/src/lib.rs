@@ -7,3 +7,4 @@
 pub mod clock;
 pub mod relay;
 pub mod sink;
+pub mod transport;
