@@ -181,6 +181,7 @@ impl Header {
 
 /// A line end in a value would begin a header of somebody else's choosing.
 fn one_line(value: &str) -> Bytes {
+    let value = value.trim_matches([' ', '\t', '\r', '\n']);
     if !value.contains(['\r', '\n', '\0']) {
         return Bytes::copy_from_slice(value.as_bytes());
     }
@@ -309,20 +310,31 @@ impl Headers {
         self.0.extend(other.0.iter().filter(|header| key.is(header)).cloned());
     }
 
-    /// Writes all fields but Content-Length, whose value the body decides.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+    /// Writes all fields, one Content-Length among them, whose value the body decides.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, body_bytes: usize) {
+        let body_bytes = body_bytes.to_string();
+        let mut has_length = false;
         for header in &self.0 {
-            if header.known == Some(Name::ContentLength) {
+            let is_length = header.known == Some(Name::ContentLength);
+            if is_length && has_length {
                 continue;
             }
+            has_length |= is_length;
             out.extend_from_slice(&header.name);
             out.extend_from_slice(b": ");
-            if header.value.contains(&b'\n') {
+            if is_length {
+                out.extend_from_slice(body_bytes.as_bytes());
+            } else if header.value.contains(&b'\n') {
                 // Folds are written as one line: some gateways cannot read them.
                 write_unfolded(&header.value, out);
             } else {
                 out.extend_from_slice(&header.value);
             }
+            out.extend_from_slice(b"\r\n");
+        }
+        if !has_length {
+            out.extend_from_slice(b"Content-Length: ");
+            out.extend_from_slice(body_bytes.as_bytes());
             out.extend_from_slice(b"\r\n");
         }
     }
@@ -366,8 +378,11 @@ mod tests {
         headers.set_first_value(Name::Via, "7");
         headers.set("x-other", "y");
         let mut out = Vec::new();
-        headers.write(&mut out);
-        assert_eq!(String::from_utf8(out).unwrap(), "Via: 7,8\r\nx-other: y\r\n");
+        headers.push("L", "5");
+        headers.push("X-Last", "z");
+        headers.write(&mut out, 3);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text, "Via: 7,8\r\nx-other: y\r\nContent-Length: 3\r\nX-Last: z\r\n");
     }
 
     #[test]

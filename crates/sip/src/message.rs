@@ -196,8 +196,8 @@ fn write(start_line: &[u8], headers: &Headers, body: &[u8]) -> Bytes {
         headers.iter().map(|header| header.name().len() + header.value().len() + 4).sum();
     let mut out = Vec::with_capacity(start_line.len() + fields + body.len() + 32);
     out.extend_from_slice(start_line);
-    headers.write(&mut out);
-    out.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
+    headers.write(&mut out, body.len());
+    out.extend_from_slice(b"\r\n");
     out.extend_from_slice(body);
     Bytes::from(out)
 }
@@ -301,7 +301,7 @@ mod tests {
         request.set_body("application/sdp", &b"v=0\r\n"[..]);
         let text = String::from_utf8(request.to_bytes().to_vec()).unwrap();
         assert!(
-            text.ends_with("Content-Type: application/sdp\r\nContent-Length: 5\r\n\r\nv=0\r\n")
+            text.ends_with("Content-Length: 5\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n")
         );
         assert!(!text.contains("999"));
     }

@@ -96,14 +96,14 @@ impl ParseError {
     }
 
     /// The answer to a broken request; `None` if it was none, was an ACK, or if Via, From, To,
-    /// Call-ID or CSeq, which the answer must repeat, are missing.
+    /// Call-ID or CSeq, which the answer must repeat, are missing. It goes back to where the request
+    /// came from, since the Via may be what is broken.
     pub fn response(&self) -> Option<Response> {
         let request = self.partial.as_deref()?;
         let needed = [Name::Via, Name::From, Name::To, Name::CallId, Name::CSeq];
         if request.method == Method::Ack || !needed.iter().all(|name| request.headers.has(*name)) {
             return None;
         }
-        request.headers.via()?;
         let status = self.status();
         let reason = if status == 400 { format!("Bad Request: {self}") } else { String::new() };
         Some(Response::to(request, status, &reason, None))
