@@ -325,6 +325,8 @@ pub struct CallFilter {
     pub follow_up_id: Option<FollowUpId>,
     /// Only answered, or only not.
     pub answered: Option<bool>,
+    /// Only on this phone of ours: talked, or rang.
+    pub extension: Option<String>,
     /// Part of a number, or of the customer's name.
     pub text: String,
 }
@@ -351,6 +353,11 @@ pub async fn list(
         "(call.user_id = $? or exists (select 1 from call_leg l \
          where l.call_id = call.call_id and l.user_id = $?))",
         wanted.user_id,
+    );
+    filter.and_some(
+        "(call.extension = $? or exists (select 1 from call_leg l \
+         where l.call_id = call.call_id and l.extension = $?))",
+        wanted.extension.as_deref(),
     );
     match wanted.answered {
         Some(true) => filter.push(" and call.answered_at_us is not null"),

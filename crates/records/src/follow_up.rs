@@ -111,6 +111,8 @@ pub struct FollowUpFilter {
     pub due_from: Option<String>,
     /// Due on or before.
     pub due_until: Option<String>,
+    /// Closed at or after.
+    pub closed_from: Option<Timestamp>,
     /// Part of the customer's name or of the subject.
     pub text: String,
 }
@@ -132,6 +134,7 @@ pub async fn list(
     filter.and_some("f.customer_id = $?", wanted.customer_id);
     filter.and_some("f.due_on >= $?", wanted.due_from.as_deref());
     filter.and_some("f.due_on <= $?", wanted.due_until.as_deref());
+    filter.and_some("f.closed_at_us >= $?", wanted.closed_from);
     if !wanted.states.is_empty() {
         filter.push(" and f.state in (");
         push_list(&mut filter, wanted.states.iter().map(|&it| Value::from(it)));

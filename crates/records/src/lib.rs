@@ -11,6 +11,7 @@
 pub mod admin;
 pub mod attach;
 pub mod call;
+pub mod console;
 pub mod customer;
 pub mod database;
 pub mod error;

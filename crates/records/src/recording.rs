@@ -221,6 +221,8 @@ pub struct RecordingFilter {
     /// Only what belongs to no follow-up (待关联), or only what does. Internal calls are in
     /// neither list of unattached.
     pub attached: Option<bool>,
+    /// Only on this phone of ours.
+    pub extension: Option<String>,
     /// Part of a number or of the customer's name.
     pub text: String,
 }
@@ -245,6 +247,7 @@ pub async fn list(
     filter.and_some("r.follow_up_id = $?", wanted.follow_up_id);
     filter.and_some("call.direction = $?", wanted.direction);
     filter.and_some("r.verdict = $?", wanted.verdict);
+    filter.and_some("call.extension = $?", wanted.extension.as_deref());
     match wanted.attached {
         Some(true) => filter.push(" and r.follow_up_id is not null"),
         Some(false) => filter
