@@ -8,6 +8,7 @@
 #![allow(clippy::print_stdout)]
 
 use cheling_call::io::RelayRemote;
+use cheling_capture::clock::AnchoredClock;
 use cheling_capture::relay::{RelayConfig, Relays, Report};
 use cheling_capture::sink::{SpareBlocks, TapSink};
 use cheling_model::tap::TapBlock;
@@ -123,7 +124,7 @@ fn relay(calls: usize, tap: Tap) -> Run {
     let mut speakers = Vec::new();
     for number in 0..calls {
         let id = CallId::mint(Timestamp::from_micros(number as i64 * 1000), [1; 10]);
-        assert!(relays.open(id));
+        assert!(relays.open(id, AnchoredClock::start()));
         let Ok(Report::Opened { local, .. }) = reports.recv() else { panic!("not opened") };
         for lane in Lane::BOTH {
             let socket = bind();

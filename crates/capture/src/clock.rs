@@ -1,10 +1,11 @@
 //! The wall clock, extrapolated from a monotonic one.
 //!
 //! A clock that is stepped during a call (NTP, an administrator) must not move the call's time
-//! line: each owner anchors both clocks once and from then on asks only the monotonic one.
+//! line: both clocks are read together once, and from then on only the monotonic one is asked.
+//! While no call is open the anchor is renewed, so that a step is followed in the end.
 
 use cheling_model::{Now, Timestamp};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One anchor between the two clocks.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,14 @@ impl AnchoredClock {
         Self { monotonic: Instant::now(), wall }
     }
 
+    /// A new anchor if the wall clock has moved by more than `tolerance` against the old one.
+    pub fn renewed(self, tolerance: Duration) -> Self {
+        let new = Self::start();
+        let old = self.at(new.monotonic).wall;
+        let is_off = new.wall.since(old) > tolerance || old.since(new.wall) > tolerance;
+        if is_off { new } else { self }
+    }
+
     /// Both clocks now.
     pub fn now(&self) -> Now {
         self.at(Instant::now())
@@ -35,12 +44,23 @@ impl AnchoredClock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn the_wall_clock_follows_the_monotonic_one() {
         let clock = AnchoredClock::start();
         let later = clock.at(clock.monotonic + Duration::from_millis(1500));
         assert_eq!(later.wall.since(clock.wall), Duration::from_millis(1500));
+    }
+
+    #[test]
+    fn an_anchor_is_renewed_only_when_the_wall_clock_was_stepped() {
+        let clock = AnchoredClock::start();
+        let tolerance = Duration::from_secs(60);
+        assert_eq!(clock.renewed(tolerance).wall, clock.wall);
+        for wrong in [clock.wall + Duration::from_secs(3600), Timestamp::from_micros(0)] {
+            let stepped = AnchoredClock { wall: wrong, ..clock };
+            assert!(stepped.renewed(tolerance).wall.since(clock.wall) < tolerance);
+            assert_ne!(stepped.renewed(tolerance).wall, wrong);
+        }
     }
 }

@@ -17,6 +17,7 @@ pub use counters::{
     CallCounters, CallStatistics, Count, LaneCounters, LaneStatistics, RelayTotals, ThreadCounters,
 };
 
+use crate::clock::AnchoredClock;
 use crate::sink::{SpareBlocks, TapSink};
 use call::Connecting;
 use cheling_call::io::RelayRemote;
@@ -142,6 +143,7 @@ struct Thread {
     /// Commands that found the queue full, in order.
     backlog: VecDeque<Command>,
     calls: usize,
+    is_stopping: bool,
     join: Option<JoinHandle<()>>,
 }
 
@@ -224,6 +226,7 @@ impl Relays {
                 waker,
                 backlog: VecDeque::new(),
                 calls: 0,
+                is_stopping: false,
                 join: Some(join),
             });
         }
@@ -236,9 +239,9 @@ impl Relays {
         self.watch.clone()
     }
 
-    /// Opens a relay on the thread with the fewest calls. False if that thread is too far behind
-    /// to take one; there will be no report then.
-    pub fn open(&mut self, call_id: CallId) -> bool {
+    /// Opens a relay on the thread with the fewest calls; `clock` stamps the call's packets.
+    /// False if that thread is too far behind to take one; there will be no report then.
+    pub fn open(&mut self, call_id: CallId, clock: AnchoredClock) -> bool {
         if self.owners.contains_key(&call_id) {
             return false;
         }
@@ -250,7 +253,7 @@ impl Relays {
         self.watch.lock().insert(call_id, Arc::clone(&counters));
         self.owners.insert(call_id, index);
         self.threads[index].calls += 1;
-        self.threads[index].tell(Command::Open { call_id, counters });
+        self.threads[index].tell(Command::Open { call_id, clock, counters });
         true
     }
 
@@ -291,17 +294,35 @@ impl Relays {
         }
     }
 
+    /// Whether no relay is open.
+    pub fn is_idle(&self) -> bool {
+        self.owners.is_empty()
+    }
+
     /// Whether commands wait because a thread's queue is full.
     pub fn is_behind(&self) -> bool {
         self.threads.iter().any(|thread| !thread.backlog.is_empty())
     }
 
-    /// Closes what is open and ends the threads. Blocks until they have handed on their packets:
-    /// at most a few seconds.
-    pub fn stop(&mut self) {
+    /// Tells the threads to close what is open, hand on the last packets, report, and end. Their
+    /// reports must be taken meanwhile.
+    pub fn begin_stop(&mut self) {
         for thread in &mut self.threads {
-            thread.tell(Command::Stop);
+            if !thread.is_stopping {
+                thread.is_stopping = true;
+                thread.tell(Command::Stop);
+            }
         }
+    }
+
+    /// Whether all threads have ended; at most a few seconds after [`Relays::begin_stop`].
+    pub fn has_stopped(&self) -> bool {
+        self.threads.iter().all(|thread| !thread.is_alive())
+    }
+
+    /// Ends the threads and blocks until they have ended.
+    pub fn stop(&mut self) {
+        self.begin_stop();
         for thread in &mut self.threads {
             while thread.is_alive() && !thread.backlog.is_empty() {
                 thread.work_off();

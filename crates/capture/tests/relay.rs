@@ -2,6 +2,7 @@
 //! what it needs, with a deadline.
 
 use cheling_call::io::RelayRemote;
+use cheling_capture::clock::AnchoredClock;
 use cheling_capture::relay::{RelayConfig, RelayWatch};
 use cheling_capture::relay::{Relays, Report};
 use cheling_capture::sink::{SpareBlocks, TapSink};
@@ -81,7 +82,7 @@ impl Bench {
     /// Waits until all commands so far are obeyed, by giving one more that is answered.
     fn settle(&mut self) {
         let id = call(255);
-        assert!(self.relays.open(id));
+        assert!(self.relays.open(id, AnchoredClock::start()));
         match self.report() {
             Report::Opened { call_id, .. } if call_id == id => {
                 self.close(id);
@@ -96,7 +97,7 @@ impl Bench {
     }
 
     fn open(&mut self, id: CallId) -> [SocketAddr; 2] {
-        assert!(self.relays.open(id));
+        assert!(self.relays.open(id, AnchoredClock::start()));
         match self.report() {
             Report::Opened { call_id, local } if call_id == id => local,
             other => panic!("{other:?}"),
@@ -423,13 +424,13 @@ fn ports_rest_between_calls_and_no_ports_is_a_failure_not_a_wait() {
     config.threads = 1;
     let mut bench = Bench::start(&config);
     let local = bench.open(call(1));
-    assert!(bench.relays.open(call(2)));
+    assert!(bench.relays.open(call(2), AnchoredClock::start()));
     let failed = bench.report();
     assert_eq!(failed, Report::Failed { call_id: call(2) });
     bench.relays.note(&failed);
     bench.close(call(1));
     // Its ports rest now.
-    assert!(bench.relays.open(call(3)));
+    assert!(bench.relays.open(call(3), AnchoredClock::start()));
     assert_eq!(bench.report(), Report::Failed { call_id: call(3) });
     assert_eq!(bench.watch.totals().failed_opens, 2);
     // Nobody listens there any more.

@@ -3,10 +3,11 @@
 use super::counters::{CallCounters, ThreadCounters};
 use super::sockets::SocketPair;
 use super::source::{Judgement, Source};
+use crate::clock::AnchoredClock;
 use cheling_call::io::RelayRemote;
 use cheling_media::rtp::DatagramKind;
 use cheling_model::tap::PacketKind;
-use cheling_model::{CallId, Lane, Now};
+use cheling_model::{CallId, Lane, Timestamp};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub(super) enum Connecting {
 pub(super) struct Relayed {
     pub(super) kind: PacketKind,
     pub(super) len: usize,
+    pub(super) at: Timestamp,
 }
 
 pub(super) struct RelayedCall {
@@ -44,6 +46,7 @@ pub(super) struct RelayedCall {
     /// Of these, what the tap could not take.
     pub(super) tap_dropped_packets: [u64; 2],
     sides: [Side; 2],
+    clock: AnchoredClock,
     connecting: Connecting,
 }
 
@@ -66,6 +69,7 @@ impl RelayedCall {
     pub(super) fn new(
         call_id: CallId,
         pairs: [SocketPair; 2],
+        clock: AnchoredClock,
         counters: Arc<CallCounters>,
         connecting: Connecting,
     ) -> Self {
@@ -76,6 +80,7 @@ impl RelayedCall {
             received_packets: [0; 2],
             tap_dropped_packets: [0; 2],
             sides: pairs.map(Side::new),
+            clock,
             connecting,
         }
     }
@@ -116,7 +121,7 @@ impl RelayedCall {
         lane: Lane,
         port: Port,
         buffer: &mut [u8],
-        now: Now,
+        now: Instant,
         totals: &ThreadCounters,
     ) -> Option<Relayed> {
         let side = &mut self.sides[lane.index()];
@@ -138,10 +143,11 @@ impl RelayedCall {
                 return None;
             }
         };
+        let at = self.clock.at(now).wall;
         let ssrc = read_ssrc(kind, bytes);
         let judgement = match port {
-            Port::Rtp => side.rtp.source.judge(from, ssrc, now.monotonic),
-            Port::Rtcp => side.judge_rtcp(from, ssrc, now.monotonic),
+            Port::Rtp => side.rtp.source.judge(from, ssrc, now),
+            Port::Rtcp => side.judge_rtcp(from, ssrc, now),
         };
         match judgement {
             Judgement::Stranger => {
@@ -162,7 +168,7 @@ impl RelayedCall {
         if kind == PacketKind::Rtp {
             side.last_ssrc = ssrc;
             counters.rtp_packets.bump();
-            counters.heard(now.wall);
+            counters.heard(at);
             self.received_packets[lane.index()] += u64::from(self.is_recording);
         } else {
             counters.rtcp_packets.bump();
@@ -175,7 +181,7 @@ impl RelayedCall {
                 totals.unsent_packets.bump();
             }
         }
-        Some(Relayed { kind, len })
+        Some(Relayed { kind, len, at })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::clock::AnchoredClock;
 use crate::sink::{SpareBlocks, TapSink};
 use cheling_call::io::RelayRemote;
 use cheling_model::tap::TapPacket;
-use cheling_model::{CallId, Lane, Now};
+use cheling_model::{CallId, Lane};
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -30,7 +30,7 @@ const CLOSING_PATIENCE: Duration = Duration::from_secs(2);
 /// What a thread is told.
 #[derive(Debug)]
 pub(super) enum Command {
-    Open { call_id: CallId, counters: Arc<CallCounters> },
+    Open { call_id: CallId, clock: AnchoredClock, counters: Arc<CallCounters> },
     Point { call_id: CallId, lane: Lane, remote: Option<RelayRemote> },
     StartRecording { call_id: CallId },
     Close { call_id: CallId },
@@ -53,7 +53,6 @@ pub(super) struct ThreadParts {
 pub(super) struct RelayThread {
     parts: ThreadParts,
     poller: Poller,
-    clock: AnchoredClock,
     calls: Vec<Option<RelayedCall>>,
     free_slots: Vec<usize>,
     slots: HashMap<CallId, usize>,
@@ -79,7 +78,6 @@ impl RelayThread {
         Ok(Self {
             parts,
             poller: Poller::new()?,
-            clock: AnchoredClock::start(),
             calls: Vec::new(),
             free_slots: Vec::new(),
             slots: HashMap::new(),
@@ -106,9 +104,9 @@ impl RelayThread {
                     return;
                 }
             };
-            let mut now = self.clock.now();
+            let mut now = Instant::now();
             for batch in ready.tokens().chunks(PACKETS_PER_CLOCK_READING) {
-                now = self.clock.now();
+                now = Instant::now();
                 for &token in batch {
                     self.receive(token, &mut buffer, now);
                 }
@@ -116,8 +114,8 @@ impl RelayThread {
             if woken {
                 self.obey(now);
             }
-            self.tap.flush_if_due(now.monotonic);
-            self.finish_closing(now.monotonic);
+            self.tap.flush_if_due(now);
+            self.finish_closing(now);
             self.send_reports();
         }
     }
@@ -130,7 +128,7 @@ impl RelayThread {
     }
 
     /// Relays one datagram, then copies it for the recording.
-    fn receive(&mut self, token: u64, buffer: &mut [u8], now: Now) {
+    fn receive(&mut self, token: u64, buffer: &mut [u8], now: Instant) {
         let (slot, lane, port) = read_token(token);
         let Some(Some(call)) = self.calls.get_mut(slot) else { return };
         let Some(relayed) = call.relay(lane, port, buffer, now, &self.parts.counters) else {
@@ -143,22 +141,24 @@ impl RelayThread {
             call_id: call.call_id,
             lane,
             kind: relayed.kind,
-            at: now.wall,
+            at: relayed.at,
             bytes: &buffer[..relayed.len],
         };
-        if !self.tap.push(packet, now.monotonic) {
+        if !self.tap.push(packet, now) {
             call.tap_dropped_packets[lane.index()] += 1;
             call.counters.lane(lane).tap_dropped_packets.bump();
         }
     }
 
-    fn obey(&mut self, now: Now) {
+    fn obey(&mut self, now: Instant) {
         loop {
             match self.parts.commands.try_recv() {
-                Ok(Command::Open { call_id, counters }) => self.open(call_id, counters),
+                Ok(Command::Open { call_id, clock, counters }) => {
+                    self.open(call_id, clock, counters)
+                }
                 Ok(Command::Point { call_id, lane, remote }) => {
                     if let Some(call) = self.call(call_id) {
-                        call.point(lane, remote, now.monotonic);
+                        call.point(lane, remote, now);
                     }
                 }
                 Ok(Command::StartRecording { call_id }) => {
@@ -166,14 +166,14 @@ impl RelayThread {
                         call.is_recording = true;
                     }
                 }
-                Ok(Command::Close { call_id }) => self.close(call_id, now.monotonic),
+                Ok(Command::Close { call_id }) => self.close(call_id, now),
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => {
                     self.is_stopping = true;
                     let open: Vec<CallId> = self.slots.keys().copied().collect();
                     for call_id in open {
-                        self.close(call_id, now.monotonic);
+                        self.close(call_id, now);
                     }
-                    self.tap.flush(now.monotonic);
+                    self.tap.flush(now);
                     return;
                 }
                 Err(TryRecvError::Empty) => return,
@@ -185,11 +185,11 @@ impl RelayThread {
         self.calls.get_mut(*self.slots.get(&call_id)?)?.as_mut()
     }
 
-    fn open(&mut self, call_id: CallId, counters: Arc<CallCounters>) {
+    fn open(&mut self, call_id: CallId, clock: AnchoredClock, counters: Arc<CallCounters>) {
         if self.slots.contains_key(&call_id) {
             return;
         }
-        match self.try_open(call_id, counters) {
+        match self.try_open(call_id, clock, counters) {
             Ok(ports) => {
                 self.parts.counters.open_calls.bump();
                 let local = ports.map(|port| SocketAddr::new(self.parts.advertise, port));
@@ -206,6 +206,7 @@ impl RelayThread {
     fn try_open(
         &mut self,
         call_id: CallId,
+        clock: AnchoredClock,
         counters: Arc<CallCounters>,
     ) -> Result<[u16; 2], OpenError> {
         let (ports, bind) = (&self.parts.ports, self.parts.bind);
@@ -217,7 +218,8 @@ impl RelayThread {
                 return Err(err);
             }
         };
-        let call = RelayedCall::new(call_id, [customer, agent], counters, self.parts.connecting);
+        let call =
+            RelayedCall::new(call_id, [customer, agent], clock, counters, self.parts.connecting);
         let slot = self.free_slots.pop().unwrap_or(self.calls.len());
         for (socket, index) in call.sockets().into_iter().zip(0..) {
             if let Err(err) = self.poller.add(socket, write_token(slot, index)) {

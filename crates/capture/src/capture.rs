@@ -1,0 +1,172 @@
+//! The capture role as a whole: started with its parts wired, stopped in written order.
+
+use crate::clock::AnchoredClock;
+use crate::events::{EventCounters, EventTap};
+use crate::handle::Handle;
+use crate::relay::{RelayConfig, RelayError, Relays};
+use crate::sink::{SpareBlocks, TapSink};
+use crate::sip_task::SipTask;
+use crate::transport::{ARRIVAL_QUEUE, BindError, TransportConfig, Transports};
+use cheling_call::io::Settings;
+use cheling_call::switch::Switch;
+use cheling_model::TapEvent;
+use cheling_model::directory::Directory;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Relay reports that may wait; relay threads keep what does not fit and try again.
+const REPORT_QUEUE: usize = 4096;
+/// Requests that may wait; who asks waits too.
+const REQUEST_QUEUE: usize = 256;
+/// The queue that `lookup` should read from; see [`Sinks::lookup`].
+pub const LOOKUP_QUEUE: usize = 65_536;
+/// How often a stopping capture looks whether the last call has ended.
+const STOP_POLL: Duration = Duration::from_millis(20);
+/// After the deadline, how long BYEs may be answered before the sockets close.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Where to listen, for SIP and for media.
+#[derive(Clone, Debug)]
+pub struct CaptureConfig {
+    /// SIP.
+    pub transports: TransportConfig,
+    /// Media.
+    pub relay: RelayConfig,
+}
+
+/// Who gets what happens and what is said.
+#[derive(Clone)]
+pub struct Sinks {
+    /// Packets and events, never lost on the way: the journal.
+    pub journal: Arc<dyn TapSink>,
+    /// Where the journal gives blocks back that it has written.
+    pub spare_blocks: Arc<SpareBlocks>,
+    /// Events for `lookup`: a channel of [`LOOKUP_QUEUE`]. What overflows is counted and is still
+    /// in the journal.
+    pub lookup: mpsc::Sender<TapEvent>,
+}
+
+/// Why capture cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A SIP listener.
+    #[error(transparent)]
+    Listen(#[from] BindError),
+    /// The relay.
+    #[error(transparent)]
+    Relay(#[from] RelayError),
+    /// The event thread.
+    #[error("cannot start the event thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Running call control and media.
+pub struct Capture {
+    handle: Handle,
+    udp: Vec<SocketAddr>,
+    tcp: Vec<SocketAddr>,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+    events: JoinHandle<()>,
+}
+
+impl Capture {
+    /// Starts listening and relaying. Must be called inside a tokio runtime. The ports in
+    /// `settings` are replaced by those that were really bound, so port 0 works.
+    ///
+    /// # Errors
+    /// [`StartError`] says which address, ports or threads could not be had.
+    pub async fn start(
+        config: CaptureConfig,
+        mut settings: Settings,
+        directory: Arc<Directory>,
+        sinks: Sinks,
+    ) -> Result<Self, StartError> {
+        let (arrived, arrivals) = mpsc::channel(ARRIVAL_QUEUE);
+        let transports = Transports::bind(config.transports, arrived).await?;
+        let (udp, tcp) = (transports.udp_addresses(), transports.tcp_addresses());
+        if let Some(address) = udp.first() {
+            settings.udp_port = address.port();
+        }
+        settings.tcp_port = tcp.first().map(SocketAddr::port);
+
+        let (report, reports) = mpsc::channel(REPORT_QUEUE);
+        let reporter = Arc::new(move |it| report.try_send(it).map_err(|err| err.into_inner()));
+        let relays = Relays::start(
+            &config.relay,
+            Arc::clone(&sinks.journal),
+            Arc::clone(&sinks.spare_blocks),
+            reporter,
+        )?;
+        let counters = Arc::new(EventCounters::default());
+        let (events, event_thread) =
+            EventTap::start(sinks.journal, sinks.lookup, Arc::clone(&counters))
+                .map_err(StartError::Thread)?;
+        let (request, requests) = mpsc::channel(REQUEST_QUEUE);
+        let handle = Handle::new(request, relays.watch(), transports.counters(), counters);
+        let stop = CancellationToken::new();
+        let task = SipTask {
+            switch: Switch::new(settings, directory),
+            transports,
+            arrivals,
+            relays,
+            reports,
+            requests,
+            events,
+            clock: AnchoredClock::start(),
+            stop: stop.clone(),
+        };
+        let task = tokio::spawn(task.run());
+        Ok(Self { handle, udp, tcp, stop, task, events: event_thread })
+    }
+
+    /// How to speak to it.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// The UDP listeners' addresses, with real ports.
+    pub fn udp_addresses(&self) -> &[SocketAddr] {
+        &self.udp
+    }
+
+    /// The TCP listeners' addresses, with real ports.
+    pub fn tcp_addresses(&self) -> &[SocketAddr] {
+        &self.tcp
+    }
+
+    /// Takes no more calls, lets those in progress go on until `deadline`, ends the rest, and
+    /// closes. Afterwards the sink has got every packet and every event.
+    pub async fn stop(self, deadline: Duration) {
+        let start = Instant::now();
+        if self.handle.drain().await.is_ok() {
+            self.await_idle(start + deadline).await;
+            if self.open_calls() > 0 && self.handle.end_all().await.is_ok() {
+                self.await_idle(Instant::now() + FAREWELL).await;
+            }
+        }
+        self.stop.cancel();
+        if let Err(err) = self.task.await {
+            tracing::error!(%err, "the SIP task ended badly");
+        }
+        // The tap was dropped with the task, so the thread ends once its queue is empty.
+        let joined = tokio::task::spawn_blocking(move || self.events.join()).await;
+        if !matches!(joined, Ok(Ok(()))) {
+            tracing::error!("the event thread ended badly");
+        }
+    }
+
+    fn open_calls(&self) -> u64 {
+        self.handle.relays().totals().open_calls
+    }
+
+    async fn await_idle(&self, deadline: Instant) {
+        while self.open_calls() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(STOP_POLL).await;
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! How the rest of the program speaks to the SIP task.
+
+use crate::events::EventCounters;
+use crate::relay::RelayWatch;
+use crate::sip_task::Request;
+use crate::transport::TransportCounters;
+use cheling_call::io::{Command, CommandReply};
+use cheling_call::registrar::Registration;
+use cheling_model::directory::Directory;
+use cheling_model::{CallId, FollowUpId, UserId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{mpsc, oneshot};
+
+/// Click-to-dial: ring the extension, then call the number.
+#[derive(Clone, Debug)]
+pub struct Dial {
+    /// Minted by whoever asks, so that asking twice dials once.
+    pub call_id: CallId,
+    /// The agent's phone.
+    pub extension: String,
+    /// As the trunk is to get it, before its own prefix rules.
+    pub number: String,
+    /// Who asks.
+    pub user_id: UserId,
+    /// The task it is dialled from.
+    pub follow_up_id: Option<FollowUpId>,
+}
+
+/// The SIP task has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("call control has stopped")]
+pub struct Stopped;
+
+/// Speaks to the SIP task; as many copies as wanted. Requests wait in a bounded queue.
+#[derive(Clone)]
+pub struct Handle {
+    requests: mpsc::Sender<Request>,
+    next_ticket: Arc<AtomicU64>,
+    relays: RelayWatch,
+    transports: Arc<TransportCounters>,
+    events: Arc<EventCounters>,
+}
+
+impl Handle {
+    pub(crate) fn new(
+        requests: mpsc::Sender<Request>,
+        relays: RelayWatch,
+        transports: Arc<TransportCounters>,
+        events: Arc<EventCounters>,
+    ) -> Self {
+        Self { requests, next_ticket: Arc::new(AtomicU64::new(1)), relays, transports, events }
+    }
+
+    /// Dials, and says whether the call is under way.
+    ///
+    /// # Errors
+    /// [`Stopped`] if there is no call control any more.
+    pub async fn dial(&self, dial: Dial) -> Result<CommandReply, Stopped> {
+        let Dial { call_id, extension, number, user_id, follow_up_id } = dial;
+        self.ask(|ticket| Command::Dial {
+            ticket,
+            call_id,
+            extension,
+            number,
+            user_id,
+            follow_up_id,
+        })
+        .await
+    }
+
+    /// Ends a call.
+    ///
+    /// # Errors
+    /// [`Stopped`] if there is no call control any more.
+    pub async fn hang_up(&self, call_id: CallId) -> Result<CommandReply, Stopped> {
+        self.ask(|ticket| Command::HangUp { ticket, call_id }).await
+    }
+
+    /// Replaces extensions, lines and groups.
+    ///
+    /// # Errors
+    /// [`Stopped`] if there is no call control any more.
+    pub async fn set_directory(&self, directory: Arc<Directory>) -> Result<(), Stopped> {
+        self.send(Request::Directory(directory)).await
+    }
+
+    /// Which phones are registered.
+    ///
+    /// # Errors
+    /// [`Stopped`] if there is no call control any more.
+    pub async fn registrations(&self) -> Result<Vec<Registration>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Registrations(reply)).await?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Takes no more calls; those in progress go on.
+    ///
+    /// # Errors
+    /// [`Stopped`] if there is no call control any more.
+    pub async fn drain(&self) -> Result<(), Stopped> {
+        self.send(Request::Tell(Command::Drain)).await
+    }
+
+    /// Ends all calls now.
+    ///
+    /// # Errors
+    /// [`Stopped`] if there is no call control any more.
+    pub async fn end_all(&self) -> Result<(), Stopped> {
+        self.send(Request::Tell(Command::EndAll)).await
+    }
+
+    /// What the relay threads count, in sum and per call.
+    pub fn relays(&self) -> &RelayWatch {
+        &self.relays
+    }
+
+    /// What the transports count.
+    pub fn transports(&self) -> &TransportCounters {
+        &self.transports
+    }
+
+    /// What happened to events on their way.
+    pub fn events(&self) -> &EventCounters {
+        &self.events
+    }
+
+    async fn ask(&self, command: impl FnOnce(u64) -> Command) -> Result<CommandReply, Stopped> {
+        let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Ask { command: command(ticket), ticket, reply }).await?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    async fn send(&self, request: Request) -> Result<(), Stopped> {
+        self.requests.send(request).await.map_err(|_| Stopped)
+    }
+}
