@@ -281,11 +281,13 @@ impl Endpoint {
             server.to_tag = response.headers.to().and_then(|to| to.tag().map(str::to_owned));
         }
         let is_invite = matches!(server.machine, ServerMachine::Invite(_));
-        if is_invite && response.is_success() && server.accepted.is_none() {
-            if let Some(key) = AckKey::new(&response.headers) {
-                self.unacknowledged.insert(key.clone(), id);
-                server.accepted = Some((key, AcceptedInvite::new(now, &timers)));
-            }
+        if is_invite
+            && response.is_success()
+            && server.accepted.is_none()
+            && let Some(key) = AckKey::new(&response.headers)
+        {
+            self.unacknowledged.insert(key.clone(), id);
+            server.accepted = Some((key, AcceptedInvite::new(now, &timers)));
         }
         self.settle_server(id);
         true

@@ -257,11 +257,17 @@ pub fn reason_phrase(status: u16) -> &'static str {
         603 => "Decline",
         604 => "Does Not Exist Anywhere",
         606 => "Not Acceptable",
-        100..200 => "Progress",
-        200..300 => "OK",
-        300..400 => "Redirection",
-        400..500 => "Request Failure",
-        500..600 => "Server Failure",
+        _ => class_phrase(status / 100),
+    }
+}
+
+fn class_phrase(class: u16) -> &'static str {
+    match class {
+        1 => "Progress",
+        2 => "OK",
+        3 => "Redirection",
+        4 => "Request Failure",
+        5 => "Server Failure",
         _ => "Global Failure",
     }
 }

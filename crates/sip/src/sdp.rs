@@ -163,7 +163,9 @@ impl Sdp {
     /// [`SdpError`] with the line at fault.
     pub fn parse(body: &[u8]) -> Result<Self, SdpError> {
         let text = text::decode(body);
-        let session = Session::parse(text.trim_start().as_bytes())
+        let text = text.trim_start();
+        let session = Session::parse(text.as_bytes())
+            .or_else(|err| Session::parse(needed_lines(text).as_bytes()).map_err(|_| err))
             .map_err(|err| SdpError::Line(err.to_string()))?;
         if session.medias.len() > MAX_MEDIA {
             return Err(SdpError::TooManyMedia);
@@ -235,6 +237,16 @@ impl Sdp {
         };
         find(&media.attributes).or_else(|| find(&self.session.attributes)).unwrap_or_default()
     }
+}
+
+/// The lines a call needs. Some devices write the others (`z=`, `r=`, `k=`) wrongly.
+fn needed_lines(text: &str) -> String {
+    let is_needed = |line: &&str| {
+        let mut bytes = line.bytes();
+        matches!(bytes.next(), Some(b'v' | b'o' | b's' | b'c' | b't' | b'm' | b'a'))
+            && bytes.next() == Some(b'=')
+    };
+    text.lines().filter(is_needed).flat_map(|line| [line, "\r\n"]).collect()
 }
 
 /// The direction an old-style hold by 0.0.0.0 stands for.
@@ -405,6 +417,7 @@ mod tests {
         for body in [
             &b"v=0\r\no=- 1 1 IN IP4 1.2.3.4\r\ns=\xd5\xc5\xc8\xfd\r\nc=IN IP4 1.2.3.4\r\nt=0 0\r\nm=audio 4 RTP/AVP 8\r\n"[..],
             b"\r\nv=0\no=- 1 1 IN IP4 1.2.3.4\ns=-\nc=IN IP4 1.2.3.4/127\nt=0 0\nm=audio 4 RTP/AVP 8\n",
+            b"v=0\no=- 1 1 IN IP4 1.2.3.4\ns=-\nc=IN IP4 1.2.3.4\nt=0 0\nz=1\nk=\nm=audio 4 RTP/AVP 8\n",
         ] {
             let audio = Sdp::parse(body).unwrap().audio().unwrap();
             assert_eq!(audio.rtp, Some("1.2.3.4:4".parse().unwrap()));
