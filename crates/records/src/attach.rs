@@ -43,11 +43,11 @@ pub async fn link_if_free(
     method: AttachMethod,
 ) -> Result<bool> {
     let sql = "update call set follow_up_id = $2, attach_method = $3 \
-               where call_id = $1 and (follow_up_id is null or attach_method is null)";
+               where call_id = $1 and follow_up_id is null and attach_method is null";
     Ok(on.into().execute(sql, args![call_id, follow_up_id, method]).await? > 0)
 }
 
-/// Links a call, whatever it was linked to; `None` takes the link away.
+/// Links a call, whatever it was linked to. `None` takes the link away, for good: a person said so.
 ///
 /// # Errors
 /// [`crate::Error::NotFound`] if call or follow-up are not of this dealership.
@@ -57,7 +57,7 @@ pub async fn relink(
     call_id: CallId,
     follow_up_id: Option<FollowUpId>,
 ) -> Result<()> {
-    let method = follow_up_id.map(|_| AttachMethod::Manual);
+    let method = AttachMethod::Manual;
     let sql = "update call set follow_up_id = $3, attach_method = $4 \
                where dealership_id = $1 and call_id = $2 and ($3 is null or exists \
                    (select 1 from follow_up where follow_up_id = $3 and dealership_id = $1))";

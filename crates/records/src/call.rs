@@ -142,12 +142,13 @@ row! {
     }
 }
 
-/// Writes what is known when a call is routed. A call that is there already stays as it is.
+/// Writes what is known when a call is routed. A call that is there already stays as it is;
+/// answers whether it was new.
 ///
 /// # Errors
 /// [`crate::Error::Refused`] if there is no such dealership.
-pub async fn offered(on: impl Into<On<'_>>, call: &Call) -> Result<()> {
-    crate::row::insert_new(on, call).await.map(|_| ())
+pub async fn offered(on: impl Into<On<'_>>, call: &Call) -> Result<bool> {
+    crate::row::insert_new(on, call).await
 }
 
 /// Writes the caller's number that came late, and who that is.

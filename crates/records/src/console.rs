@@ -10,9 +10,7 @@ use crate::row::{Read as _, row};
 use crate::switchboard::{Line, Member, RingGroup};
 use crate::value::args;
 use crate::{Result, Value};
-use cheling_model::{
-    CallId, CustomerId, DealershipId, FollowUpId, RecordingId, Timestamp, UserId,
-};
+use cheling_model::{CallId, CustomerId, DealershipId, FollowUpId, RecordingId, Timestamp, UserId};
 
 /// Calls of a dealership by their ids, in no order.
 ///
@@ -50,10 +48,7 @@ row! {
 ///
 /// # Errors
 /// [`crate::Error::Unavailable`].
-pub async fn plates_of(
-    on: impl Into<On<'_>>,
-    customers: &[CustomerId],
-) -> Result<Vec<PlateOf>> {
+pub async fn plates_of(on: impl Into<On<'_>>, customers: &[CustomerId]) -> Result<Vec<PlateOf>> {
     let sql = format!("select {} from customer where customer_id in (", PlateOf::columns());
     let mut filter = Filter::new(sql, args![]);
     push_list(&mut filter, customers.iter().map(|&id| Value::from(id)));

@@ -1,0 +1,215 @@
+//! The calls that are going on, in memory: whose phones ring, who talks.
+
+use cheling_model::card::{Card, CardKind};
+use cheling_model::console::{CallOffered, ConsoleEvent, Notice};
+use cheling_model::{CallId, DealershipId, Direction, FollowUpId, LegId, Timestamp, UserId};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// More calls than one process carries; beyond it the oldest is forgotten here (not in the
+/// database), since its end must have been lost.
+const MAX_LIVE: usize = 10_000;
+
+/// A call at one user's phone, as a console that opens must paint it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LiveCall {
+    /// What `call.offered` said, with the card as it is now.
+    #[serde(flatten)]
+    pub offered: CallOffered,
+    /// Where it stands.
+    pub state: LiveState,
+    /// Since when both sides talk.
+    pub answered_at: Option<Timestamp>,
+    /// The far end rings, of an outbound call.
+    pub far_end_ringing: bool,
+}
+
+/// Where a call stands for one user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LiveState {
+    /// The user's phone rings.
+    Ringing,
+    /// The user has dialled.
+    Dialling,
+    /// The user talks.
+    Talking,
+    /// The user talks, and one side is on hold.
+    Held,
+}
+
+/// A phone and who sits at it.
+#[derive(Clone, Debug)]
+pub(super) struct Seat {
+    #[allow(dead_code, reason = "shown when the desk is printed")]
+    pub(super) extension: String,
+    pub(super) dealership_id: DealershipId,
+    pub(super) user_id: Option<UserId>,
+}
+
+/// A phone that rings.
+#[derive(Clone, Debug)]
+pub(super) struct Ring {
+    pub(super) leg: LegId,
+    pub(super) user_id: UserId,
+    pub(super) extension: String,
+}
+
+/// One call.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) call_id: CallId,
+    pub(super) dealership_id: DealershipId,
+    pub(super) direction: Direction,
+    pub(super) line_name: String,
+    pub(super) called: String,
+    pub(super) offered_at: Timestamp,
+    pub(super) follow_up_id: Option<FollowUpId>,
+    pub(super) card: Card,
+    /// Who dialled it, and on which phone, if it was one of us.
+    pub(super) dialling: Option<(UserId, String)>,
+    pub(super) ringing: Vec<Ring>,
+    pub(super) talking: Option<(UserId, String)>,
+    pub(super) answered_at: Option<Timestamp>,
+    pub(super) held: bool,
+    pub(super) far_end_ringing: bool,
+}
+
+impl Call {
+    /// Notes that a phone rings; false if the user has been told of this call.
+    pub(super) fn rings_at(&mut self, leg: LegId, user_id: UserId, extension: &str) -> bool {
+        if self.ringing.iter().any(|ring| ring.leg == leg) {
+            return false;
+        }
+        let is_new = !self.concerns(user_id);
+        self.ringing.push(Ring { leg, user_id, extension: extension.to_owned() });
+        is_new
+    }
+
+    /// Notes that a phone stopped ringing; answers whose it was, if it rang.
+    pub(super) fn stops_ringing(&mut self, leg: LegId) -> Option<UserId> {
+        let index = self.ringing.iter().position(|ring| ring.leg == leg)?;
+        Some(self.ringing.remove(index).user_id)
+    }
+
+    /// Whether the user rings, talks or dials here.
+    pub(super) fn concerns(&self, user_id: UserId) -> bool {
+        self.audience().contains(&user_id)
+    }
+
+    /// Everybody at this call, each once.
+    pub(super) fn audience(&self) -> Vec<UserId> {
+        let mut users: Vec<_> = self.dialling.iter().map(|(user_id, _)| *user_id).collect();
+        users.extend(self.talking.iter().map(|(user_id, _)| *user_id));
+        users.extend(self.ringing.iter().map(|ring| ring.user_id));
+        users.sort_unstable();
+        users.dedup();
+        users
+    }
+
+    /// Who talks, each at which phone: of an internal call both.
+    pub(super) fn talkers(&self) -> Vec<(UserId, String)> {
+        let mut talkers: Vec<_> = self.talking.iter().cloned().collect();
+        if let Some(dialler) = &self.dialling
+            && !talkers.iter().any(|(user_id, _)| *user_id == dialler.0)
+        {
+            talkers.push(dialler.clone());
+        }
+        talkers
+    }
+
+    /// What a user's console is told first.
+    pub(super) fn offer_to(&self, user_id: UserId, extension: &str, at: Timestamp) -> Notice {
+        let event = ConsoleEvent::CallOffered(Box::new(self.offered(user_id, extension)));
+        Notice { to: vec![user_id], at, event }
+    }
+
+    fn offered(&self, user_id: UserId, extension: &str) -> CallOffered {
+        let mut card = self.card.clone();
+        let is_dialler = self.dialling.as_ref().is_some_and(|(id, _)| *id == user_id);
+        if card.kind == CardKind::Internal && is_dialler {
+            // Each of two colleagues sees the other.
+            card.number.clone_from(&self.called);
+            card.number_key.clone_from(&self.called);
+        }
+        CallOffered {
+            call_id: self.call_id,
+            direction: self.direction,
+            extension: extension.to_owned(),
+            line_name: self.line_name.clone(),
+            called: self.called.clone(),
+            offered_at: self.offered_at,
+            follow_up_id: self.follow_up_id,
+            card,
+        }
+    }
+
+    /// How this user's console paints it, if it concerns the user.
+    fn for_user(&self, user_id: UserId) -> Option<LiveCall> {
+        let is = |it: &&(UserId, String)| it.0 == user_id;
+        let talking = self.talking.as_ref().filter(is);
+        let dialling = self.dialling.as_ref().filter(is);
+        let ringing = self.ringing.iter().find(|ring| ring.user_id == user_id);
+        let (extension, state) = match (talking.or(dialling), ringing) {
+            (Some((_, extension)), _) if self.answered_at.is_some() => {
+                (extension, if self.held { LiveState::Held } else { LiveState::Talking })
+            }
+            (Some((_, extension)), _) => (extension, LiveState::Dialling),
+            (None, Some(ring)) => (&ring.extension, LiveState::Ringing),
+            (None, None) => return None,
+        };
+        Some(LiveCall {
+            offered: self.offered(user_id, extension),
+            state,
+            answered_at: self.answered_at,
+            far_end_ringing: self.far_end_ringing,
+        })
+    }
+}
+
+/// All calls that are going on.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    /// By id, which sorts by age.
+    calls: BTreeMap<CallId, Call>,
+}
+
+impl Live {
+    pub(super) fn insert(&mut self, call: Call) {
+        // Offered again by a replay: what has happened since stays.
+        self.calls.entry(call.call_id).or_insert(call);
+        if self.calls.len() > MAX_LIVE
+            && let Some((call_id, _)) = self.calls.pop_first()
+        {
+            tracing::warn!(%call_id, "too many live calls; the oldest is forgotten");
+        }
+    }
+
+    pub(super) fn get(&self, call_id: CallId) -> Option<&Call> {
+        self.calls.get(&call_id)
+    }
+
+    pub(super) fn get_mut(&mut self, call_id: CallId) -> Option<&mut Call> {
+        self.calls.get_mut(&call_id)
+    }
+
+    pub(super) fn update<T>(
+        &mut self,
+        call_id: CallId,
+        change: impl FnOnce(&mut Call) -> T,
+    ) -> Option<T> {
+        self.calls.get_mut(&call_id).map(change)
+    }
+
+    pub(super) fn remove(&mut self, call_id: CallId) -> Option<Call> {
+        self.calls.remove(&call_id)
+    }
+
+    pub(super) fn of_user(&self, user_id: UserId) -> Vec<LiveCall> {
+        self.calls.values().filter_map(|call| call.for_user(user_id)).collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.calls.len()
+    }
+}
