@@ -81,7 +81,7 @@ fn use_sdp(sdp: &mut Sdp) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_octets_never_panic(octets in proptest::collection::vec(any::<u8>(), 0..400)) {

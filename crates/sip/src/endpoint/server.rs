@@ -1,0 +1,265 @@
+//! The server side of the endpoint: requests to us and our answers.
+
+use std::cmp::Reverse;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::key::{AckKey, ServerKey};
+use super::{Endpoint, Event, ServerId, Side};
+use crate::flow::Flow;
+use crate::message::{Request, Response};
+use crate::method::Method;
+use crate::transaction::{
+    AcceptedInvite, ServerInput, ServerInvite, ServerOther, ServerOutput, Timing,
+};
+
+#[derive(Debug)]
+pub(super) struct Server {
+    key: ServerKey,
+    flow: Flow,
+    timing: Timing,
+    machine: ServerMachine,
+    /// The latest response, to be sent again.
+    response: Option<Bytes>,
+    to_tag: Option<String>,
+    accepted: Option<(AckKey, AcceptedInvite)>,
+    pub(super) scheduled: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum ServerMachine {
+    Invite(ServerInvite),
+    Other(ServerOther),
+}
+
+impl Endpoint {
+    /// Answers a request. Whether the answer was taken: `false` if the transaction is over or
+    /// already has its final answer.
+    pub fn respond(&mut self, now: Instant, id: ServerId, response: &Response) -> bool {
+        let timers = self.config.timers;
+        let Some(server) = self.servers.get_mut(&id) else { return false };
+        if server.handle(now, ServerInput::Respond(response.status)) != Some(ServerOutput::Send) {
+            return false;
+        }
+        let bytes = response.to_bytes();
+        self.output.push_back((server.flow, bytes.clone()));
+        server.response = Some(bytes);
+        if server.to_tag.is_none() {
+            server.to_tag = response.headers.to().and_then(|to| to.tag().map(str::to_owned));
+        }
+        let is_invite = matches!(server.machine, ServerMachine::Invite(_));
+        if is_invite
+            && response.is_success()
+            && server.accepted.is_none()
+            && let Some(key) = AckKey::new(&response.headers)
+        {
+            self.unacknowledged.insert(key.clone(), id);
+            server.accepted = Some((key, AcceptedInvite::new(now, &timers)));
+        }
+        self.settle_server(id);
+        true
+    }
+
+    pub(super) fn handle_request(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        request: Request,
+        key: ServerKey,
+    ) {
+        if let Some(id) = self.server_ids.get(&key).copied() {
+            self.step_server(now, id, ServerInput::Request);
+            return;
+        }
+        if self.servers.len() >= self.config.max_transactions {
+            self.events.push_back(Event::Overloaded { flow, request });
+            return;
+        }
+        let id = self.start_server(now, flow, &request.method, key);
+        self.events.push_back(Event::Request { id, flow, request });
+    }
+
+    pub(super) fn handle_ack(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        request: Request,
+        key: &ServerKey,
+    ) {
+        let same_branch = self.server_ids.get(key).copied();
+        if let Some(id) = same_branch
+            && self.step_server(now, id, ServerInput::Ack) != Some(ServerOutput::PassAck)
+        {
+            return;
+        }
+        // The ACK to a 2xx has a branch of its own (§17): it is found by its dialog and CSeq.
+        let id = AckKey::new(&request.headers)
+            .and_then(|key| self.unacknowledged.remove(&key))
+            .or(same_branch);
+        if let Some(server) = id.and_then(|id| self.servers.get_mut(&id))
+            && let Some((_, accepted)) = &mut server.accepted
+        {
+            *accepted = AcceptedInvite::Acknowledged;
+        }
+        if let Some(id) = id {
+            self.settle_server(id);
+        }
+        self.events.push_back(Event::Ack { id, flow, request });
+    }
+
+    pub(super) fn handle_cancel(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        request: Request,
+        key: ServerKey,
+    ) {
+        if let Some(id) = self.server_ids.get(&key).copied() {
+            self.step_server(now, id, ServerInput::Request);
+            return;
+        }
+        let invite = self.server_ids.get(&key.of_invite()).copied();
+        let to_tag = invite
+            .and_then(|id| self.servers.get(&id))
+            .and_then(|server| server.to_tag.clone())
+            .unwrap_or_else(|| self.tokens.token());
+        let status = if invite.is_some() { 200 } else { 481 };
+        let response = Response::to(&request, status, "", Some(&to_tag));
+        if self.servers.len() >= self.config.max_transactions {
+            self.output.push_back((flow, response.to_bytes()));
+        } else {
+            let id = self.start_server(now, flow, &request.method, key);
+            self.respond(now, id, &response);
+        }
+        if let Some(id) = invite
+            && let Some(server) = self.servers.get(&id)
+            && matches!(server.machine, ServerMachine::Invite(ServerInvite::Proceeding))
+        {
+            self.events.push_back(Event::Cancel { id, request });
+        }
+    }
+
+    fn start_server(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        method: &Method,
+        key: ServerKey,
+    ) -> ServerId {
+        let id = ServerId(self.next_id());
+        let timing = self.timing(flow);
+        let machine = match method {
+            Method::Invite => ServerMachine::Invite(ServerInvite::Proceeding),
+            _ => ServerMachine::Other(ServerOther::new(now, timing)),
+        };
+        let server = Server {
+            key: key.clone(),
+            flow,
+            timing,
+            machine,
+            response: None,
+            to_tag: None,
+            accepted: None,
+            scheduled: None,
+        };
+        self.server_ids.insert(key, id);
+        self.servers.insert(id, server);
+        self.settle_server(id);
+        id
+    }
+
+    fn step_server(
+        &mut self,
+        now: Instant,
+        id: ServerId,
+        input: ServerInput,
+    ) -> Option<ServerOutput> {
+        let output = self.servers.get_mut(&id)?.handle(now, input);
+        self.do_server(id, output);
+        self.settle_server(id);
+        output
+    }
+
+    pub(super) fn time_server(&mut self, now: Instant, id: ServerId) {
+        let timers = self.config.timers;
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        if let Some((_, accepted)) = &mut server.accepted {
+            let (next, output) = accepted.handle(now, &timers);
+            *accepted = next;
+            if output == Some(ServerOutput::AckTimedOut) {
+                self.events.push_back(Event::NotAcknowledged { id });
+            } else {
+                self.do_server(id, output);
+            }
+        }
+        self.step_server(now, id, ServerInput::Timeout);
+    }
+
+    fn do_server(&mut self, id: ServerId, output: Option<ServerOutput>) {
+        let Some(server) = self.servers.get(&id) else { return };
+        match output {
+            Some(ServerOutput::SendAgain) => {
+                let again = server.response.clone().map(|bytes| (server.flow, bytes));
+                self.output.extend(again);
+            }
+            // `respond` sends what is new and `handle_ack` passes the ACK. That a refusal was
+            // never acknowledged changes nothing for anybody.
+            Some(ServerOutput::Send | ServerOutput::PassAck | ServerOutput::AckTimedOut) | None => {
+            }
+        }
+    }
+
+    /// Removes a transaction that is over, else sees that it is woken in time.
+    fn settle_server(&mut self, id: ServerId) {
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        if server.is_over() {
+            if let Some(server) = self.servers.remove(&id) {
+                self.server_ids.remove(&server.key);
+                if let Some((key, _)) = server.accepted {
+                    self.unacknowledged.remove(&key);
+                }
+            }
+            return;
+        }
+        let wake_at = server.wake_at();
+        if wake_at != server.scheduled {
+            server.scheduled = wake_at;
+            self.timeouts.extend(wake_at.map(|at| Reverse((at, Side::Server(id)))));
+        }
+    }
+}
+
+impl Server {
+    fn handle(&mut self, now: Instant, input: ServerInput) -> Option<ServerOutput> {
+        match self.machine {
+            ServerMachine::Invite(machine) => {
+                let (next, output) = machine.handle(now, input, self.timing);
+                self.machine = ServerMachine::Invite(next);
+                output
+            }
+            ServerMachine::Other(machine) => {
+                let (next, output) = machine.handle(now, input, self.timing);
+                self.machine = ServerMachine::Other(next);
+                output
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(
+            self.machine,
+            ServerMachine::Invite(ServerInvite::Terminated)
+                | ServerMachine::Other(ServerOther::Terminated)
+        )
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        let machine = match self.machine {
+            ServerMachine::Invite(machine) => machine.wake_at(),
+            ServerMachine::Other(machine) => machine.wake_at(),
+        };
+        let accepted = self.accepted.as_ref().and_then(|(_, accepted)| accepted.wake_at());
+        machine.into_iter().chain(accepted).min()
+    }
+}
