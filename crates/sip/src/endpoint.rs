@@ -18,6 +18,7 @@ use crate::flow::Flow;
 use crate::header::Name;
 use crate::message::{Message, Request, Response};
 use crate::method::Method;
+use crate::reader::ParseError;
 use crate::token::Tokens;
 use crate::transaction::{ClientInput, Timers, Timing};
 
@@ -214,6 +215,21 @@ impl Endpoint {
     /// Sends a message without a transaction, as it is.
     pub fn send(&mut self, flow: Flow, message: &Message) {
         self.output.push_back((flow, message.to_bytes()));
+    }
+
+    /// Answers a request that could not be read, without a transaction. The status sent; `None` if
+    /// it cannot be answered.
+    pub fn handle_malformed(&mut self, flow: Flow, err: &ParseError) -> Option<u16> {
+        let mut response = err.response()?;
+        if let Some(mut via) = response.headers.via() {
+            via.stamp(flow.remote);
+            response.headers.set_first_value(Name::Via, via);
+        }
+        if let Some(to) = response.headers.to().filter(|to| to.tag().is_none()) {
+            response.headers.set(Name::To, to.with_tag(&self.tokens.token()));
+        }
+        self.output.push_back((flow, response.to_bytes()));
+        Some(response.status)
     }
 
     /// Learns that nothing can be sent along `flow`: what waits for an answer from there has

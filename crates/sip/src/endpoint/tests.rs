@@ -344,3 +344,20 @@ fn a_fork_s_second_2xx_is_passed_up_and_each_keeps_its_own_ack() {
         assert_eq!(link.caller.poll(), Some((flow, first)));
     }
 }
+
+#[test]
+fn a_malformed_request_is_answered_where_it_came_from() {
+    let mut endpoint = Endpoint::new(Config::default(), [1; 32]);
+    let flow = Flow::udp(CALLEE.parse().unwrap(), "192.0.2.9:4444".parse().unwrap());
+    let mut invite = request(Method::Invite);
+    invite.headers.insert_front(Name::Via, "SIP/2.0/UDP 10.0.0.1;rport;branch=z9hG4bK1");
+    invite.headers.set(Name::CSeq, "1 OPTIONS");
+    let err = Message::parse(&invite.to_bytes()).unwrap_err();
+    assert_eq!(endpoint.handle_malformed(flow, &err), Some(400));
+    let (to, bytes) = endpoint.poll().unwrap();
+    assert_eq!(to, flow);
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    assert!(text.contains("rport=4444") && text.contains("To: <sip:b@h>;tag="), "{text}");
+    let err = Message::parse(b"x").unwrap_err();
+    assert_eq!(endpoint.handle_malformed(flow, &err), None);
+}
