@@ -9,6 +9,7 @@
 
 pub mod clock;
 mod events;
+pub mod pcap;
 pub mod relay;
 pub mod sink;
 pub mod transport;
