@@ -90,4 +90,11 @@ impl AckKey {
             number: headers.cseq()?.number,
         })
     }
+
+    /// Whether both are of one dialog.
+    pub(super) fn is_same_dialog(&self, other: &Self) -> bool {
+        self.call_id == other.call_id
+            && self.from_tag == other.from_tag
+            && self.to_tag == other.to_tag
+    }
 }

@@ -76,6 +76,9 @@ impl Endpoint {
             self.events.push_back(Event::Overloaded { flow, request });
             return;
         }
+        if request.method == Method::Bye {
+            self.acknowledge_by_bye(&request);
+        }
         let id = self.start_server(now, flow, &request.method, key);
         self.events.push_back(Event::Request { id, flow, request });
     }
@@ -97,15 +100,29 @@ impl Endpoint {
         let id = AckKey::new(&request.headers)
             .and_then(|key| self.unacknowledged.remove(&key))
             .or(same_branch);
-        if let Some(server) = id.and_then(|id| self.servers.get_mut(&id))
+        if let Some(id) = id {
+            self.acknowledge(id);
+        }
+        self.events.push_back(Event::Ack { id, flow, request });
+    }
+
+    /// Stops repeating the 2xx of this INVITE.
+    fn acknowledge(&mut self, id: ServerId) {
+        if let Some(server) = self.servers.get_mut(&id)
             && let Some((_, accepted)) = &mut server.accepted
         {
             *accepted = AcceptedInvite::Acknowledged;
         }
-        if let Some(id) = id {
-            self.settle_server(id);
+        self.settle_server(id);
+    }
+
+    /// Who hangs up has had the 2xx, even if the ACK was lost.
+    fn acknowledge_by_bye(&mut self, bye: &Request) {
+        let Some(bye) = AckKey::new(&bye.headers) else { return };
+        let key = self.unacknowledged.keys().find(|key| key.is_same_dialog(&bye)).cloned();
+        if let Some(id) = key.and_then(|key| self.unacknowledged.remove(&key)) {
+            self.acknowledge(id);
         }
-        self.events.push_back(Event::Ack { id, flow, request });
     }
 
     pub(super) fn handle_cancel(

@@ -361,3 +361,26 @@ fn a_malformed_request_is_answered_where_it_came_from() {
     let err = Message::parse(b"x").unwrap_err();
     assert_eq!(endpoint.handle_malformed(flow, &err), None);
 }
+
+#[test]
+fn a_bye_stands_for_the_ack_that_was_lost() {
+    let mut link = Link::new(Transport::Udp, |_| false);
+    link.invite();
+    link.carry();
+    let Some(Event::Request { id, request: invite, .. }) = link.callee.poll_event() else {
+        panic!()
+    };
+    answer(&mut link, id, &invite, 200);
+    link.carry();
+    let Some(Event::Response { response, .. }) = link.caller.poll_event() else { panic!() };
+    let bye = Dialog::uac(&invite, &response).unwrap().request(Method::Bye);
+    let flow = link.to_callee();
+    link.caller.request(link.now, flow, bye).unwrap();
+    link.carry();
+    let Some(Event::Request { id, request: bye, .. }) = link.callee.poll_event() else { panic!() };
+    answer(&mut link, id, &bye, 200);
+    link.carry();
+    while link.wait() {}
+    assert_eq!(link.sent("SIP/2.0 200"), 2);
+    assert_eq!(link.callee.poll_event(), None);
+}
