@@ -3,12 +3,10 @@
 //! Belongs here: payload type and SDP encoding name to decoder. Does not: where the samples go in
 //! time (`timeline`), or digits (`dtmf`).
 
-use std::collections::BTreeMap;
-
 use crate::g711::Law;
 
-/// Most dynamic payload types kept for one leg; the wire has 128.
-const MAX_PAYLOAD_TYPES: usize = 128;
+/// Payload types there are: seven bits.
+const PAYLOAD_TYPES: u8 = 128;
 
 /// What a payload type carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +38,21 @@ impl Codec {
         }
     }
 
+    /// The encoding name, as SDP spells it.
+    pub fn encoding_name(&self) -> &str {
+        match self {
+            Self::G711(law) => law.encoding_name(),
+            Self::ComfortNoise => "CN",
+            Self::TelephoneEvent => "telephone-event",
+            Self::Undecodable(name) => name,
+        }
+    }
+
+    /// Tells whether it is sound that can be decoded.
+    pub fn is_decodable(&self) -> bool {
+        matches!(self, Self::G711(_))
+    }
+
     /// Tells whether this carries sound (comfort noise and digits do not).
     pub fn is_audio(&self) -> bool {
         matches!(self, Self::G711(_) | Self::Undecodable(_))
@@ -65,9 +78,16 @@ pub struct PayloadFormat {
 }
 
 /// The payload types of one direction of one leg, as SDP bound them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PayloadMap {
-    dynamic: BTreeMap<u8, PayloadFormat>,
+    /// By payload type: what SDP said, or else the static table.
+    formats: Vec<PayloadFormat>,
+}
+
+impl Default for PayloadMap {
+    fn default() -> Self {
+        Self { formats: (0..PAYLOAD_TYPES).map(static_format).collect() }
+    }
 }
 
 impl PayloadMap {
@@ -75,16 +95,16 @@ impl PayloadMap {
     ///
     /// Later bindings replace earlier ones, as re-INVITEs do. A clock rate of 0 is ignored.
     pub fn bind(&mut self, payload_type: u8, encoding_name: &str, clock_rate_hz: u32) {
-        if clock_rate_hz == 0 || usize::from(payload_type) >= MAX_PAYLOAD_TYPES {
-            return;
+        if clock_rate_hz != 0
+            && let Some(format) = self.formats.get_mut(usize::from(payload_type))
+        {
+            *format = PayloadFormat { codec: Codec::named(encoding_name), clock_rate_hz };
         }
-        let codec = Codec::named(encoding_name);
-        self.dynamic.insert(payload_type, PayloadFormat { codec, clock_rate_hz });
     }
 
-    /// Finds what a payload type means: what SDP said, or else the static table.
-    pub fn format(&self, payload_type: u8) -> PayloadFormat {
-        self.dynamic.get(&payload_type).cloned().unwrap_or_else(|| static_format(payload_type))
+    /// Finds what a payload type means; only its low seven bits count.
+    pub fn format(&self, payload_type: u8) -> &PayloadFormat {
+        &self.formats[usize::from(payload_type % PAYLOAD_TYPES)]
     }
 }
 
@@ -136,8 +156,8 @@ mod tests {
             (9, Codec::Undecodable("G722".into()), 8000),
             (120, Codec::Undecodable("unknown".into()), 8000),
         ] {
-            let format = map.format(payload_type);
-            assert_eq!((format.codec, format.clock_rate_hz), (want, clock), "{payload_type}");
+            let want = PayloadFormat { codec: want, clock_rate_hz: clock };
+            assert_eq!(map.format(payload_type), &want, "{payload_type}");
         }
     }
 

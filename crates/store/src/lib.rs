@@ -1,1 +1,17 @@
 //! Keeps audio: journal, rendering, files, check.
+//!
+//! Packets and events go into the [`journal`]; when a call is over, [`workers`] [`mod@render`] it
+//! to a file and a row, and let the journal forget it. A crash at any point is repaired by doing it
+//! again.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod check;
+pub mod disk;
+mod facts;
+pub mod files;
+pub mod journal;
+pub mod render;
+pub mod rows;
+pub mod rtpdump;
+pub mod verdict;
+pub mod workers;

@@ -1,0 +1,4 @@
+//! What finishing a call costs.
+fn main() {
+    divan::main();
+}

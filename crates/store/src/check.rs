@@ -1,0 +1,293 @@
+//! Proves that every row has its file and every file its row, and names what fails.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cheling_model::recording::Recording;
+use cheling_model::{CallId, RecordingId, Verdict};
+
+use crate::files::{AUDIO_EXTENSIONS, RecordingFiles, hash_file};
+use crate::journal::{JournalError, inspect};
+use crate::rows::{RecordingRows, RowError};
+
+/// Rows read at a time.
+const PAGE: u32 = 500;
+
+/// How closely to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Names and sizes.
+    Sizes,
+    /// Every byte against its hash.
+    Hashes,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// A row's file is not there.
+    MissingFile {
+        /// The row.
+        recording_id: RecordingId,
+        /// Where it should be.
+        path: String,
+    },
+    /// A row's path is none.
+    BadPath {
+        /// The row.
+        recording_id: RecordingId,
+        /// What it says.
+        path: String,
+    },
+    /// A row without a file that should have one.
+    NoPath {
+        /// The row.
+        recording_id: RecordingId,
+    },
+    /// The file is longer or shorter than its row says.
+    WrongSize {
+        /// The row.
+        recording_id: RecordingId,
+        /// Where.
+        path: String,
+        /// What the row says.
+        expected: i64,
+        /// What is there.
+        found: u64,
+    },
+    /// The file is not what was written.
+    WrongHash {
+        /// The row.
+        recording_id: RecordingId,
+        /// Where.
+        path: String,
+    },
+    /// The file cannot be read.
+    Unreadable {
+        /// The row.
+        recording_id: RecordingId,
+        /// Where.
+        path: String,
+        /// What the disk said.
+        error: String,
+    },
+    /// The outline beside the file is missing.
+    MissingPeaks {
+        /// The row.
+        recording_id: RecordingId,
+        /// The audio's path.
+        path: String,
+    },
+    /// Two rows of one call.
+    SecondRecording {
+        /// The row.
+        recording_id: RecordingId,
+        /// The call.
+        call_id: CallId,
+    },
+    /// A file that no row knows.
+    OrphanFile {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The journal has records that cannot be read, or files that are not its own.
+    Journal {
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MissingFile { recording_id, path } => {
+                write!(f, "missing-file {recording_id} {path}")
+            }
+            Self::BadPath { recording_id, path } => write!(f, "bad-path {recording_id} {path:?}"),
+            Self::NoPath { recording_id } => write!(f, "no-path {recording_id}"),
+            Self::WrongSize { recording_id, path, expected, found } => {
+                write!(f, "wrong-size {recording_id} {path}: row {expected}, file {found}")
+            }
+            Self::WrongHash { recording_id, path } => write!(f, "wrong-hash {recording_id} {path}"),
+            Self::Unreadable { recording_id, path, error } => {
+                write!(f, "unreadable {recording_id} {path}: {error}")
+            }
+            Self::MissingPeaks { recording_id, path } => {
+                write!(f, "missing-peaks {recording_id} {path}")
+            }
+            Self::SecondRecording { recording_id, call_id } => {
+                write!(f, "second-recording {recording_id} of call {call_id}")
+            }
+            Self::OrphanFile { path } => write!(f, "orphan-file {}", path.display()),
+            Self::Journal { what } => write!(f, "journal {what}"),
+        }
+    }
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Rows looked at.
+    pub rows: u64,
+    /// Audio files looked at.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Calls that the journal still holds.
+    pub journal_calls: u64,
+    /// What is wrong; empty if all is well.
+    pub failures: Vec<Failure>,
+}
+
+/// Why a check could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The database.
+    #[error("the database: {0}")]
+    Row(RowError),
+    /// A folder.
+    #[error("{path}: {source}")]
+    Disk {
+        /// Which.
+        path: PathBuf,
+        /// What the disk said.
+        source: io::Error,
+    },
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// Compares rows, files and journal. May run beside a recorder at work: files are listed before
+/// rows are read, and a recording in the making has no name yet.
+///
+/// # Errors
+/// [`CheckError`] if it could not look; what it found wrong is in the report.
+pub async fn check<R: RecordingRows>(
+    rows: &R,
+    files: &RecordingFiles,
+    journal: Option<&Path>,
+    depth: Depth,
+) -> Result<CheckReport, CheckError> {
+    let mut report = CheckReport::default();
+    // `true` once a row has claimed the file.
+    let mut found: HashMap<PathBuf, bool> = HashMap::new();
+    list(files.root(), &mut found)?;
+    let mut calls = HashMap::new();
+    let mut after = None;
+    loop {
+        let page = rows.page(after, PAGE).await.map_err(CheckError::Row)?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.recording_id);
+        for recording in &page {
+            report.rows += 1;
+            if let Some(first) = calls.insert(recording.call_id, recording.recording_id) {
+                let (recording_id, call_id) = (first, recording.call_id);
+                report.failures.push(Failure::SecondRecording { recording_id, call_id });
+            }
+            check_row(recording, files, depth, &mut found, &mut report);
+        }
+    }
+    let mut orphans: Vec<_> =
+        found.into_iter().filter(|(_, is_claimed)| !is_claimed).map(|(path, _)| path).collect();
+    orphans.sort();
+    report.failures.extend(orphans.into_iter().map(|path| Failure::OrphanFile { path }));
+    if let Some(folder) = journal {
+        check_journal(folder, &mut report)?;
+    }
+    Ok(report)
+}
+
+fn list(folder: &Path, found: &mut HashMap<PathBuf, bool>) -> Result<(), CheckError> {
+    let failed = |source| CheckError::Disk { path: folder.to_owned(), source };
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
+        if name.starts_with(b".") {
+            continue;
+        } else if path.is_dir() {
+            list(&path, found)?;
+        } else if AUDIO_EXTENSIONS.contains(&extension) {
+            found.insert(path, false);
+        }
+    }
+    Ok(())
+}
+
+fn check_row(
+    recording: &Recording,
+    files: &RecordingFiles,
+    depth: Depth,
+    found: &mut HashMap<PathBuf, bool>,
+    report: &mut CheckReport,
+) {
+    let (recording_id, path) = (recording.recording_id, recording.path.clone());
+    if path.is_empty() {
+        // Only what has no sound may have no file.
+        if recording.verdict != Verdict::NotRecorded && recording.duration_us > 0 {
+            report.failures.push(Failure::NoPath { recording_id });
+        }
+        return;
+    }
+    let Ok(file) = files.resolve(&path) else {
+        report.failures.push(Failure::BadPath { recording_id, path });
+        return;
+    };
+    let size = match std::fs::metadata(&file) {
+        Ok(metadata) => metadata.len(),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            report.failures.push(Failure::MissingFile { recording_id, path });
+            return;
+        }
+        Err(err) => {
+            let error = err.to_string();
+            report.failures.push(Failure::Unreadable { recording_id, path, error });
+            return;
+        }
+    };
+    if let Some(is_claimed) = found.get_mut(&file) {
+        *is_claimed = true;
+    }
+    report.files += 1;
+    report.bytes += size;
+    if i64::try_from(size) != Ok(recording.bytes) {
+        let expected = recording.bytes;
+        let path = path.clone();
+        report.failures.push(Failure::WrongSize { recording_id, path, expected, found: size });
+    } else if depth == Depth::Hashes {
+        match hash_file(&file) {
+            Ok((sha256, _)) if sha256 == recording.sha256 => {}
+            Ok(_) => {
+                let path = path.clone();
+                report.failures.push(Failure::WrongHash { recording_id, path });
+            }
+            Err(err) => {
+                let (path, error) = (path.clone(), err.to_string());
+                report.failures.push(Failure::Unreadable { recording_id, path, error });
+            }
+        }
+    }
+    if !file.with_extension("peaks").is_file() {
+        report.failures.push(Failure::MissingPeaks { recording_id, path });
+    }
+}
+
+fn check_journal(folder: &Path, report: &mut CheckReport) -> Result<(), CheckError> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    let found = inspect(folder)?;
+    report.journal_calls = found.calls.len() as u64;
+    if found.damaged_records > 0 {
+        let what = format!("has {} damaged records", found.damaged_records);
+        report.failures.push(Failure::Journal { what });
+    }
+    for path in found.foreign_files {
+        let what = format!("file {} is no segment", path.display());
+        report.failures.push(Failure::Journal { what });
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! One word on what a recording is worth, and why.
+
+use cheling_model::{Lane, Verdict};
+
+/// What is known of a call when its recording has been made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// Length of the recording.
+    pub duration_us: i64,
+    /// Packets with sound that were decoded, [customer, agent].
+    pub heard_packets: [u64; 2],
+    /// Packets with sound that could not be decoded.
+    pub undecodable_packets: [u64; 2],
+    /// Packets that the tap dropped because the journal was behind.
+    pub tap_dropped_packets: [u64; 2],
+    /// The disk refused or lost media.
+    pub has_gap: bool,
+    /// Records of the journal could not be read.
+    pub has_damage: bool,
+    /// The process ended before the call did.
+    pub was_cut: bool,
+}
+
+/// A call shorter than this is `short`.
+const SHORT_US: i64 = 1_000_000;
+
+/// Judges a recording: what is worst about it, and a few words more.
+pub fn judge(evidence: &Evidence) -> (Verdict, String) {
+    let Evidence { heard_packets: heard, undecodable_packets: undecodable, .. } = *evidence;
+    let word = |lane: Lane| match lane {
+        Lane::Customer => "customer",
+        Lane::Agent => "agent",
+    };
+    let missing = Lane::BOTH.into_iter().find(|lane| heard[lane.index()] == 0);
+    let raw = Lane::BOTH.into_iter().filter(|lane| {
+        let index = lane.index();
+        undecodable[index] > heard[index]
+    });
+    let raw: Vec<_> = raw.map(word).collect();
+    let nothing_heard = heard == [0; 2];
+    if !raw.is_empty() {
+        return (Verdict::Undecodable, format!("{} lane kept raw", raw.join(" and ")));
+    }
+    if nothing_heard && evidence.has_gap {
+        return (Verdict::NotRecorded, "the disk refused all media".into());
+    }
+    if evidence.has_gap {
+        return (Verdict::Truncated, "the disk refused media for part of the call".into());
+    }
+    if evidence.has_damage {
+        return (Verdict::Truncated, "part of the journal is damaged".into());
+    }
+    if evidence.was_cut {
+        return (Verdict::Truncated, "the recorder stopped during the call".into());
+    }
+    if evidence.duration_us < SHORT_US {
+        return (Verdict::Short, String::new());
+    }
+    if nothing_heard && evidence.tap_dropped_packets != [0; 2] {
+        return (Verdict::NotRecorded, "the tap dropped all media".into());
+    }
+    match missing {
+        _ if nothing_heard => (Verdict::Silent, "no media from either side".into()),
+        Some(lane) => (Verdict::OneWay, format!("{} lane silent", word(lane))),
+        None => (Verdict::Ok, String::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_word_wins() {
+        let good = Evidence {
+            duration_us: 60_000_000,
+            heard_packets: [3000, 3000],
+            ..Evidence::default()
+        };
+        for (evidence, verdict, detail) in [
+            (good, Verdict::Ok, ""),
+            (Evidence { duration_us: 999_999, ..good }, Verdict::Short, ""),
+            (Evidence { heard_packets: [0, 9], ..good }, Verdict::OneWay, "customer lane silent"),
+            (Evidence { heard_packets: [9, 0], ..good }, Verdict::OneWay, "agent lane silent"),
+            (
+                Evidence { heard_packets: [0, 0], ..good },
+                Verdict::Silent,
+                "no media from either side",
+            ),
+            (
+                Evidence { was_cut: true, heard_packets: [0, 9], ..good },
+                Verdict::Truncated,
+                "the recorder stopped during the call",
+            ),
+            (
+                Evidence { has_gap: true, ..good },
+                Verdict::Truncated,
+                "the disk refused media for part of the call",
+            ),
+            (
+                Evidence { has_gap: true, heard_packets: [0, 0], ..good },
+                Verdict::NotRecorded,
+                "the disk refused all media",
+            ),
+            (
+                Evidence { tap_dropped_packets: [9, 9], heard_packets: [0, 0], ..good },
+                Verdict::NotRecorded,
+                "the tap dropped all media",
+            ),
+            (
+                Evidence { undecodable_packets: [9, 0], heard_packets: [0, 9], ..good },
+                Verdict::Undecodable,
+                "customer lane kept raw",
+            ),
+            (
+                Evidence { undecodable_packets: [9, 9], heard_packets: [0, 0], ..good },
+                Verdict::Undecodable,
+                "customer and agent lane kept raw",
+            ),
+        ] {
+            assert_eq!(judge(&evidence), (verdict, detail.to_owned()), "{evidence:?}");
+        }
+    }
+}

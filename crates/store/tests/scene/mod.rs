@@ -1,0 +1,200 @@
+//! Calls made up packet by packet, and a database in memory.
+#![allow(clippy::unwrap_used, dead_code)]
+
+use std::collections::BTreeMap;
+use std::f64::consts::TAU;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cheling_media::g711::Law;
+use cheling_media::rtp::{RtpHeader, SequenceNumber, Ssrc, Timestamp as RtpTimestamp};
+use cheling_media::wav::Wav;
+use cheling_model::call::{Format, Offer, Party};
+use cheling_model::recording::Recording;
+use cheling_model::tap::{PacketKind, TapBlock, TapPacket};
+use cheling_model::{
+    CallId, DealershipId, Direction, EndCause, Lane, RecordingId, TapEvent, TapKind, Timestamp,
+};
+use cheling_store::journal::JournalHandle;
+use cheling_store::rows::{RecordingRows, RowError};
+use uuid::Uuid;
+
+/// When every call is answered: 2026-11-22 10:00 in Shanghai.
+pub const ANSWERED_US: i64 = 1_795_312_800_000_000;
+
+/// One packet of a made-up call.
+#[derive(Clone)]
+pub struct Sent {
+    pub at_us: i64,
+    pub lane: Lane,
+    pub bytes: Vec<u8>,
+}
+
+pub fn call_id(n: u128) -> CallId {
+    CallId(Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0000 + n))
+}
+
+/// 20 ms packets of a tone from `from_ms` to `to_ms` after the answer.
+pub fn tone(lane: Lane, law: Law, hz: f64, from_ms: i64, to_ms: i64) -> Vec<Sent> {
+    let ssrc = Ssrc(0x1000 + lane.index() as u32 + hz as u32);
+    (from_ms / 20..to_ms / 20)
+        .map(|n| {
+            let pcm: Vec<i16> = (0..160)
+                .map(|at| {
+                    let at = (n * 160 + at) as f64;
+                    (8000.0 * (at * hz * TAU / 8000.0).sin()) as i16
+                })
+                .collect();
+            let mut payload = Vec::new();
+            law.encode(&pcm, &mut payload);
+            let bytes = packet(law.payload_type(), ssrc, n as u16, (n * 160) as u32, &payload);
+            Sent { at_us: n * 20_000, lane, bytes }
+        })
+        .collect()
+}
+
+pub fn packet(
+    payload_type: u8,
+    ssrc: Ssrc,
+    number: u16,
+    timestamp: u32,
+    payload: &[u8],
+) -> Vec<u8> {
+    let header = RtpHeader {
+        payload_type,
+        marker: false,
+        sequence_number: SequenceNumber(number),
+        timestamp: RtpTimestamp(timestamp),
+        ssrc,
+    };
+    let mut bytes = Vec::new();
+    header.write(payload, &mut bytes).unwrap();
+    bytes
+}
+
+pub fn offer() -> Offer {
+    Offer {
+        direction: Direction::Inbound,
+        dealership_id: DealershipId(Uuid::from_u128(42)),
+        caller: Party::default(),
+        called: "4008001234".into(),
+        trunk: None,
+        line_id: None,
+        extension: None,
+        user_id: None,
+        follow_up_id: None,
+    }
+}
+
+pub fn event(call_id: CallId, at_us: i64, kind: TapKind) -> TapEvent {
+    TapEvent { call_id, at: Timestamp::from_micros(ANSWERED_US + at_us), kind }
+}
+
+/// Sends what a call is up to its answer.
+pub fn begin(journal: &JournalHandle, id: CallId) {
+    journal.event(event(id, -5_000_000, TapKind::Offered(offer()))).unwrap();
+    for lane in Lane::BOTH {
+        let format = |payload_type, encoding: &str| Format {
+            payload_type,
+            encoding: encoding.into(),
+            clock_hz: 8000,
+            channels: 1,
+        };
+        let formats = vec![
+            format(8, "PCMA"),
+            format(0, "PCMU"),
+            format(18, "G729"),
+            format(101, "TELEPHONE-EVENT"),
+        ];
+        journal.event(event(id, 0, TapKind::Formats { lane, formats })).unwrap();
+    }
+    journal.event(event(id, 0, TapKind::Answered { extension: "8001".into() })).unwrap();
+}
+
+/// Sends packets in the order they arrive.
+pub fn send(journal: &JournalHandle, id: CallId, mut packets: Vec<Sent>) {
+    packets.sort_by_key(|sent| sent.at_us);
+    for run in packets.chunks(50) {
+        let mut block = TapBlock::default();
+        for sent in run {
+            block.push(TapPacket {
+                call_id: id,
+                lane: sent.lane,
+                kind: PacketKind::Rtp,
+                at: Timestamp::from_micros(ANSWERED_US + sent.at_us),
+                bytes: &sent.bytes,
+            });
+        }
+        let mut block = Some(block);
+        while let Some(refused) = block.take() {
+            // The queue is as long as the disk allows; a test may be faster.
+            if let Err(refused) = journal.try_media(refused) {
+                journal.flush().unwrap();
+                block = Some(refused);
+            }
+        }
+    }
+}
+
+/// Sends the end of a call.
+pub fn end(journal: &JournalHandle, id: CallId, length_ms: i64) {
+    let kind =
+        TapKind::Ended { cause: EndCause::HungUp, by: Some(Lane::Customer), sip_status: None };
+    journal.event(event(id, length_ms * 1000, kind)).unwrap();
+    let kind = TapKind::RelayClosed { received_packets: [0; 2], tap_dropped_packets: [0; 2] };
+    journal.event(event(id, length_ms * 1000, kind)).unwrap();
+}
+
+/// The amplitude of one frequency in some samples.
+pub fn amplitude(samples: &[i16], hz: f64) -> f64 {
+    let (mut re, mut im) = (0.0, 0.0);
+    for (n, sample) in samples.iter().enumerate() {
+        let angle = n as f64 * hz * TAU / 8000.0;
+        re += f64::from(*sample) * angle.cos();
+        im += f64::from(*sample) * angle.sin();
+    }
+    2.0 * (re * re + im * im).sqrt() / samples.len().max(1) as f64
+}
+
+pub fn read_wav(path: &std::path::Path) -> Wav {
+    Wav::read(std::fs::File::open(path).unwrap()).unwrap()
+}
+
+/// A table of recordings.
+#[derive(Default)]
+pub struct MemoryRows {
+    pub rows: Mutex<BTreeMap<RecordingId, Recording>>,
+    pub is_failing: AtomicBool,
+}
+
+impl MemoryRows {
+    fn answer(&self) -> Result<(), RowError> {
+        if self.is_failing.load(Ordering::Relaxed) { Err("database away".into()) } else { Ok(()) }
+    }
+}
+
+impl RecordingRows for MemoryRows {
+    async fn of_call(&self, call_id: CallId) -> Result<Option<Recording>, RowError> {
+        self.answer()?;
+        let rows = self.rows.lock().unwrap();
+        Ok(rows.values().find(|recording| recording.call_id == call_id).cloned())
+    }
+
+    async fn insert(&self, recording: &Recording) -> Result<(), RowError> {
+        self.answer()?;
+        let mut rows = self.rows.lock().unwrap();
+        rows.entry(recording.recording_id).or_insert_with(|| recording.clone());
+        Ok(())
+    }
+
+    async fn page(
+        &self,
+        after: Option<RecordingId>,
+        limit: u32,
+    ) -> Result<Vec<Recording>, RowError> {
+        self.answer()?;
+        let rows = self.rows.lock().unwrap();
+        let rows = rows.values().filter(|row| after.is_none_or(|after| row.recording_id > after));
+        Ok(rows.take(limit as usize).cloned().collect())
+    }
+}
