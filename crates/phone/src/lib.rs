@@ -49,4 +49,4 @@ pub use media::MediaStatistics;
 pub use phone::{Event, Phone, PhoneError};
 pub use sdp::Direction;
 pub use simulation::{Extension, Simulation, SimulationConfig, SimulationReport};
-pub use sound::{Sound, dominant_frequency_hz, level_dbfs, tone_share};
+pub use sound::{Sound, dominant_frequency_hz, level_dbfs, render, tone_share};

@@ -1,7 +1,7 @@
 //! A dealership's telephone traffic without people: agents' phones that answer, customers who
 //! call in through the gateway, both speaking. `cheling demo` runs it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -34,6 +34,8 @@ pub struct SimulationConfig {
     pub server: SocketAddr,
     /// Where the gateway listens: the trunk's address in the server's configuration.
     pub gateway: SocketAddr,
+    /// Where the phones are: not at the gateway's address, for a server knows its trunks by it.
+    pub phones: IpAddr,
     /// The phones to play; none plays the gateway alone.
     pub extensions: Vec<Extension>,
     /// The numbers that customers dial.
@@ -118,7 +120,7 @@ impl Simulation {
     async fn add_phone(&mut self, index: usize) -> Result<(), PhoneError> {
         let Extension { user, password } = self.config.extensions[index].clone();
         let config = PhoneConfig {
-            bind: self.config.gateway.ip(),
+            bind: self.config.phones,
             heard_samples: 0,
             max_calls: 1,
             ..PhoneConfig::registered(self.config.server, Account::new(user, password))
@@ -246,7 +248,8 @@ mod tests {
     fn the_seed_decides_who_calls() {
         let config = SimulationConfig {
             server: "127.0.0.1:5060".parse().unwrap(),
-            gateway: "127.0.0.1:5070".parse().unwrap(),
+            gateway: "127.0.0.2:5070".parse().unwrap(),
+            phones: "127.0.0.1".parse().unwrap(),
             extensions: vec![],
             dids: vec!["02161234567".into()],
             customers: (0..50).map(|n| format!("138000000{n:02}")).collect(),

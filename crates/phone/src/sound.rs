@@ -72,6 +72,11 @@ impl Sound {
     }
 }
 
+/// Fills `pcm` with the beginning of a sound.
+pub fn render(sound: &Sound, pcm: &mut [i16]) {
+    sound.fill(0, pcm);
+}
+
 /// The level of `pcm` in decibels below full scale; silence is -120.
 pub fn level_dbfs(pcm: &[i16]) -> f32 {
     if pcm.is_empty() {

@@ -1,0 +1,111 @@
+//! A process that a test started, with its output in a file; killed when dropped.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+
+/// A running program.
+pub struct Process {
+    name: String,
+    child: Child,
+    output: PathBuf,
+}
+
+impl Process {
+    /// Starts it; standard output and error go to `folder/NAME.log`, appended.
+    ///
+    /// # Panics
+    /// If it cannot be started, with the package that would bring it.
+    pub fn start(name: &str, mut command: Command, folder: &Path) -> Self {
+        let output = folder.join(format!("{name}.log"));
+        let file = File::options().create(true).append(true).open(&output).unwrap();
+        command.stdout(file.try_clone().unwrap()).stderr(file);
+        command.stdin(std::process::Stdio::null()).kill_on_drop(true);
+        let child = command.spawn().unwrap_or_else(|error| {
+            panic!("{name} does not start ({error}); scripts/bootstrap test installs it")
+        });
+        Self { name: name.to_owned(), child, output }
+    }
+
+    /// Everything it has said so far.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.output).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits until it has said this.
+    ///
+    /// # Panics
+    /// If it ends or [`crate::DEADLINE`] passes before.
+    pub async fn says(&mut self, text: &str) {
+        let end = tokio::time::Instant::now() + crate::DEADLINE;
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            ticks.tick().await;
+            if self.said().contains(text) {
+                return;
+            }
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("{} ended with {status} before it said {text:?}", self.name);
+            }
+            let is_late = tokio::time::Instant::now() > end;
+            assert!(!is_late, "{} did not say {text:?} in time", self.name);
+        }
+    }
+
+    /// Whether it is still running.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// SIGKILL, and waits until the kernel has cleaned up.
+    pub async fn kill(&mut self) {
+        let _ = self.child.start_kill();
+        let _ = self.child.wait().await;
+    }
+
+    /// SIGINT, as Ctrl-C.
+    pub async fn interrupt(&mut self) -> ExitStatus {
+        self.signal("-INT").await;
+        self.ends().await
+    }
+
+    /// SIGTERM, as systemd.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.signal("-TERM").await;
+        self.ends().await
+    }
+
+    async fn signal(&self, signal: &str) {
+        let Some(pid) = self.child.id() else { return };
+        let status = Command::new("kill").args([signal, &pid.to_string()]).status().await.unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for its own end.
+    pub async fn ends(&mut self) -> ExitStatus {
+        crate::within(&format!("the end of {}", self.name), self.child.wait()).await.unwrap()
+    }
+
+    /// Memory in use, KiB (VmRSS).
+    pub fn memory_kib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let said = self.said();
+            let tail: Vec<&str> = said.lines().rev().take(40).collect();
+            eprintln!("---- last words of {} ----", self.name);
+            for line in tail.into_iter().rev() {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
