@@ -109,15 +109,16 @@ impl Capture {
         let (request, requests) = mpsc::channel(REQUEST_QUEUE);
         let handle = Handle::new(request, relays.watch(), transports.counters(), counters);
         let stop = CancellationToken::new();
+        let clock = AnchoredClock::start();
         let task = SipTask {
-            switch: Switch::new(settings, directory),
+            switch: Switch::new(clock.now(), settings, directory),
             transports,
             arrivals,
             relays,
             reports,
             requests,
             events,
-            clock: AnchoredClock::start(),
+            clock,
             stop: stop.clone(),
         };
         let task = tokio::spawn(task.run());

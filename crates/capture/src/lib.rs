@@ -1,15 +1,23 @@
 //! Carries bytes between the network and the call machines of `cheling_call`.
 //!
-//! Read [`capture`] for how the parts are wired, [`sip_task`] for the loop round the machines,
-//! [`relay`] for media, [`transport`] for SIP on the wire.
+//! Read [`Capture`] for how the parts are wired, `sip_task` for the loop round the machines,
+//! [`relay`] for media, [`transport`] for SIP on the wire, [`pcap`] for capture files.
 //!
 //! Belongs here: sockets, relay threads, the SIP task's loop, capture files.
 //! Does not: any opinion about a call (`call`), audio files (`store`), who is calling (`lookup`).
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod capture;
 pub mod clock;
 mod events;
+mod handle;
 pub mod pcap;
 pub mod relay;
 pub mod sink;
+mod sip_task;
 pub mod transport;
+
+pub use capture::{Capture, CaptureConfig, LOOKUP_QUEUE, Sinks, StartError};
+pub use events::EventCounters;
+pub use handle::{Dial, Handle, Stopped};
+pub use sink::{SpareBlocks, TapSink};

@@ -161,13 +161,16 @@ impl SipTask {
 
     fn report(&mut self, now: Now, report: Report) {
         self.relays.note(&report);
-        self.switch.handle(now, match report {
-            Report::Opened { call_id, local } => Input::RelayOpened { call_id, local },
-            Report::Failed { call_id } => Input::RelayFailed { call_id },
-            Report::Closed { call_id, received_packets, tap_dropped_packets } => {
-                Input::RelayClosed { call_id, received_packets, tap_dropped_packets }
-            }
-        });
+        self.switch.handle(
+            now,
+            match report {
+                Report::Opened { call_id, local } => Input::RelayOpened { call_id, local },
+                Report::Failed { call_id } => Input::RelayFailed { call_id },
+                Report::Closed { call_id, received_packets, tap_dropped_packets } => {
+                    Input::RelayClosed { call_id, received_packets, tap_dropped_packets }
+                }
+            },
+        );
     }
 
     fn answer(
@@ -188,7 +191,7 @@ impl SipTask {
                 self.switch.handle(now, Input::Directory(directory));
             }
             Request::Registrations(reply) => {
-                let _ = reply.send(self.switch.registrations(now.monotonic));
+                let _ = reply.send(self.switch.registrations());
             }
         }
     }
