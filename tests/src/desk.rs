@@ -188,10 +188,8 @@ async fn connect(
                         return;
                     }
                 }
-                Message::Ping(payload) => {
-                    if socket.send(Message::Pong(payload)).await.is_err() {
-                        return;
-                    }
+                Message::Ping(payload) if socket.send(Message::Pong(payload)).await.is_err() => {
+                    return;
                 }
                 _ => {}
             }

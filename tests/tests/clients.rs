@@ -1,0 +1,229 @@
+//! SIPp and baresip through the running binary, compared with what they played.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::path::Path;
+
+use cheling_phone::{Sound, Transport, level_dbfs, render};
+use cheling_tests::baresip::{Baresip, BaresipConfig};
+use cheling_tests::cheling::{Cheling, DID, GATEWAY_IP, incoming, secret};
+use cheling_tests::recording::{CUSTOMER, OUR_SIDE, Recording};
+use cheling_tests::sipp::{Sipp, SippRun, alaw_tone, local};
+
+fn write_wav(path: &Path, pcm: &[i16]) {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 8000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut writer = hound::WavWriter::create(path, spec).unwrap();
+    for &sample in pcm {
+        writer.write_sample(sample).unwrap();
+    }
+    writer.finalize().unwrap();
+}
+
+fn gateway_run<'a>(
+    cheling: &Cheling,
+    scenario: &'a str,
+    values: &'a [(&'a str, &'a str)],
+) -> SippRun<'a> {
+    SippRun {
+        scenario,
+        local: local(GATEWAY_IP.octets(), cheling.ports.port(6)),
+        rtp_port: cheling.ports.port(20),
+        remote: cheling.sip(),
+        values,
+        calls: 1,
+        more: &[],
+    }
+}
+
+async fn audio(cheling: &Cheling, desk: &cheling_tests::desk::Desk, call_id: &str) -> Recording {
+    let row = cheling.recording_of(desk, call_id).await;
+    assert_eq!(row["verdict"], "ok", "{row}");
+    let path = format!("/recordings/{}/audio", row["recording_id"].as_str().unwrap());
+    Recording::read(&desk.get(&path).await.body)
+}
+
+#[tokio::test]
+async fn sipp_calls_baresip_and_both_are_on_the_recording() {
+    let cheling = Cheling::start().await;
+    let mut desk = cheling.desk("agent8001").await;
+    let mut pcm = vec![0; 10 * 8000];
+    render(&Sound::tone(600.0), &mut pcm);
+    let says = cheling.folder().join("says.wav");
+    write_wav(&says, &pcm);
+    let secret = secret("8001");
+    let mut baresip = Baresip::start(
+        &BaresipConfig {
+            sip_port: cheling.ports.port(10),
+            rtp_port: cheling.ports.port(12),
+            registrar: Some(cheling.sip()),
+            user: "8001",
+            password: &secret,
+            transport: "udp",
+            says: &says,
+            dials: None,
+        },
+        cheling.folder(),
+    );
+    baresip.registered().await;
+    let tone = alaw_tone(cheling.folder(), 500.0, 1);
+    let values = [
+        ("did", DID),
+        ("caller", "13812345678"),
+        ("tone", tone.to_str().unwrap()),
+        ("talk_ms", "3000"),
+    ];
+    Sipp::start(&gateway_run(&cheling, "gateway_call", &values), cheling.folder()).succeeds().await;
+    let ended = desk.next_of("call.ended").await;
+    let recording = audio(&cheling, &desk, ended.call_id()).await;
+    assert!((recording.seconds() - 3.0).abs() < 0.6, "{}", recording.seconds());
+    recording.assert_tones(500.0, 600.0, recording.seconds());
+    baresip.quit().await;
+    cheling.check().await;
+}
+
+#[tokio::test]
+async fn speech_comes_out_as_it_went_in() {
+    let cheling = Cheling::start().await;
+    let gateway = cheling
+        .gateway(|_: &_| cheling_phone::AnswerPlan::Refuse {
+            after: std::time::Duration::ZERO,
+            status: 486,
+        })
+        .await;
+    let mut desk = cheling.desk("agent8001").await;
+    let clip = cheling_phone::speech::clips(cheling_phone::speech::Role::Agent).swap_remove(0);
+    let says = cheling.folder().join("speech.wav");
+    write_wav(&says, &clip);
+    let secret = secret("8001");
+    let mut baresip = Baresip::start(
+        &BaresipConfig {
+            sip_port: cheling.ports.port(10),
+            rtp_port: cheling.ports.port(12),
+            registrar: Some(cheling.sip()),
+            user: "8001",
+            password: &secret,
+            transport: "tcp",
+            says: &says,
+            dials: None,
+        },
+        cheling.folder(),
+    );
+    baresip.registered().await;
+    let customer =
+        cheling_phone::speech::clips(cheling_phone::speech::Role::Customer).swap_remove(0);
+    let call = gateway.call_in("13812345678", DID, Sound::once(customer.clone())).await.unwrap();
+    cheling_tests::within("the answer", call.answered()).await.unwrap();
+    let length = std::time::Duration::from_millis(7500);
+    cheling_tests::within("speech", call.hears(length)).await.unwrap();
+    call.hang_up().await;
+    let ended = desk.next_of("call.ended").await;
+    let recording = audio(&cheling, &desk, ended.call_id()).await;
+    for (lane, spoken) in [(CUSTOMER, &customer), (OUR_SIDE, &clip)] {
+        let sameness = likeness(spoken, &recording.lanes[lane]);
+        assert!(sameness > 0.9, "lane {lane}: correlation {sameness}");
+        assert!(level_dbfs(&recording.lanes[lane]) > -45.0);
+    }
+    baresip.quit().await;
+}
+
+/// The best correlation of the middle second of `spoken` with any place in `recorded`.
+fn likeness(spoken: &[i16], recorded: &[i16]) -> f64 {
+    let middle = spoken.len() / 2;
+    let pattern = &spoken[middle - 4000..middle + 4000];
+    let own: f64 = pattern.iter().map(|&s| f64::from(s).powi(2)).sum();
+    recorded
+        .windows(pattern.len())
+        .step_by(1)
+        .map(|window| {
+            let (mut product, mut energy) = (0.0, 0.0);
+            for (&a, &b) in pattern.iter().zip(window).step_by(8) {
+                product += f64::from(a) * f64::from(b);
+                energy += f64::from(b).powi(2);
+            }
+            product * 8.0 / (own * (energy * 8.0).max(1.0)).sqrt()
+        })
+        .fold(0.0, f64::max)
+}
+
+#[tokio::test]
+async fn sipp_registers_answers_and_is_refused_with_a_wrong_password() {
+    let cheling = Cheling::start().await;
+    let phone_port = cheling.ports.port(14);
+    let right = secret("8002");
+    let register = |password: &str, status: &str| {
+        let values = [("user", "8002"), ("password", password), ("status", status)];
+        let run = SippRun {
+            scenario: "phone_register",
+            local: local([127, 0, 0, 1], phone_port),
+            rtp_port: cheling.ports.port(30),
+            remote: cheling.sip(),
+            values: &values,
+            calls: 1,
+            more: &[],
+        };
+        Sipp::start(&run, cheling.folder())
+    };
+    register("wrong", "403").succeeds().await;
+    register(&right, "200").succeeds().await;
+
+    let mut desk = cheling.desk("agent8002").await;
+    let agent_tone = alaw_tone(cheling.folder(), 600.0, 1);
+    let values = [("user", "8002"), ("ring_ms", "300"), ("tone", agent_tone.to_str().unwrap())];
+    let answering = Sipp::start(
+        &SippRun {
+            scenario: "phone_answer",
+            local: local([127, 0, 0, 1], phone_port),
+            rtp_port: cheling.ports.port(30),
+            remote: cheling.sip(),
+            values: &values,
+            calls: 1,
+            more: &[],
+        },
+        cheling.folder(),
+    );
+    let tone = alaw_tone(cheling.folder(), 500.0, 1);
+    let values = [
+        ("did", DID),
+        ("caller", "13812345678"),
+        ("tone", tone.to_str().unwrap()),
+        ("talk_ms", "2000"),
+    ];
+    Sipp::start(&gateway_run(&cheling, "gateway_call", &values), cheling.folder()).succeeds().await;
+    answering.succeeds().await;
+    let ended = desk.next_of("call.ended").await;
+    let recording = audio(&cheling, &desk, ended.call_id()).await;
+    recording.assert_tones(500.0, 600.0, recording.seconds());
+}
+
+#[tokio::test]
+async fn sipp_holds_gives_up_and_dials_wrong() {
+    let cheling = Cheling::start().await;
+    let (_phone, mut events) = cheling.phone("8001", Transport::Udp).await;
+    let tone = alaw_tone(cheling.folder(), 500.0, 1);
+    let values = [
+        ("did", DID),
+        ("caller", "13812345678"),
+        ("tone", tone.to_str().unwrap()),
+        ("talk_ms", "800"),
+        ("hold_ms", "800"),
+    ];
+    let sipp = Sipp::start(&gateway_run(&cheling, "gateway_hold", &values), cheling.folder());
+    let call = incoming(&mut events).await;
+    call.answer(Sound::tone(600.0)).await;
+    sipp.succeeds().await;
+
+    let values = [("did", DID), ("caller", "13812345678"), ("ring_ms", "200")];
+    let sipp = Sipp::start(&gateway_run(&cheling, "gateway_cancel", &values), cheling.folder());
+    let call = incoming(&mut events).await;
+    assert_eq!(cheling_tests::within("CANCEL", call.ended()).await.status, Some(487));
+    sipp.succeeds().await;
+
+    let values = [("did", "11112222"), ("caller", "13812345678"), ("status", "404")];
+    Sipp::start(&gateway_run(&cheling, "gateway_refused", &values), cheling.folder())
+        .succeeds()
+        .await;
+}
