@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -177,21 +177,16 @@ async fn connect(
     let (mut socket, _) = within("WebSocket", connecting).await.expect("WebSocket handshake");
     let (sender, events) = mpsc::channel(1024);
     let reader = tokio::spawn(async move {
+        // Reading answers pings by itself (tungstenite).
         while let Some(Ok(message)) = socket.next().await {
-            match message {
-                Message::Text(text) => {
-                    let Ok(event) = serde_json::from_str::<Value>(&text) else { continue };
-                    let is_heartbeat =
-                        event.get("type").is_none_or(|kind| kind == "heartbeat" || kind == "hello");
-                    let seen = Seen { at: Instant::now(), event };
-                    if !is_heartbeat && sender.send(seen).await.is_err() {
-                        return;
-                    }
-                }
-                Message::Ping(payload) if socket.send(Message::Pong(payload)).await.is_err() => {
-                    return;
-                }
-                _ => {}
+            let Message::Text(text) = message else { continue };
+            let Ok(event) = serde_json::from_str::<Value>(&text) else { continue };
+            let kind = event["type"].as_str().unwrap_or("heartbeat");
+            if matches!(kind, "heartbeat" | "hello") {
+                continue;
+            }
+            if sender.send(Seen { at: Instant::now(), event }).await.is_err() {
+                return;
             }
         }
     });
