@@ -37,7 +37,7 @@ create table session (
     unique (token_hash)
 );
 create index session_expiry on session (expires_at_us);
-create index session_user on session (user_id);
+create index session_of_user on session (user_id);
 
 -- A SIP account. Its password is kept as digests only (RFC 7616 HA1, RFC 8760).
 create table extension (

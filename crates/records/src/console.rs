@@ -124,28 +124,34 @@ pub async fn counts(
     on.into().one(format!("select {columns}"), args![dealership_id, today, midnight]).await
 }
 
-/// The calls that a user talks in, dials, or is rung by, oldest first; and those answered since
-/// `since` that still wait for a wrap-up.
+/// The calls that a user talked in, that ended since `since`, and that still wait for a wrap-up;
+/// the oldest first, at most 10.
 ///
 /// # Errors
 /// [`crate::Error::Unavailable`].
-pub async fn live_calls(
+pub async fn awaiting_wrap_up(
     on: impl Into<On<'_>>,
-    dealership_id: DealershipId,
     user_id: UserId,
     since: Timestamp,
 ) -> Result<Vec<CallItem>> {
     let sql = format!(
-        "select {} from call where call.dealership_id = $1 and call.offered_at_us >= $3 \
-         and (call.user_id = $2 or exists (select 1 from call_leg l \
-             where l.call_id = call.call_id and l.user_id = $2 and l.ended_at_us is null)) \
-         and (call.ended_at_us is null or (call.answered_at_us is not null \
-             and call.user_id = $2 and not exists (select 1 from wrap_up w \
-                 where w.call_id = call.call_id))) \
-         order by call.offered_at_us, call.call_id limit 50",
+        "select {} from call where call.user_id = $1 and call.ended_at_us >= $2 \
+         and call.offered_at_us >= $2 - 86400000000 and call.answered_at_us is not null \
+         and call.direction <> 'internal' \
+         and not exists (select 1 from wrap_up w where w.call_id = call.call_id) \
+         order by call.offered_at_us, call.call_id limit 10",
         CallItem::columns()
     );
-    on.into().list(sql, args![dealership_id, user_id, since]).await
+    on.into().list(sql, args![user_id, since]).await
+}
+
+/// Gives back a key whose call was not made: the next request with it may dial.
+///
+/// # Errors
+/// [`crate::Error::Unavailable`].
+pub async fn release_idempotency(on: impl Into<On<'_>>, user_id: UserId, key: &str) -> Result<()> {
+    let sql = "delete from idempotency where user_id = $1 and idempotency_key = $2";
+    on.into().execute(sql, args![user_id, key]).await.map(|_| ())
 }
 
 /// Replaces all lines and ring groups of a dealership. Each of `members` is a phone of one of

@@ -25,6 +25,8 @@ pub mod session;
 pub mod switchboard;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 pub mod user;
 pub mod value;
 pub mod vehicle;

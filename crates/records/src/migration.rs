@@ -1,7 +1,7 @@
 //! One migration text for both engines, and the few words that differ.
 //!
-//! A file uses `uuid`, `bigint`, `text`, `boolean`, `double` and `bytes` for types, and ends each
-//! `create table` with a `);` of its own line.
+//! A file uses `uuid`, `bigint`, `text`, `boolean`, `double` and `bytes` for types, has one column
+//! on a line, and ends each `create table` with a `);` of its own line.
 
 use crate::Engine;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -27,39 +27,26 @@ pub fn migrator(engine: Engine) -> Migrator {
     )
 }
 
-/// Rewrites the types outside comments and quotes.
+/// Rewrites the second word of each line, which is where a column's type stands.
 fn translate(engine: Engine, text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 256);
     for line in text.lines() {
-        let (code, comment) = line.split_at(line.find("--").unwrap_or(line.len()));
-        if engine == Engine::Sqlite && code.trim_end() == ");" {
+        if engine == Engine::Sqlite && line == ");" {
             out.push_str(") strict;");
         } else {
-            translate_words(engine, code, &mut out);
+            let is_break = |c: char| c == ' ' || c == ',';
+            let indent = line.len() - line.trim_start().len();
+            let name_end = line[indent..].find(' ').map_or(line.len(), |at| indent + at);
+            let gap = line[name_end..].len() - line[name_end..].trim_start().len();
+            let start = name_end + gap;
+            let end = line[start..].find(is_break).map_or(line.len(), |at| start + at);
+            out.push_str(&line[..start]);
+            out.push_str(type_word(engine, &line[start..end]));
+            out.push_str(&line[end..]);
         }
-        out.push_str(comment);
         out.push('\n');
     }
     out
-}
-
-fn translate_words(engine: Engine, code: &str, out: &mut String) {
-    // Every second piece between quotes is a literal.
-    for (index, piece) in code.split('\'').enumerate() {
-        if index > 0 {
-            out.push('\'');
-        }
-        if index % 2 == 1 {
-            out.push_str(piece);
-            continue;
-        }
-        for word in piece.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
-            let end = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric() && c != '_').len();
-            let (name, rest) = word.split_at(end);
-            out.push_str(type_word(engine, name));
-            out.push_str(rest);
-        }
-    }
 }
 
 fn type_word(engine: Engine, word: &str) -> &str {
@@ -77,17 +64,17 @@ fn type_word(engine: Engine, word: &str) -> &str {
 mod tests {
     use super::*;
 
-    const NEUTRAL: &str = "create table t (\n    a uuid, -- a uuid\n    b boolean check (b in ('double')),\n    c double,\n    d bytes\n);\n";
+    const NEUTRAL: &str = "create table t (\n    a uuid, -- a uuid\n    b boolean check (b in ('double')),\n    c double,\n    bytes bytes check (bytes > 0)\n);\n";
 
     #[test]
-    fn types_are_rewritten_but_comments_and_literals_are_not() {
+    fn types_are_rewritten_and_nothing_else() {
         assert_eq!(
             translate(Engine::Sqlite, NEUTRAL),
-            "create table t (\n    a blob, -- a uuid\n    b integer check (b in ('double')),\n    c real,\n    d blob\n) strict;\n"
+            "create table t (\n    a blob, -- a uuid\n    b integer check (b in ('double')),\n    c real,\n    bytes blob check (bytes > 0)\n) strict;\n"
         );
         assert_eq!(
             translate(Engine::Postgres, NEUTRAL),
-            "create table t (\n    a uuid, -- a uuid\n    b boolean check (b in ('double')),\n    c double precision,\n    d bytea\n);\n"
+            "create table t (\n    a uuid, -- a uuid\n    b boolean check (b in ('double')),\n    c double precision,\n    bytes bytea check (bytes > 0)\n);\n"
         );
     }
 

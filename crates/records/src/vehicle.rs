@@ -150,3 +150,18 @@ pub async fn tie(on: impl Into<On<'_>>, tie: &Tie) -> Result<()> {
     let args = args![tie.customer_id, tie.vehicle_id, &tie.role, tie.since, tie.until];
     on.into().execute(sql, args).await.map(|_| ())
 }
+
+/// Ends a customer's ties to a vehicle.
+///
+/// # Errors
+/// [`crate::Error::Unavailable`].
+pub async fn untie(
+    on: impl Into<On<'_>>,
+    customer_id: CustomerId,
+    vehicle_id: VehicleId,
+    at: Timestamp,
+) -> Result<()> {
+    let sql = "update customer_vehicle set until_us = $3 \
+               where customer_id = $1 and vehicle_id = $2 and until_us is null";
+    on.into().execute(sql, args![customer_id, vehicle_id, at]).await.map(|_| ())
+}
