@@ -7,7 +7,7 @@ SHELL := /bin/bash
 ARGS ?=
 CARGO ?= cargo
 
-.PHONY: help demo test test-rust test-e2e lint console console-check bench bootstrap-demo bootstrap-test clean
+.PHONY: help demo test build-tests test-rust test-e2e lint console console-check bench bootstrap-demo bootstrap-test clean
 
 help: ## lists these commands
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## */\1\t/' | expand -t 18
@@ -28,14 +28,15 @@ lint: console ## formatting, clippy and, where cargo-deny is installed, licences
 	  echo 'cargo-deny is not installed: licences and sources not checked'; \
 	fi
 
-# The end-to-end tests start the binary themselves, so it is built first; the tests of
-# one package at a time keep two cores from drowning in calls.
-test-rust: console ## Rust tests, unit to end to end
-	$(CARGO) build --locked -p cheling-server
+# One build with the tests' features, so that the binary which the end-to-end tests start is
+# not compiled a second time.
+build-tests: console
+	$(CARGO) build --workspace --bins --tests --locked
+
+test-rust: build-tests ## Rust tests, unit to end to end
 	$(CARGO) test --workspace --locked
 
-test-e2e: console ## the console in headless Chromium, on the real binary
-	$(CARGO) build --locked -p cheling-server
+test-e2e: build-tests ## the console in headless Chromium, on a double and on the real binary
 	CHELING="$(CURDIR)/target/debug/cheling" scripts/console e2e
 
 console: ## builds the web console if its sources changed

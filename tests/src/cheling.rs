@@ -257,7 +257,10 @@ pub async fn incoming(events: &mut mpsc::Receiver<Event>) -> Call {
 }
 
 /// The development binary beside this test, or the one that `CHELING` names.
-fn binary() -> PathBuf {
+///
+/// # Panics
+/// If it has not been built.
+pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("CHELING") {
         return path.into();
     }
