@@ -119,6 +119,9 @@ pub struct LiveCall {
     pub answered_at: Option<i64>,
     /// Over since (in wrap-up).
     pub ended_at: Option<i64>,
+    /// The far end rings, of an outbound call.
+    #[serde(default)]
+    pub far_end_ringing: bool,
 }
 
 /// What came of the call, in the agent's words.

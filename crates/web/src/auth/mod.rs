@@ -1,0 +1,7 @@
+//! Who sends a request, and what that person may do.
+
+pub mod origin;
+pub mod password;
+pub mod right;
+pub mod session;
+pub mod throttle;

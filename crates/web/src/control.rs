@@ -1,0 +1,105 @@
+//! What the API asks of the switch.
+//!
+//! The binary fills this in with the handle of the running switch; tests fill it with a fake, so
+//! that nothing here needs a socket.
+
+use cheling_model::{CallId, FollowUpId, UserId};
+use futures_util::future::BoxFuture;
+
+/// A call to be made: ring the phone, then call the number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DialRequest {
+    /// Minted by whoever asks, so that asking twice dials once.
+    pub call_id: CallId,
+    /// The agent's phone.
+    pub extension: String,
+    /// As the trunk is to get it, before its own prefix rules.
+    pub number: String,
+    /// Who asks.
+    pub user_id: UserId,
+    /// The task it is dialled from.
+    pub follow_up_id: Option<FollowUpId>,
+}
+
+/// A phone that is registered now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Registration {
+    /// The extension.
+    pub extension: String,
+    /// The phone's `User-Agent`, or empty.
+    pub user_agent: String,
+    /// The phone's address.
+    pub address: String,
+}
+
+/// Why the switch did not do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallRefusal {
+    /// The extension has no registered phone.
+    #[error("the extension has no registered phone")]
+    NotRegistered,
+    /// There is no such extension.
+    #[error("there is no such extension")]
+    NoSuchExtension,
+    /// No trunk takes this number.
+    #[error("no trunk takes this number")]
+    NoRoute,
+    /// The extension is in another call.
+    #[error("the extension is in another call")]
+    ExtensionBusy,
+    /// There is no such call.
+    #[error("there is no such call")]
+    NoSuchCall,
+    /// Too many calls, or shutting down.
+    #[error("too many calls, or shutting down")]
+    Overloaded,
+    /// The switch does not run in this process, or did not answer in time.
+    #[error("the switch does not answer")]
+    Unavailable,
+}
+
+impl CallRefusal {
+    /// The word for programs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NotRegistered => "extension_not_registered",
+            Self::NoSuchExtension => "no_such_extension",
+            Self::NoRoute => "no_route",
+            Self::ExtensionBusy => "extension_busy",
+            Self::NoSuchCall => "no_such_call",
+            Self::Overloaded => "overloaded",
+            Self::Unavailable => "switch_unavailable",
+        }
+    }
+}
+
+/// The switch, as far as the API needs it.
+pub trait CallControl: Send + Sync + 'static {
+    /// Click-to-dial.
+    fn dial(&self, request: DialRequest) -> BoxFuture<'_, Result<(), CallRefusal>>;
+    /// Ends a call.
+    fn hang_up(&self, call_id: CallId) -> BoxFuture<'_, Result<(), CallRefusal>>;
+    /// The phones that are registered now.
+    fn registrations(&self) -> BoxFuture<'_, Vec<Registration>>;
+    /// Phones, lines, groups or who sits where have changed: read them again.
+    fn directory_changed(&self) -> BoxFuture<'_, ()>;
+}
+
+/// A process without a switch: it shows what is recorded and calls nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSwitch;
+
+impl CallControl for NoSwitch {
+    fn dial(&self, _: DialRequest) -> BoxFuture<'_, Result<(), CallRefusal>> {
+        Box::pin(async { Err(CallRefusal::Unavailable) })
+    }
+    fn hang_up(&self, _: CallId) -> BoxFuture<'_, Result<(), CallRefusal>> {
+        Box::pin(async { Err(CallRefusal::Unavailable) })
+    }
+    fn registrations(&self) -> BoxFuture<'_, Vec<Registration>> {
+        Box::pin(async { Vec::new() })
+    }
+    fn directory_changed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
