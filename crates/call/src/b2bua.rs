@@ -1,4 +1,348 @@
-//! b2bua
+//! One call from its first INVITE to its last packet: two dialogs of ours, back to back, with the
+//! relay between them.
+//!
+//! A [`Call`] is a state machine: [`Event`]s in, messages and [`Output`]s out by way of
+//! [`Core`]. `setup` rings, `talk` carries what is said within the dialogs, `media` passes
+//! descriptions across, `fork` and `leg` are the sides.
 
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use cheling_model::call::Offer;
+use cheling_model::{CallId, EndCause, Lane, TapKind};
+use cheling_sip::{ClientId, Flow, Request, Response, ServerId};
+
+use crate::core::{Core, Entries};
+use crate::io::Output;
+
+mod fork;
+mod leg;
 pub mod media;
 pub mod outcome;
+mod setup;
+mod talk;
+
+pub(crate) use fork::Target;
+use fork::{Fork, ForkState};
+pub(crate) use leg::Side;
+use media::{Change, Media};
+pub(crate) use setup::Invited;
+use setup::{Fetch, Opening, Ringing};
+use talk::Talk;
+
+/// How long one target rings when nothing else says so.
+pub(crate) const RING_EXTENSION: Duration = Duration::from_secs(60);
+/// How long the other side of a trunk may ring (RFC 3261 §16.6 step 11 asks for 3 minutes).
+pub(crate) const RING_TRUNK: Duration = Duration::from_secs(180);
+/// How long the agent's own phone rings after a click.
+pub(crate) const RING_AGENT: Duration = Duration::from_secs(30);
+
+/// Whom to ring, in which order.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// What everybody is told about the call.
+    pub(crate) offer: Offer,
+    /// The side the caller is on.
+    pub(crate) caller_lane: Lane,
+    /// Each way is rung at once; the next one when it fails.
+    pub(crate) ways: VecDeque<Vec<Target>>,
+    /// How long each way rings.
+    pub(crate) ring_for: Duration,
+}
+
+/// What happens to a call.
+#[derive(Debug)]
+pub(crate) enum Event<'a> {
+    /// The relay's ports facing [customer, agent].
+    RelayOpened([SocketAddr; 2]),
+    /// There will be no relay.
+    RelayFailed,
+    /// The relay handed over its last packet.
+    RelayClosed {
+        /// Packets received from [customer, agent].
+        received_packets: [u64; 2],
+        /// Packets the tap had to drop.
+        tap_dropped_packets: [u64; 2],
+    },
+    /// An answer to a request of ours.
+    Response(ClientId, &'a Response),
+    /// None came: the status it amounts to.
+    NoResponse(ClientId, u16),
+    /// A request within a dialog of ours.
+    Request {
+        /// Its transaction.
+        server: ServerId,
+        /// The way it came.
+        flow: Flow,
+        /// The request.
+        request: Request,
+    },
+    /// The ACK to a 2xx of ours.
+    Ack(&'a Request),
+    /// An INVITE to us is no longer wanted.
+    Cancelled(ServerId),
+    /// A 2xx of ours was never acknowledged.
+    NotAcknowledged,
+    /// The call's time has come.
+    Timeout,
+    /// Somebody ends the call from the console.
+    HangUp,
+    /// We stop.
+    Shutdown,
+}
+
+/// Why a call ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ending {
+    /// How.
+    pub(crate) cause: EndCause,
+    /// Who, where somebody did.
+    pub(crate) by: Option<Lane>,
+    /// The final status of a call without an answer.
+    pub(crate) status: Option<u16>,
+}
+
+impl Ending {
+    fn unanswered(status: u16) -> Self {
+        Self { cause: outcome::cause(status), by: None, status: Some(status) }
+    }
+}
+
+/// Where the relay stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Relay {
+    /// Not asked for.
+    None,
+    /// Asked for.
+    Opening,
+    /// Carrying.
+    Open,
+    /// Asked to close.
+    Closing,
+    /// Gone, and said so.
+    Closed,
+}
+
+/// What a call is doing.
+#[derive(Debug)]
+enum State {
+    /// Waits for the relay's ports.
+    Opening(Box<Opening>),
+    /// Rings the agent who clicked.
+    Fetching(Box<Fetch>),
+    /// Rings whoever is called.
+    Ringing(Box<Ringing>),
+    /// Both sides are connected.
+    Talking(Box<Talk>),
+    /// Over for everybody; waits for what may still come: the last answers to INVITEs that were
+    /// given up, and the relay.
+    Over(Vec<Fork>),
+}
+
+/// One call.
+#[derive(Debug)]
+pub(crate) struct Call {
+    id: CallId,
+    offer: Offer,
+    caller_lane: Lane,
+    relay: Relay,
+    media: Option<Media>,
+    state: State,
+    wake_at: Option<Instant>,
+    entries: Entries,
+}
+
+impl Call {
+    /// A call that a phone or a trunk asks for. It is `Offered` at once, before anybody rings.
+    pub(crate) fn invited(core: &mut Core, id: CallId, invited: Invited, plan: Plan) -> Self {
+        let mut call = Self::new(id, &plan);
+        core.tap(id, TapKind::Offered(plan.offer.clone()));
+        core.bind_server(id, &mut call.entries, invited.server);
+        core.bind_tag(id, &mut call.entries, &invited.tag);
+        if plan.ways.is_empty() {
+            let status = if invited.is_unknown_number { 404 } else { 480 };
+            invited.refuse(core, status, None);
+            let cause = EndCause::NotFound;
+            let ending = Ending { cause, by: None, status: Some(status) };
+            call.state = call.end(core, ending, Vec::new());
+            return call;
+        }
+        let Plan { ways, ring_for, .. } = plan;
+        call.open(core, Opening::Invited { invited, ways, ring_for });
+        call
+    }
+
+    /// A click-to-dial call: `agent` is rung first, then the plan's ways.
+    pub(crate) fn dialled(core: &mut Core, id: CallId, agent: Vec<Target>, plan: Plan) -> Self {
+        let mut call = Self::new(id, &plan);
+        core.tap(id, TapKind::Offered(plan.offer.clone()));
+        let Plan { ways, ring_for, .. } = plan;
+        call.open(core, Opening::Dialled { agent, ways, ring_for });
+        call
+    }
+
+    fn new(id: CallId, plan: &Plan) -> Self {
+        Self {
+            id,
+            offer: plan.offer.clone(),
+            caller_lane: plan.caller_lane,
+            relay: Relay::None,
+            media: None,
+            state: State::Over(Vec::new()),
+            wake_at: None,
+            entries: Entries::default(),
+        }
+    }
+
+    /// Lets something happen to the call.
+    pub(crate) fn handle(&mut self, core: &mut Core, event: Event<'_>) {
+        let event = match event {
+            Event::RelayClosed { received_packets, tap_dropped_packets } => {
+                self.relay_closed(core, received_packets, tap_dropped_packets);
+                return;
+            }
+            Event::Response(client, response) => {
+                if !response.is_provisional() && !is_invite(response) {
+                    core.forget_client(&mut self.entries, client);
+                }
+                event
+            }
+            event => event,
+        };
+        let state = std::mem::replace(&mut self.state, State::Over(Vec::new()));
+        self.state = match state {
+            State::Opening(opening) => self.opening(core, opening, event),
+            State::Fetching(fetch) => self.fetching(core, fetch, event),
+            State::Ringing(ringing) => self.ringing(core, ringing, event),
+            State::Talking(talk) => self.talking(core, talk, event),
+            State::Over(forks) => self.over(core, forks, event),
+        };
+    }
+
+    /// Whether nothing more can happen to the call.
+    pub(crate) fn is_finished(&self) -> bool {
+        let is_over = matches!(&self.state, State::Over(forks) if forks.is_empty());
+        is_over && self.relay == Relay::Closed
+    }
+
+    /// Whether the call still holds somebody's phone.
+    pub(crate) fn is_live(&self) -> bool {
+        !matches!(self.state, State::Over(_))
+    }
+
+    /// When to be woken by [`Event::Timeout`].
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
+        self.wake_at
+    }
+
+    /// What the call has in the core's tables.
+    pub(crate) fn entries(&self) -> &Entries {
+        &self.entries
+    }
+
+    /// Whether this extension talks, calls or is being called back in this call.
+    pub(crate) fn holds(&self, extension: &str) -> bool {
+        match &self.state {
+            State::Over(_) => false,
+            State::Talking(talk) => talk.holds(extension),
+            State::Opening(_) | State::Fetching(_) | State::Ringing(_) => {
+                self.offer.extension.as_deref() == Some(extension)
+            }
+        }
+    }
+
+    /// The call is over for everybody: tells so, closes the relay, and waits for the `forks` that
+    /// have not had their last answer.
+    fn end(&mut self, core: &mut Core, ending: Ending, forks: Vec<Fork>) -> State {
+        let Ending { cause, by, status } = ending;
+        core.tap(self.id, TapKind::Ended { cause, by, sip_status: status });
+        self.wake_at = None;
+        match self.relay {
+            Relay::None => self.relay_closed(core, [0, 0], [0, 0]),
+            Relay::Open => self.close_relay(core),
+            // It will be closed as soon as it has opened.
+            Relay::Opening | Relay::Closing | Relay::Closed => {}
+        }
+        State::Over(forks.into_iter().filter(Fork::is_pending).collect())
+    }
+
+    fn close_relay(&mut self, core: &mut Core) {
+        core.put(Output::CloseRelay { call_id: self.id });
+        self.relay = Relay::Closing;
+    }
+
+    fn relay_closed(&mut self, core: &mut Core, received_packets: [u64; 2], dropped: [u64; 2]) {
+        if self.relay == Relay::Closed {
+            return;
+        }
+        self.relay = Relay::Closed;
+        let tap_dropped_packets = dropped;
+        core.tap(self.id, TapKind::RelayClosed { received_packets, tap_dropped_packets });
+    }
+
+    fn over(&mut self, core: &mut Core, mut forks: Vec<Fork>, event: Event<'_>) -> State {
+        match event {
+            Event::RelayOpened(_) if self.relay == Relay::Opening => self.close_relay(core),
+            Event::RelayFailed => self.relay_closed(core, [0, 0], [0, 0]),
+            Event::Response(client, response) if !response.is_provisional() => {
+                if let Some(at) = forks.iter().position(|fork| fork.client == client) {
+                    let fork = forks.swap_remove(at);
+                    if response.is_success() {
+                        let reason = fork::CALLER_GONE;
+                        fork.hang_up(core, self.id, &mut self.entries, response, reason);
+                    }
+                }
+            }
+            Event::NoResponse(client, _) => forks.retain(|fork| fork.client != client),
+            Event::Request { server, request, .. } => core.refuse(server, &request, 481),
+            _ => {}
+        }
+        State::Over(forks)
+    }
+
+    fn changed(&self, core: &mut Core, changes: impl IntoIterator<Item = Change>) {
+        for change in changes {
+            match change {
+                Change::Point(lane, remote) => {
+                    core.put(Output::PointRelay { call_id: self.id, lane, remote });
+                }
+                Change::Tap(kind) => core.tap(self.id, kind),
+            }
+        }
+    }
+}
+
+fn is_invite(response: &Response) -> bool {
+    response.headers.cseq().is_some_and(|cseq| cseq.method == cheling_sip::Method::Invite)
+}
+
+/// Gives up all forks that have not answered and tells why their phones stop ringing.
+///
+/// Phones of one extension share a leg id, and their extension is told once.
+fn withdraw_all(
+    core: &mut Core,
+    call_id: CallId,
+    forks: &mut [Fork],
+    reason: &str,
+    why: &cheling_model::Withdrawal,
+) {
+    let mut told = Vec::new();
+    for fork in forks.iter_mut().filter(|fork| fork.state == ForkState::Calling) {
+        fork.cancel(core, reason);
+        let Some(extension) = fork.target.side.extension() else { continue };
+        let is_answerer = matches!(why,
+            cheling_model::Withdrawal::AnsweredElsewhere { extension: other } if other == extension);
+        if !is_answerer && !told.contains(&fork.leg_id) {
+            told.push(fork.leg_id);
+            core.tap(
+                call_id,
+                TapKind::Withdrawn {
+                    leg: fork.leg_id,
+                    extension: extension.to_owned(),
+                    why: why.clone(),
+                },
+            );
+        }
+    }
+}

@@ -1,12 +1,19 @@
 //! What to do with a call: pure state machines over `sip`.
 //!
-//! [`io`] is the seam: what the shell feeds and what it must do.
+//! [`io`] is the seam: what the shell feeds and what it must do. [`switch::Switch`] is what it
+//! feeds; `intake` judges what begins something, `b2bua` is one call, `registrar`, `auth`,
+//! `router` and `identity` are what they ask.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod auth;
-pub mod b2bua;
+mod b2bua;
+mod core;
 pub mod identity;
+mod intake;
 pub mod io;
-pub mod random;
+mod random;
 pub mod registrar;
 pub mod router;
+pub mod switch;
+
+pub use switch::Switch;

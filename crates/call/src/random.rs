@@ -1,6 +1,4 @@
-//! Tags, branches and ids that cannot be guessed, from a seed: SHA-256 in counter mode.
-//!
-//! A tag is what keeps a stranger from hanging up a call, so it must not follow from another one.
+//! Ids and seeds that cannot be guessed, out of one seed: SHA-256 in counter mode.
 
 use cheling_model::{CallId, LegId, Timestamp};
 use sha2::{Digest, Sha256};
@@ -44,11 +42,6 @@ impl Random {
         u64::from_le_bytes(self.bytes())
     }
 
-    /// A token of 24 hex digits: a tag, a Call-ID, what follows a branch's cookie.
-    pub fn token(&mut self) -> String {
-        self.bytes::<12>().iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
     /// The id of a new call.
     pub fn call_id(&mut self, at: Timestamp) -> CallId {
         CallId::mint(at, self.bytes())
@@ -66,12 +59,12 @@ mod tests {
 
     #[test]
     fn a_stream_is_its_seeds_and_nothing_repeats() {
-        let tokens = |seed| {
+        let numbers = |seed| {
             let mut random = Random::new(&[7; 32], seed);
-            (0..100).map(|_| random.token()).collect::<std::collections::BTreeSet<_>>()
+            (0..100).map(|_| random.u64()).collect::<std::collections::BTreeSet<_>>()
         };
-        assert_eq!(tokens(1), tokens(1));
-        assert_eq!(tokens(1).len(), 100);
-        assert!(tokens(1).is_disjoint(&tokens(2)));
+        assert_eq!(numbers(1), numbers(1));
+        assert_eq!(numbers(1).len(), 100);
+        assert!(numbers(1).is_disjoint(&numbers(2)));
     }
 }

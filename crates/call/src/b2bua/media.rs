@@ -32,9 +32,6 @@ pub enum BodyError {
     /// Cannot be read.
     #[error("{0}")]
     Unreadable(#[from] sdp::SdpError),
-    /// Without an audio line there is nothing to carry.
-    #[error("SDP offers no audio")]
-    NoAudio,
 }
 
 impl BodyError {
@@ -43,7 +40,6 @@ impl BodyError {
         match self {
             Self::ContentType => 415,
             Self::Unreadable(_) => 400,
-            Self::NoAudio => 488,
         }
     }
 }
@@ -144,6 +140,11 @@ impl Media {
         self.sent[to.index()].as_ref()
     }
 
+    /// This side refused what it was told last: what it was told `before` holds.
+    pub fn take_back(&mut self, to: Lane, before: Option<Sdp>) {
+        self.sent[to.index()] = before;
+    }
+
     /// What this side last said and the other accepted.
     pub fn agreed(&self, lane: Lane) -> Option<&Sdp> {
         self.agreed[lane.index()].as_ref()
@@ -157,11 +158,6 @@ impl Media {
         }
         self.pointed[lane.index()] = remote;
         Some(Change::Point(lane, remote))
-    }
-
-    /// Another phone than the one that sent early media talks: point there whatever was before.
-    pub fn forget_point(&mut self, lane: Lane) {
-        self.pointed[lane.index()] = None;
     }
 
     /// An offer of `offerer` was answered: what changes by it.

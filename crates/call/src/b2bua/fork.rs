@@ -1,0 +1,147 @@
+//! One phone or trunk being called: its INVITE, its CANCEL, and what becomes of it.
+
+use cheling_model::call::Party;
+use cheling_model::{CallId, LegId};
+use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
+use cheling_sip::via::host_text;
+use cheling_sip::{ClientId, Flow, Method, Name, NameAddr, Request, Response, Uri};
+
+use super::leg::{Leg, Side};
+use crate::core::{Core, Entries};
+use crate::identity;
+
+/// The reason that keeps a call answered elsewhere off a phone's list of missed calls (RFC 3326).
+pub(crate) const ANSWERED_ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
+/// The reason for giving up on whoever did not answer in time.
+pub(crate) const NO_ANSWER: &str = "SIP;cause=480;text=\"No answer\"";
+/// The reason when the caller gave up.
+pub(crate) const CALLER_GONE: &str = "SIP;cause=487;text=\"Caller hung up\"";
+/// The reason when somebody ends the call from the console.
+pub(crate) const ENDED_BY_US: &str = "SIP;cause=480;text=\"Ended by command\"";
+/// The reason when we stop.
+pub(crate) const SHUTDOWN: &str = "SIP;cause=503;text=\"Shutting down\"";
+
+/// Whom to call, and as whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// Our phone, or a trunk.
+    pub(crate) side: Side,
+    /// The Request-URI.
+    pub(crate) uri: Uri,
+    /// The way there.
+    pub(crate) flow: Flow,
+    /// The caller as this side is to see it.
+    pub(crate) caller: Party,
+}
+
+/// What is said beside the offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// An ordinary call.
+    Ring,
+    /// Please answer by yourself: the agent has just clicked.
+    AutoAnswer,
+}
+
+/// What an INVITE says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Invite<'a> {
+    pub(crate) call_id: CallId,
+    pub(crate) offer: Option<&'a Sdp>,
+    pub(crate) max_forwards: u8,
+    pub(crate) manner: Manner,
+}
+
+/// Where a fork stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ForkState {
+    /// No final response yet.
+    Calling,
+    /// CANCEL is on its way; a 2xx may still cross it.
+    Cancelling,
+    /// The final response was no success.
+    Failed(u16),
+}
+
+/// One INVITE of ours.
+#[derive(Debug)]
+pub(crate) struct Fork {
+    /// Names the phone in events; phones of one extension share it.
+    pub(crate) leg_id: LegId,
+    /// Whom it calls.
+    pub(crate) target: Target,
+    /// Its INVITE transaction.
+    pub(crate) client: ClientId,
+    /// Where it stands.
+    pub(crate) state: ForkState,
+    /// The last description in a 1xx.
+    pub(crate) early: Option<Sdp>,
+    invite: Request,
+}
+
+impl Fork {
+    /// Sends the INVITE; `None` if there are too many transactions.
+    pub(crate) fn start(
+        core: &mut Core,
+        entries: &mut Entries,
+        leg_id: LegId,
+        target: Target,
+        call: Invite<'_>,
+    ) -> Option<Self> {
+        let our_host = core.settings.advertise;
+        let (tag, sip_call_id) = (core.token(), core.token());
+        let from = identity::from_address(&target.caller, our_host).with_tag(&tag);
+        let to = NameAddr::new(target.uri.clone());
+        let uri = target.uri.clone();
+        let mut invite = Request::outside_dialog(Method::Invite, uri, &from, &to, &sip_call_id, 1);
+        invite.headers.set(Name::MaxForwards, call.max_forwards);
+        invite.headers.push(Name::Contact, core.contact(target.flow.transport));
+        identity::write_identity(&mut invite.headers, &target.caller, our_host);
+        if call.manner == Manner::AutoAnswer {
+            let host = host_text(our_host);
+            invite.headers.push(Name::CallInfo, format!("<sip:{host}>;answer-after=0"));
+            invite.headers.push(Name::AlertInfo, format!("<http://{host}>;info=alert-autoanswer"));
+        }
+        if let Some(offer) = call.offer {
+            invite.set_body(CONTENT_TYPE, offer.to_bytes());
+        }
+        core.bind_tag(call.call_id, entries, &tag);
+        let client = core.request(call.call_id, entries, invite.clone(), target.flow)?;
+        Some(Self { leg_id, target, client, state: ForkState::Calling, early: None, invite })
+    }
+
+    /// Whether a final response is still to come.
+    pub(crate) fn is_pending(&self) -> bool {
+        !matches!(self.state, ForkState::Failed(_))
+    }
+
+    /// Gives it up, saying why.
+    pub(crate) fn cancel(&mut self, core: &mut Core, reason: &str) {
+        if self.state == ForkState::Calling {
+            self.state = ForkState::Cancelling;
+            core.cancel(self.client, Some(reason));
+        }
+    }
+
+    /// The dialog of a 2xx; `None` if the response cannot make one.
+    pub(crate) fn leg(&self, response: &Response) -> Option<Leg> {
+        let Target { side, flow, .. } = &self.target;
+        Leg::called(side.clone(), *flow, self.client, &self.invite, response)
+    }
+
+    /// Ends a dialog that nobody wants: a 2xx that crossed our CANCEL, a second phone, an answer
+    /// that says nothing (RFC 3261 §13.2.2.4: acknowledge, then BYE).
+    pub(crate) fn hang_up(
+        &self,
+        core: &mut Core,
+        call_id: CallId,
+        entries: &mut Entries,
+        response: &Response,
+        reason: &str,
+    ) {
+        match self.leg(response) {
+            Some(mut leg) => leg.bye(core, call_id, entries, Some(reason)),
+            None => tracing::warn!(%call_id, from = %self.target.flow, "2xx makes no dialog"),
+        }
+    }
+}

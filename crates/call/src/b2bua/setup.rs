@@ -1,0 +1,636 @@
+//! Before the answer: opening the relay, fetching an agent who clicked, ringing whoever is called.
+//!
+//! All phones of a way ring at once and the first 2xx wins; the others are cancelled. When all have
+//! refused, the next way is tried, and at last the caller gets the best of their answers.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use cheling_model::{EndCause, TapKind, Withdrawal};
+use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
+use cheling_sip::{ClientId, Flow, Method, Name, Request, Response, ServerId};
+
+use super::fork::{
+    ANSWERED_ELSEWHERE, CALLER_GONE, ENDED_BY_US, Fork, ForkState, Manner, NO_ANSWER, SHUTDOWN,
+    Target,
+};
+use super::leg::{Leg, Side};
+use super::media::{Media, read_body};
+use super::talk::{Exchange, Talk};
+use super::{Call, Ending, Event, RING_AGENT, Relay, State, fork, outcome, withdraw_all};
+use crate::core::Core;
+use crate::io::Output;
+
+/// How long the relay may take to open.
+const RELAY_PATIENCE: Duration = Duration::from_secs(5);
+/// What Retry-After says when we are the reason, in seconds.
+pub(crate) const RETRY_AFTER_S: u32 = 10;
+
+/// A caller whose INVITE has no final answer yet.
+#[derive(Debug)]
+pub(crate) struct Invited {
+    /// The INVITE's transaction.
+    pub(crate) server: ServerId,
+    /// The INVITE.
+    pub(crate) request: Request,
+    /// The way it came.
+    pub(crate) flow: Flow,
+    /// Our tag towards the caller.
+    pub(crate) tag: String,
+    /// Who calls.
+    pub(crate) side: Side,
+    /// What the caller offers; `None` if the answer will bring the offer.
+    pub(crate) offer: Option<Sdp>,
+    /// Whether nobody has the number: 404 rather than 480.
+    pub(crate) is_unknown_number: bool,
+}
+
+impl Invited {
+    /// Answers the INVITE.
+    fn respond(&self, core: &mut Core, status: u16, sdp: Option<&Sdp>) {
+        let mut response = Response::to(&self.request, status, "", Some(&self.tag));
+        response.headers.push(Name::Contact, core.contact(self.flow.transport));
+        if status >= 200 {
+            response.headers.push(Name::Allow, crate::core::ALLOW);
+        }
+        if let Some(sdp) = sdp {
+            response.set_body(CONTENT_TYPE, sdp.to_bytes());
+        }
+        core.respond(self.server, response);
+    }
+
+    /// Refuses the INVITE.
+    pub(crate) fn refuse(&self, core: &mut Core, status: u16, reason: Option<&str>) {
+        let mut response = Response::to(&self.request, status, "", Some(&self.tag));
+        if status == 503 {
+            response.headers.push(Name::RetryAfter, RETRY_AFTER_S);
+        }
+        if let Some(reason) = reason {
+            response.headers.push(Name::Reason, reason);
+        }
+        core.respond(self.server, response);
+    }
+}
+
+/// What follows when the relay has opened.
+#[derive(Debug)]
+pub(crate) enum Opening {
+    /// Ring for a caller.
+    Invited { invited: Invited, ways: VecDeque<Vec<Target>>, ring_for: Duration },
+    /// Fetch the agent who clicked.
+    Dialled { agent: Vec<Target>, ways: VecDeque<Vec<Target>>, ring_for: Duration },
+}
+
+/// The phones of the agent who clicked are ringing.
+#[derive(Debug)]
+pub(crate) struct Fetch {
+    forks: Vec<Fork>,
+    ways: VecDeque<Vec<Target>>,
+    ring_for: Duration,
+}
+
+/// Who waits for the answer.
+#[derive(Debug)]
+enum Caller {
+    /// Whoever sent us an INVITE.
+    Invited(Invited),
+    /// The agent, who has answered already; and what his phone chose.
+    Fetched { leg: Leg, chosen: Sdp },
+}
+
+/// The phones of whoever is called are ringing.
+#[derive(Debug)]
+pub(crate) struct Ringing {
+    caller: Caller,
+    forks: Vec<Fork>,
+    ways: VecDeque<Vec<Target>>,
+    ring_for: Duration,
+    /// The provisional response the caller has had, and whether it had a body.
+    told: (u16, bool),
+    has_far_end_rung: bool,
+    /// The one fork whose early media is passed on.
+    early: Option<ClientId>,
+}
+
+impl Call {
+    pub(super) fn opening(
+        &mut self,
+        core: &mut Core,
+        opening: Box<Opening>,
+        event: Event<'_>,
+    ) -> State {
+        match event {
+            Event::RelayOpened(local) if self.relay == Relay::Opening => {
+                self.relay = Relay::Open;
+                self.wake_at = None;
+                self.media = Some(Media::new(local, [core.random.u64(), core.random.u64()]));
+                self.opened(core, *opening)
+            }
+            Event::RelayFailed | Event::Timeout => {
+                if matches!(event, Event::RelayFailed) {
+                    self.relay = Relay::None;
+                }
+                tracing::warn!(call_id = %self.id, "no relay for the call");
+                opening.refuse(core, 503);
+                self.end(core, Ending::unanswered(503), Vec::new())
+            }
+            Event::Cancelled(_) => {
+                opening.refuse(core, 487);
+                let by = Some(self.caller_lane);
+                let ending = Ending { cause: EndCause::Cancelled, by, status: Some(487) };
+                self.end(core, ending, Vec::new())
+            }
+            Event::HangUp => {
+                opening.refuse(core, 480);
+                let ending = Ending { cause: EndCause::Cancelled, by: None, status: Some(480) };
+                self.end(core, ending, Vec::new())
+            }
+            Event::Shutdown => {
+                opening.refuse(core, 503);
+                let ending = Ending { cause: EndCause::Shutdown, by: None, status: Some(503) };
+                self.end(core, ending, Vec::new())
+            }
+            Event::Request { server, request, .. } => {
+                early_request(core, server, &request);
+                if request.method != Method::Bye {
+                    return State::Opening(opening);
+                }
+                opening.refuse(core, 487);
+                let by = Some(self.caller_lane);
+                let ending = Ending { cause: EndCause::Cancelled, by, status: Some(487) };
+                self.end(core, ending, Vec::new())
+            }
+            _ => State::Opening(opening),
+        }
+    }
+
+    /// Asks for the relay.
+    pub(super) fn open(&mut self, core: &mut Core, opening: Opening) {
+        core.put(Output::OpenRelay { call_id: self.id });
+        self.relay = Relay::Opening;
+        self.wake_at = Some(core.now.monotonic + RELAY_PATIENCE);
+        self.state = State::Opening(Box::new(opening));
+    }
+
+    fn opened(&mut self, core: &mut Core, opening: Opening) -> State {
+        match opening {
+            Opening::Invited { invited, ways, ring_for } => {
+                let lane = self.caller_lane;
+                let media = self.media.as_mut();
+                let change = invited.offer.as_ref().and_then(|sdp| media?.point(lane, sdp));
+                self.changed(core, change);
+                let caller = Caller::Invited(invited);
+                self.ring(core, Box::new(Ringing::new(caller, Vec::new(), ways, ring_for)))
+            }
+            Opening::Dialled { agent, ways, ring_for } => {
+                let lane = self.caller_lane;
+                let offer = self.media.as_mut().map(|media| media.own_offer(lane));
+                let forks = self.fork(core, agent, offer.as_ref(), 70, Manner::AutoAnswer);
+                if forks.is_empty() {
+                    return self.end(core, Ending::unanswered(503), forks);
+                }
+                self.wake_at = Some(core.now.monotonic + RING_AGENT);
+                State::Fetching(Box::new(Fetch { forks, ways, ring_for }))
+            }
+        }
+    }
+
+    /// Sends an INVITE to each target and tells which of our phones ring.
+    fn fork(
+        &mut self,
+        core: &mut Core,
+        targets: Vec<Target>,
+        offer: Option<&Sdp>,
+        max_forwards: u8,
+        manner: Manner,
+    ) -> Vec<Fork> {
+        let mut forks: Vec<Fork> = Vec::with_capacity(targets.len());
+        for target in targets {
+            let same = forks.iter().find(|fork| {
+                fork.target.side.extension().is_some() && fork.target.side == target.side
+            });
+            let (leg_id, is_new) = match same {
+                Some(fork) => (fork.leg_id, false),
+                None => (core.random.leg_id(core.now.wall), true),
+            };
+            let extension = target.side.extension().map(str::to_owned);
+            let invite = fork::Invite { call_id: self.id, offer, max_forwards, manner };
+            let Some(fork) = Fork::start(core, &mut self.entries, leg_id, target, invite) else {
+                continue;
+            };
+            forks.push(fork);
+            if let (Some(extension), true) = (extension, is_new) {
+                core.tap(self.id, TapKind::Ringing { leg: leg_id, extension });
+            }
+        }
+        forks
+    }
+
+    /// Rings the next way; without one, the caller is refused.
+    fn ring(&mut self, core: &mut Core, mut ringing: Box<Ringing>) -> State {
+        let callee = self.caller_lane.other();
+        while let Some(targets) = ringing.ways.pop_front() {
+            let media = self.media.as_mut();
+            let (offer, max_forwards) = match &ringing.caller {
+                Caller::Invited(invited) => {
+                    let hops = invited.request.headers.max_forwards().unwrap_or(70);
+                    let offer = invited.offer.as_ref();
+                    (offer.and_then(|sdp| Some(media?.pass(callee, sdp))), hops.saturating_sub(1))
+                }
+                Caller::Fetched { chosen, .. } => {
+                    (media.map(|media| media.narrow_offer(callee, chosen)), 70)
+                }
+            };
+            let forks = self.fork(core, targets, offer.as_ref(), max_forwards, Manner::Ring);
+            if !forks.is_empty() {
+                ringing.forks.extend(forks);
+                self.wake_at = Some(core.now.monotonic + ringing.ring_for);
+                return State::Ringing(ringing);
+            }
+        }
+        self.refuse_caller(core, ringing)
+    }
+
+    /// Everybody has refused: so is the caller.
+    fn refuse_caller(&mut self, core: &mut Core, ringing: Box<Ringing>) -> State {
+        let statuses = ringing.forks.iter().filter_map(|fork| match fork.state {
+            ForkState::Failed(status) => Some(status),
+            ForkState::Calling | ForkState::Cancelling => None,
+        });
+        let status = outcome::best(statuses);
+        self.give_up(core, ringing, status, Ending::unanswered(status))
+    }
+
+    fn give_up(
+        &mut self,
+        core: &mut Core,
+        ringing: Box<Ringing>,
+        status: u16,
+        ending: Ending,
+    ) -> State {
+        let Ringing { caller, forks, .. } = *ringing;
+        match caller {
+            Caller::Invited(invited) => invited.refuse(core, status, None),
+            Caller::Fetched { mut leg, .. } => {
+                let phrase = cheling_sip::message::reason_phrase(status);
+                let reason = format!("SIP;cause={status};text=\"{phrase}\"");
+                leg.bye(core, self.id, &mut self.entries, Some(&reason));
+            }
+        }
+        self.end(core, ending, forks)
+    }
+
+    pub(super) fn fetching(
+        &mut self,
+        core: &mut Core,
+        mut fetch: Box<Fetch>,
+        event: Event<'_>,
+    ) -> State {
+        let (why, reason, cause, status) = match event {
+            Event::Response(client, response) => {
+                return self.fetch_response(core, fetch, client, response);
+            }
+            Event::NoResponse(client, status) => {
+                self.fork_refused(core, &mut fetch.forks, client, status);
+                return self.fetch_next(core, fetch);
+            }
+            Event::Request { server, request, .. } => {
+                early_request(core, server, &request);
+                return State::Fetching(fetch);
+            }
+            Event::Timeout => (Withdrawal::NoAnswer, NO_ANSWER, EndCause::NoAnswer, 480),
+            Event::HangUp => (Withdrawal::CallerHungUp, ENDED_BY_US, EndCause::Cancelled, 487),
+            Event::Shutdown => {
+                (Withdrawal::Failed { status: 503 }, SHUTDOWN, EndCause::Shutdown, 503)
+            }
+            _ => return State::Fetching(fetch),
+        };
+        withdraw_all(core, self.id, &mut fetch.forks, reason, &why);
+        self.end(core, Ending { cause, by: None, status: Some(status) }, fetch.forks)
+    }
+
+    fn fetch_response(
+        &mut self,
+        core: &mut Core,
+        mut fetch: Box<Fetch>,
+        client: ClientId,
+        response: &Response,
+    ) -> State {
+        if response.is_provisional() {
+            return State::Fetching(fetch);
+        }
+        if !response.is_success() {
+            self.fork_refused(core, &mut fetch.forks, client, response.status);
+            return self.fetch_next(core, fetch);
+        }
+        let Some((mut leg, chosen)) = self.taken(core, &mut fetch.forks, client, response, None)
+        else {
+            return self.fetch_next(core, fetch);
+        };
+        leg.ack(core, None);
+        let lane = self.caller_lane;
+        let change = self.media.as_mut().and_then(|media| media.point(lane, &chosen));
+        self.changed(core, change);
+        self.answered_elsewhere(core, &mut fetch.forks, &leg.side);
+        let Fetch { forks, ways, ring_for } = *fetch;
+        let caller = Caller::Fetched { leg, chosen };
+        self.ring(core, Box::new(Ringing::new(caller, forks, ways, ring_for)))
+    }
+
+    fn fetch_next(&mut self, core: &mut Core, fetch: Box<Fetch>) -> State {
+        if fetch.forks.iter().any(|fork| fork.state == ForkState::Calling) {
+            return State::Fetching(fetch);
+        }
+        let status = outcome::best(fetch.forks.iter().filter_map(|fork| match fork.state {
+            ForkState::Failed(status) => Some(status),
+            ForkState::Calling | ForkState::Cancelling => None,
+        }));
+        self.end(core, Ending::unanswered(status), fetch.forks)
+    }
+
+    pub(super) fn ringing(
+        &mut self,
+        core: &mut Core,
+        mut ringing: Box<Ringing>,
+        event: Event<'_>,
+    ) -> State {
+        let (why, reason, cause, by, status) = match event {
+            Event::Response(client, response) if response.is_provisional() => {
+                self.progress(core, &mut ringing, client, response);
+                return State::Ringing(ringing);
+            }
+            Event::Response(client, response) if response.is_success() => {
+                return self.answered(core, ringing, client, response);
+            }
+            Event::Response(client, response) => {
+                self.fork_refused(core, &mut ringing.forks, client, response.status);
+                return self.ring_on(core, ringing);
+            }
+            Event::NoResponse(client, status) => {
+                self.fork_refused(core, &mut ringing.forks, client, status);
+                return self.ring_on(core, ringing);
+            }
+            Event::Request { server, request, flow } => {
+                let is_caller = ringing.caller.receive(&request, flow);
+                early_request(core, server, &request);
+                if !is_caller || request.method != Method::Bye {
+                    return State::Ringing(ringing);
+                }
+                let by = Some(self.caller_lane);
+                (Withdrawal::CallerHungUp, CALLER_GONE, EndCause::Cancelled, by, 487)
+            }
+            Event::Cancelled(_) => {
+                let by = Some(self.caller_lane);
+                (Withdrawal::CallerHungUp, CALLER_GONE, EndCause::Cancelled, by, 487)
+            }
+            Event::Timeout => (Withdrawal::NoAnswer, NO_ANSWER, EndCause::NoAnswer, None, 480),
+            Event::HangUp => {
+                (Withdrawal::CallerHungUp, ENDED_BY_US, EndCause::Cancelled, None, 480)
+            }
+            Event::Shutdown => {
+                (Withdrawal::Failed { status: 503 }, SHUTDOWN, EndCause::Shutdown, None, 503)
+            }
+            _ => return State::Ringing(ringing),
+        };
+        withdraw_all(core, self.id, &mut ringing.forks, reason, &why);
+        let ending = Ending { cause, by, status: Some(status) };
+        if by.is_some() && matches!(ringing.caller, Caller::Fetched { .. }) {
+            // The agent's BYE has been answered: there is nobody left to refuse.
+            return self.end(core, ending, ringing.forks);
+        }
+        self.give_up(core, ringing, status, ending)
+    }
+
+    /// A fork said something provisional: so do we, unless the caller knows already.
+    fn progress(
+        &mut self,
+        core: &mut Core,
+        ringing: &mut Ringing,
+        client: ClientId,
+        response: &Response,
+    ) {
+        let Some(at) = ringing.forks.iter().position(|fork| fork.client == client) else { return };
+        let fork = &mut ringing.forks[at];
+        if response.status == 100 || fork.state != ForkState::Calling {
+            return;
+        }
+        if fork.target.side.extension().is_none() && !ringing.has_far_end_rung {
+            ringing.has_far_end_rung = true;
+            core.tap(self.id, TapKind::FarEndRinging);
+        }
+        let lane = self.caller_lane;
+        let mut passed = None;
+        let is_first = ringing.early.is_none_or(|early| early == client);
+        if let (true, Some(offer), Ok(Some(sdp)), Some(media)) = (
+            is_first,
+            ringing.caller.offer(),
+            read_body(&response.headers, &response.body),
+            self.media.as_mut(),
+        ) && sdp.audio().is_some()
+        {
+            let changes = media.agree(lane, offer, &sdp);
+            passed = Some(media.pass(lane, &sdp));
+            ringing.early = Some(client);
+            fork.early = Some(sdp);
+            self.changed(core, changes);
+        }
+        let news = (response.status, passed.is_some());
+        if let Caller::Invited(invited) = &ringing.caller
+            && ringing.told != news
+        {
+            invited.respond(core, response.status, passed.as_ref());
+            ringing.told = news;
+        }
+    }
+
+    /// The first 2xx: both sides are connected, all others are cancelled.
+    fn answered(
+        &mut self,
+        core: &mut Core,
+        mut ringing: Box<Ringing>,
+        client: ClientId,
+        response: &Response,
+    ) -> State {
+        let early = ringing.forks.iter().find(|f| f.client == client).and_then(|f| f.early.clone());
+        let Some((mut callee, sdp)) = self.taken(core, &mut ringing.forks, client, response, early)
+        else {
+            return self.ring_on(core, ringing);
+        };
+        self.answered_elsewhere(core, &mut ringing.forks, &callee.side);
+        self.wake_at = None;
+        let lane = self.caller_lane;
+        let Ringing { caller, forks, .. } = *ringing;
+        let (caller, exchange) = match caller {
+            Caller::Fetched { leg, chosen } => {
+                callee.ack(core, None);
+                let changes = self.media.as_mut().map(|media| media.agree(lane, &chosen, &sdp));
+                self.changed(core, changes.into_iter().flatten());
+                (leg, None)
+            }
+            Caller::Invited(invited) => {
+                let Invited { side, flow, request, tag, .. } = &invited;
+                let Some(leg) = Leg::caller(side.clone(), *flow, request, tag) else {
+                    // Cannot be: a request without From or Call-ID is not read.
+                    callee.bye(core, self.id, &mut self.entries, None);
+                    invited.refuse(core, 500, None);
+                    return self.end(core, Ending::unanswered(500), forks);
+                };
+                let passed = self.media.as_mut().map(|media| media.pass(lane, &sdp));
+                invited.respond(core, 200, passed.as_ref());
+                let exchange = match &invited.offer {
+                    Some(offer) => {
+                        callee.ack(core, None);
+                        let changes =
+                            self.media.as_mut().map(|media| media.agree(lane, offer, &sdp));
+                        self.changed(core, changes.into_iter().flatten());
+                        None
+                    }
+                    // The caller's ACK will bring the answer, and with it goes the callee's.
+                    None => Some(Exchange::waiting_for_answer(lane, request, sdp)),
+                };
+                (leg, exchange)
+            }
+        };
+        let extension =
+            callee.side.extension().map(str::to_owned).or_else(|| self.offer.extension.clone());
+        core.tap(self.id, TapKind::Answered { extension: extension.unwrap_or_default() });
+        core.put(Output::StartRecording { call_id: self.id });
+        let legs = match lane {
+            cheling_model::Lane::Customer => [caller, callee],
+            cheling_model::Lane::Agent => [callee, caller],
+        };
+        State::Talking(Box::new(Talk::new(legs, exchange, forks)))
+    }
+
+    /// Takes the fork that sent this 2xx out and gives its dialog and description; `None`, with the
+    /// fork refused and hung up, if there is nothing to be done with it.
+    fn taken(
+        &mut self,
+        core: &mut Core,
+        forks: &mut Vec<Fork>,
+        client: ClientId,
+        response: &Response,
+        early: Option<Sdp>,
+    ) -> Option<(Leg, Sdp)> {
+        let at = forks.iter().position(|fork| fork.client == client)?;
+        if forks[at].state != ForkState::Calling {
+            // It crossed our CANCEL.
+            forks[at].hang_up(core, self.id, &mut self.entries, response, ANSWERED_ELSEWHERE);
+            forks[at].state = ForkState::Failed(487);
+            return None;
+        }
+        let sdp = match read_body(&response.headers, &response.body) {
+            Ok(sdp) => sdp.or(early).filter(|sdp| sdp.audio().is_some()),
+            Err(err) => {
+                tracing::warn!(call_id = %self.id, %err, "2xx cannot be used");
+                None
+            }
+        };
+        let leg = forks[at].leg(response);
+        match (leg, sdp) {
+            (Some(leg), Some(sdp)) => {
+                forks.remove(at);
+                Some((leg, sdp))
+            }
+            _ => {
+                let reason = "SIP;cause=488;text=\"No audio in the answer\"";
+                forks[at].hang_up(core, self.id, &mut self.entries, response, reason);
+                self.fork_refused(core, forks, client, 488);
+                None
+            }
+        }
+    }
+
+    /// A fork had its final refusal: its phone stops ringing, unless another of its extension
+    /// rings on.
+    fn fork_refused(&self, core: &mut Core, forks: &mut [Fork], client: ClientId, status: u16) {
+        let Some(at) = forks.iter().position(|fork| fork.client == client) else { return };
+        let was_ringing = forks[at].state == ForkState::Calling;
+        forks[at].state = ForkState::Failed(status);
+        let leg = forks[at].leg_id;
+        let rings_on =
+            forks.iter().any(|fork| fork.leg_id == leg && fork.state == ForkState::Calling);
+        if let (true, false, Some(extension)) =
+            (was_ringing, rings_on, forks[at].target.side.extension())
+        {
+            let extension = extension.to_owned();
+            let why = outcome::withdrawal(status);
+            core.tap(self.id, TapKind::Withdrawn { leg, extension, why });
+        }
+    }
+
+    fn answered_elsewhere(&self, core: &mut Core, forks: &mut [Fork], by: &Side) {
+        let extension = by.extension().unwrap_or_default().to_owned();
+        let why = Withdrawal::AnsweredElsewhere { extension };
+        withdraw_all(core, self.id, forks, ANSWERED_ELSEWHERE, &why);
+    }
+
+    /// After a refusal: waits for the others, or tries the next way.
+    fn ring_on(&mut self, core: &mut Core, ringing: Box<Ringing>) -> State {
+        if ringing.forks.iter().any(|fork| fork.state == ForkState::Calling) {
+            return State::Ringing(ringing);
+        }
+        let is_trunk_trouble = ringing.forks.iter().all(|fork| match fork.state {
+            ForkState::Failed(status) => status == 408 || (500..600).contains(&status),
+            ForkState::Calling | ForkState::Cancelling => true,
+        });
+        if is_trunk_trouble && !ringing.ways.is_empty() {
+            return self.ring(core, ringing);
+        }
+        self.refuse_caller(core, ringing)
+    }
+}
+
+impl Opening {
+    fn refuse(&self, core: &mut Core, status: u16) {
+        if let Self::Invited { invited, .. } = self {
+            invited.refuse(core, status, None);
+        }
+    }
+}
+
+impl Ringing {
+    fn new(
+        caller: Caller,
+        forks: Vec<Fork>,
+        ways: VecDeque<Vec<Target>>,
+        ring_for: Duration,
+    ) -> Self {
+        let told = (100, false);
+        Self { caller, forks, ways, ring_for, told, has_far_end_rung: false, early: None }
+    }
+}
+
+impl Caller {
+    /// The description that an answer answers.
+    fn offer(&self) -> Option<&Sdp> {
+        match self {
+            Self::Invited(invited) => invited.offer.as_ref(),
+            Self::Fetched { chosen, .. } => Some(chosen),
+        }
+    }
+
+    /// Whether a request within a dialog is the caller's.
+    fn receive(&mut self, request: &Request, flow: Flow) -> bool {
+        match self {
+            Self::Invited(invited) => {
+                request.headers.to().is_some_and(|to| to.tag() == Some(invited.tag.as_str()))
+            }
+            Self::Fetched { leg, .. } => leg.receive(request, flow).is_ok(),
+        }
+    }
+}
+
+/// Answers a request within a dialog of a call that is not answered yet.
+fn early_request(core: &mut Core, server: ServerId, request: &Request) {
+    let status = match request.method {
+        Method::Bye | Method::Options => 200,
+        Method::Update if request.body.is_empty() => 200,
+        // Offers would cross the one that is being answered (RFC 3261 §14.2, RFC 3311 §5.2).
+        Method::Invite | Method::Update => 491,
+        Method::Info | Method::Message => 480,
+        Method::Prack => 481,
+        _ => 405,
+    };
+    core.refuse(server, request, status);
+}

@@ -1,0 +1,492 @@
+//! Both sides are connected: what one says within its dialog goes to the other.
+//!
+//! One offer is under way at a time; a second one is refused as RFC 3261 §14.2 says. BYE from
+//! either side ends both.
+
+use std::time::Duration;
+
+use cheling_model::{EndCause, Lane};
+use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
+use cheling_sip::{ClientId, Flow, Method, Name, Request, Response, ServerId};
+
+use super::fork::{ANSWERED_ELSEWHERE, ENDED_BY_US, Fork, SHUTDOWN};
+use super::leg::Leg;
+use super::media::read_body;
+use super::{Call, Ending, Event, State};
+use crate::core::{ALLOW, Core};
+
+/// How long the other side may think about a re-INVITE before we give it up.
+const EXCHANGE_PATIENCE: Duration = Duration::from_secs(60);
+/// INFO and MESSAGE on their way at once; more are refused.
+const MAX_RELAYED: usize = 16;
+
+/// Two connected sides.
+#[derive(Debug)]
+pub(crate) struct Talk {
+    /// By lane.
+    legs: [Leg; 2],
+    exchange: Option<Exchange>,
+    relayed: Vec<Relayed>,
+    /// INVITEs given up whose last answer is still to come.
+    forks: Vec<Fork>,
+}
+
+/// An INFO or MESSAGE that waits for the other side's answer.
+#[derive(Debug)]
+struct Relayed {
+    client: ClientId,
+    server: ServerId,
+    request: Request,
+}
+
+/// An offer under way.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    /// The side that began it.
+    from: Lane,
+    /// The CSeq number of its request.
+    cseq: u32,
+    step: Step,
+}
+
+#[derive(Debug)]
+enum Step {
+    /// A re-INVITE or UPDATE was passed on and has no answer yet.
+    Asked(Box<Asked>),
+    /// The other side's 2xx brought an offer: the answer comes with the ACK.
+    WaitsForAnswer { offer: Sdp },
+    /// The 2xx went back: nothing new may begin before its ACK has come.
+    WaitsForAck,
+}
+
+#[derive(Debug)]
+struct Asked {
+    server: ServerId,
+    request: Request,
+    client: ClientId,
+    offer: Option<Sdp>,
+    /// What the other side had last been told, should it refuse.
+    told_before: Option<Sdp>,
+}
+
+impl Exchange {
+    /// The first 2xx of a call whose INVITE had no offer.
+    pub(super) fn waiting_for_answer(caller: Lane, invite: &Request, offer: Sdp) -> Self {
+        Self::new(caller, invite, Step::WaitsForAnswer { offer })
+    }
+
+    fn new(from: Lane, request: &Request, step: Step) -> Self {
+        Self { from, cseq: request.headers.cseq().map_or(0, |cseq| cseq.number), step }
+    }
+}
+
+impl Talk {
+    pub(super) fn new(legs: [Leg; 2], exchange: Option<Exchange>, forks: Vec<Fork>) -> Self {
+        let forks = forks.into_iter().filter(Fork::is_pending).collect();
+        Self { legs, exchange, relayed: Vec::new(), forks }
+    }
+
+    /// Whether this extension talks.
+    pub(super) fn holds(&self, extension: &str) -> bool {
+        self.legs.iter().any(|leg| leg.side.extension() == Some(extension))
+    }
+
+    fn leg(&mut self, lane: Lane) -> &mut Leg {
+        &mut self.legs[lane.index()]
+    }
+
+    fn lane_of(&self, request: &Request) -> Option<Lane> {
+        let to = request.headers.to()?;
+        Lane::BOTH.into_iter().find(|lane| to.tag() == Some(self.legs[lane.index()].tag()))
+    }
+}
+
+impl Call {
+    pub(super) fn talking(
+        &mut self,
+        core: &mut Core,
+        mut talk: Box<Talk>,
+        event: Event<'_>,
+    ) -> State {
+        match event {
+            Event::Request { server, flow, request } => {
+                return self.within(core, talk, server, flow, request);
+            }
+            Event::Response(client, response) => {
+                if let Some(ending) = self.response(core, &mut talk, client, response) {
+                    return self.part(core, talk, ending, None, None);
+                }
+            }
+            Event::NoResponse(client, status) => {
+                if let Some(ending) = self.no_response(core, &mut talk, client, status) {
+                    return self.part(core, talk, ending, None, None);
+                }
+            }
+            Event::Ack(request) => self.acknowledged(core, &mut talk, request),
+            Event::Cancelled(server) => {
+                // The other side decides: its answer, 487 or a 2xx that crossed, goes back.
+                if let Some(Exchange { step: Step::Asked(asked), .. }) = &talk.exchange
+                    && asked.server == server
+                {
+                    core.cancel(asked.client, None);
+                }
+            }
+            Event::NotAcknowledged => {
+                // RFC 3261 §13.3.1.4: whoever does not acknowledge is not there.
+                tracing::warn!(call_id = %self.id, "2xx was never acknowledged");
+                let ending = Ending { cause: EndCause::Failed, by: None, status: None };
+                return self.part(core, talk, ending, None, None);
+            }
+            Event::Timeout => {
+                self.wake_at = None;
+                if let Some(Exchange { step: Step::Asked(asked), .. }) = &talk.exchange {
+                    core.cancel(asked.client, None);
+                }
+            }
+            Event::HangUp => {
+                let ending = Ending { cause: EndCause::HungUp, by: None, status: None };
+                return self.part(core, talk, ending, None, Some(ENDED_BY_US));
+            }
+            Event::Shutdown => {
+                let ending = Ending { cause: EndCause::Shutdown, by: None, status: None };
+                return self.part(core, talk, ending, None, Some(SHUTDOWN));
+            }
+            Event::RelayOpened(_) | Event::RelayFailed | Event::RelayClosed { .. } => {}
+        }
+        State::Talking(talk)
+    }
+
+    /// Hangs up both sides but the one that hung up itself.
+    fn part(
+        &mut self,
+        core: &mut Core,
+        talk: Box<Talk>,
+        ending: Ending,
+        gone: Option<Lane>,
+        reason: Option<&str>,
+    ) -> State {
+        let Talk { legs, exchange, relayed, forks } = *talk;
+        for (lane, mut leg) in Lane::BOTH.into_iter().zip(legs) {
+            if gone != Some(lane) {
+                leg.bye(core, self.id, &mut self.entries, reason);
+            }
+        }
+        if let Some(Exchange { step: Step::Asked(asked), .. }) = exchange {
+            core.refuse(asked.server, &asked.request, 487);
+        }
+        for Relayed { server, request, .. } in relayed {
+            core.refuse(server, &request, 481);
+        }
+        self.end(core, ending, forks)
+    }
+
+    /// A request within one of the two dialogs.
+    fn within(
+        &mut self,
+        core: &mut Core,
+        mut talk: Box<Talk>,
+        server: ServerId,
+        flow: Flow,
+        request: Request,
+    ) -> State {
+        let Some(from) = talk.lane_of(&request) else {
+            core.refuse(server, &request, 481);
+            return State::Talking(talk);
+        };
+        if let Err(err) = talk.leg(from).receive(&request, flow) {
+            core.refuse(server, &request, err.status());
+            return State::Talking(talk);
+        }
+        match request.method {
+            Method::Bye => {
+                core.refuse(server, &request, 200);
+                let ending = Ending { cause: EndCause::HungUp, by: Some(from), status: None };
+                let reason = request.headers.get(Name::Reason).map(|reason| reason.into_owned());
+                return self.part(core, talk, ending, Some(from), reason.as_deref());
+            }
+            Method::Invite | Method::Update => self.ask(core, &mut talk, from, server, request),
+            Method::Info | Method::Message => self.pass(core, &mut talk, from, server, request),
+            Method::Options => core.refuse_with(server, &request, 200, |response| {
+                response.headers.push(Name::Accept, CONTENT_TYPE);
+            }),
+            Method::Prack => core.refuse(server, &request, 481),
+            _ => core.refuse(server, &request, 405),
+        }
+        State::Talking(talk)
+    }
+
+    /// A re-INVITE or UPDATE: passed on, unless it changes nothing or comes at a bad time.
+    fn ask(
+        &mut self,
+        core: &mut Core,
+        talk: &mut Talk,
+        from: Lane,
+        server: ServerId,
+        request: Request,
+    ) {
+        if let Some(exchange) = &talk.exchange {
+            // RFC 3261 §14.2: our own offer is under way to this side, or its own was first.
+            let is_glare = exchange.from != from;
+            if is_glare {
+                core.refuse(server, &request, 491);
+            } else {
+                core.refuse_with(server, &request, 500, |response| {
+                    response.headers.push(Name::RetryAfter, 2);
+                });
+            }
+            return;
+        }
+        let offer = match read_body(&request.headers, &request.body) {
+            Ok(offer) => offer,
+            Err(err) => return core.refuse(server, &request, err.status()),
+        };
+        if offer.as_ref().is_some_and(|offer| offer.audio().is_none()) {
+            return core.refuse(server, &request, 488);
+        }
+        let Some(media) = self.media.as_mut() else {
+            return core.refuse(server, &request, 500);
+        };
+        let is_refresh = match (&offer, media.agreed(from)) {
+            // An UPDATE without an offer keeps a session timer alive (RFC 4028).
+            (None, _) => request.method == Method::Update,
+            (Some(offer), agreed) => agreed == Some(offer),
+        };
+        if is_refresh {
+            let sent = offer.as_ref().and_then(|_| media.sent(from)).cloned();
+            let is_invite = request.method == Method::Invite;
+            self.accept(core, server, &request, talk.legs[from.index()].flow(), sent.as_ref());
+            if is_invite {
+                talk.exchange = Some(Exchange::new(from, &request, Step::WaitsForAck));
+            }
+            return;
+        }
+        let to = from.other();
+        let told_before = media.sent(to).cloned();
+        let passed = offer.as_ref().map(|offer| media.pass(to, offer));
+        let method = request.method.clone();
+        let client =
+            talk.legs[to.index()].request(core, self.id, &mut self.entries, method, |request| {
+                if let Some(passed) = &passed {
+                    request.set_body(CONTENT_TYPE, passed.to_bytes());
+                }
+            });
+        let Some(client) = client else {
+            return core.refuse(server, &request, 503);
+        };
+        core.bind_server(self.id, &mut self.entries, server);
+        if request.method == Method::Invite {
+            core.respond(server, Response::to(&request, 100, "", None));
+        }
+        let asked = Asked { server, request: request.clone(), client, offer, told_before };
+        talk.exchange = Some(Exchange::new(from, &request, Step::Asked(Box::new(asked))));
+        self.wake_at = Some(core.now.monotonic + EXCHANGE_PATIENCE);
+    }
+
+    /// Says 200 to a re-INVITE or UPDATE.
+    fn accept(
+        &mut self,
+        core: &mut Core,
+        server: ServerId,
+        request: &Request,
+        flow: Flow,
+        sdp: Option<&Sdp>,
+    ) {
+        if request.method == Method::Invite {
+            core.bind_server(self.id, &mut self.entries, server);
+        }
+        let mut response = Response::to(request, 200, "", None);
+        response.headers.push(Name::Contact, core.contact(flow.transport));
+        response.headers.push(Name::Allow, ALLOW);
+        if let Some(sdp) = sdp {
+            response.set_body(CONTENT_TYPE, sdp.to_bytes());
+        }
+        core.respond(server, response);
+    }
+
+    /// Passes INFO and MESSAGE on as they are.
+    fn pass(
+        &mut self,
+        core: &mut Core,
+        talk: &mut Talk,
+        from: Lane,
+        server: ServerId,
+        request: Request,
+    ) {
+        if talk.relayed.len() >= MAX_RELAYED {
+            return core.refuse(server, &request, 503);
+        }
+        let to = &mut talk.legs[from.other().index()];
+        let method = request.method.clone();
+        let client = to.request(core, self.id, &mut self.entries, method, |passed| {
+            for name in [Name::ContentType, Name::ContentDisposition, Name::ContentEncoding] {
+                passed.headers.copy_from(&request.headers, name);
+            }
+            passed.headers.copy_from(&request.headers, "Info-Package");
+            passed.body = request.body.clone();
+        });
+        match client {
+            Some(client) => talk.relayed.push(Relayed { client, server, request }),
+            None => core.refuse(server, &request, 503),
+        }
+    }
+
+    /// An answer to a request of ours. What is returned ends the call.
+    fn response(
+        &mut self,
+        core: &mut Core,
+        talk: &mut Talk,
+        client: ClientId,
+        response: &Response,
+    ) -> Option<Ending> {
+        if let Some(at) = talk.forks.iter().position(|fork| fork.client == client) {
+            if !response.is_provisional() {
+                let fork = talk.forks.swap_remove(at);
+                if response.is_success() {
+                    let reason = ANSWERED_ELSEWHERE;
+                    fork.hang_up(core, self.id, &mut self.entries, response, reason);
+                }
+            }
+            return None;
+        }
+        if response.is_provisional() {
+            return None;
+        }
+        if let Some(at) = talk.relayed.iter().position(|relayed| relayed.client == client) {
+            let Relayed { server, request, .. } = talk.relayed.swap_remove(at);
+            let mut passed = Response::to(&request, response.status, "", None);
+            passed.headers.copy_from(&response.headers, Name::ContentType);
+            passed.body = response.body.clone();
+            core.respond(server, passed);
+            return None;
+        }
+        let is_asked = |exchange: &Exchange| matches!(&exchange.step, Step::Asked(asked) if asked.client == client);
+        match talk.exchange.take_if(|exchange| is_asked(exchange)) {
+            Some(Exchange { from, step: Step::Asked(asked), .. }) => {
+                self.wake_at = None;
+                if response.is_success() {
+                    self.agreed(core, talk, from, *asked, response)
+                } else {
+                    self.disagreed(core, from, *asked, response)
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// The other side took the offer, or made one where none came.
+    fn agreed(
+        &mut self,
+        core: &mut Core,
+        talk: &mut Talk,
+        from: Lane,
+        asked: Asked,
+        response: &Response,
+    ) -> Option<Ending> {
+        let Asked { server, request, client, offer, .. } = asked;
+        let is_invite = request.method == Method::Invite;
+        let to = from.other();
+        let flow = talk.leg(from).flow();
+        if is_invite {
+            talk.leg(to).reinvited(client, response);
+        }
+        let sdp = read_body(&response.headers, &response.body).ok().flatten();
+        let sdp = sdp.filter(|sdp| sdp.audio().is_some() || offer.is_some());
+        let (Some(sdp), Some(media)) = (sdp, self.media.as_mut()) else {
+            // An answer that says nothing: both go on as they were.
+            talk.leg(to).ack(core, None);
+            core.refuse(server, &request, 488);
+            return None;
+        };
+        let passed = media.pass(from, &sdp);
+        let step = match &offer {
+            Some(offer) => {
+                let changes = media.agree(from, offer, &sdp);
+                self.changed(core, changes);
+                talk.leg(to).ack(core, None);
+                Step::WaitsForAck
+            }
+            None => Step::WaitsForAnswer { offer: sdp },
+        };
+        self.accept(core, server, &request, flow, Some(&passed));
+        if is_invite {
+            talk.exchange = Some(Exchange::new(from, &request, step));
+        }
+        None
+    }
+
+    /// The other side refused: both go on as they were, unless its dialog is gone.
+    fn disagreed(
+        &mut self,
+        core: &mut Core,
+        from: Lane,
+        asked: Asked,
+        response: &Response,
+    ) -> Option<Ending> {
+        if let Some(media) = self.media.as_mut() {
+            media.take_back(from.other(), asked.told_before);
+        }
+        let status = match response.status {
+            401 | 407 | 300..=399 => 488,
+            status => status,
+        };
+        core.refuse_with(asked.server, &asked.request, status, |refusal| {
+            for name in [Name::RetryAfter, Name::Warning, Name::Reason] {
+                refusal.headers.copy_from(&response.headers, name);
+            }
+        });
+        // RFC 3261 §12.2.1.2: these two end the dialog, not only the transaction.
+        let is_gone = matches!(response.status, 408 | 481);
+        is_gone.then_some(Ending { cause: EndCause::Failed, by: None, status: Some(status) })
+    }
+
+    /// A request of ours had no answer at all.
+    fn no_response(
+        &mut self,
+        core: &mut Core,
+        talk: &mut Talk,
+        client: ClientId,
+        status: u16,
+    ) -> Option<Ending> {
+        talk.forks.retain(|fork| fork.client != client);
+        if let Some(at) = talk.relayed.iter().position(|relayed| relayed.client == client) {
+            let Relayed { server, request, .. } = talk.relayed.swap_remove(at);
+            core.refuse(server, &request, status);
+            core.forget_client(&mut self.entries, client);
+            return None;
+        }
+        let is_asked = |exchange: &Exchange| matches!(&exchange.step, Step::Asked(asked) if asked.client == client);
+        let exchange = talk.exchange.take_if(|exchange| is_asked(exchange))?;
+        if let Step::Asked(asked) = exchange.step {
+            core.refuse(asked.server, &asked.request, status);
+        }
+        tracing::warn!(call_id = %self.id, "the other side is gone");
+        Some(Ending { cause: EndCause::Failed, by: None, status: Some(status) })
+    }
+
+    /// The ACK to a 2xx of ours, with the answer in it if the 2xx had the offer.
+    fn acknowledged(&mut self, core: &mut Core, talk: &mut Talk, ack: &Request) {
+        let Some(from) = talk.lane_of(ack) else { return };
+        let cseq = ack.headers.cseq().map_or(0, |cseq| cseq.number);
+        let Some(exchange) = talk.exchange.take_if(|exchange| {
+            let is_meant = exchange.from == from && exchange.cseq == cseq;
+            is_meant && !matches!(exchange.step, Step::Asked(_))
+        }) else {
+            return;
+        };
+        let Step::WaitsForAnswer { offer } = exchange.step else { return };
+        let to = from.other();
+        let answer = read_body(&ack.headers, &ack.body).ok().flatten();
+        let passed = match (self.media.as_mut(), answer) {
+            (Some(media), Some(answer)) => {
+                let passed = media.pass(to, &answer);
+                let changes = media.agree(to, &offer, &answer);
+                self.changed(core, changes);
+                Some(passed)
+            }
+            // An ACK that should have had an answer: say again what held before.
+            (Some(media), None) => media.sent(to).cloned(),
+            (None, _) => None,
+        };
+        talk.leg(to).ack(core, passed.as_ref());
+    }
+}

@@ -1,0 +1,240 @@
+//! What every call machine needs beside itself: time, the transaction layer, who is registered,
+//! and the way out for events.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use cheling_model::directory::Directory;
+use cheling_model::{CallId, Now, TapEvent, TapKind};
+use cheling_sip::endpoint::Config;
+use cheling_sip::via::host_text;
+use cheling_sip::{
+    ClientId, Endpoint, Flow, Message, Method, Name, NameAddr, Request, Response, ServerId,
+    Transport, Uri,
+};
+
+use crate::auth::{Auth, Offered};
+use crate::io::{Output, Settings};
+use crate::random::Random;
+use crate::registrar::Registrar;
+
+/// What we do, for Allow.
+pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, MESSAGE, REGISTER";
+
+/// All that is shared between the calls of one switch.
+#[derive(Debug)]
+pub(crate) struct Core {
+    /// The time of the input that is being handled.
+    pub(crate) now: Now,
+    /// From the config.
+    pub(crate) settings: Settings,
+    /// From the database.
+    pub(crate) directory: Arc<Directory>,
+    /// Who is registered.
+    pub(crate) registrar: Registrar,
+    /// Who may.
+    pub(crate) auth: Auth,
+    /// Ids.
+    pub(crate) random: Random,
+    /// Transactions.
+    pub(crate) endpoint: Endpoint,
+    outputs: VecDeque<Output>,
+    clients: HashMap<ClientId, CallId>,
+    servers: HashMap<ServerId, CallId>,
+    tags: HashMap<String, CallId>,
+}
+
+/// What one call has in the tables of [`Core`], to be taken out when it is over.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    clients: Vec<ClientId>,
+    servers: Vec<ServerId>,
+    tags: Vec<String>,
+}
+
+impl Core {
+    pub(crate) fn new(now: Now, settings: Settings, directory: Arc<Directory>) -> Self {
+        let mut random = Random::new(&settings.nonce_secret, settings.seed);
+        let endpoint = Endpoint::new(Config::default(), random.bytes());
+        Self {
+            now,
+            directory,
+            registrar: Registrar::new(settings.registration.clone()),
+            auth: Auth::new(settings.nonce_secret, Offered::default()),
+            random,
+            endpoint,
+            settings,
+            outputs: VecDeque::new(),
+            clients: HashMap::new(),
+            servers: HashMap::new(),
+            tags: HashMap::new(),
+        }
+    }
+
+    /// A tag or Call-ID.
+    pub(crate) fn token(&mut self) -> String {
+        self.endpoint.token()
+    }
+
+    /// Our Contact towards a side.
+    pub(crate) fn contact(&self, transport: Transport) -> NameAddr {
+        let host = host_text(self.settings.advertise);
+        let (port, param) = match transport {
+            Transport::Udp => (self.settings.udp_port, None),
+            other => {
+                (self.settings.tcp_port.unwrap_or(self.settings.udp_port), Some(other.uri_param()))
+            }
+        };
+        let mut uri = Uri::sip(Some("cheling"), &host, Some(port));
+        if let (Uri::Sip(sip), Some(param)) = (&mut uri, param) {
+            sip.params.set("transport", Some(param));
+        }
+        NameAddr::new(uri)
+    }
+
+    /// Tells the journal and `lookup`.
+    pub(crate) fn tap(&mut self, call_id: CallId, kind: TapKind) {
+        let event = TapEvent { call_id, at: self.now.wall, kind };
+        self.outputs.push_back(Output::Tap(event));
+    }
+
+    /// Has something done outside.
+    pub(crate) fn put(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    /// The next thing to be done: messages first, so that no call waits for its own records.
+    pub(crate) fn poll(&mut self) -> Option<Output> {
+        if let Some((flow, bytes)) = self.endpoint.poll() {
+            return Some(Output::Send { flow, bytes: bytes.to_vec() });
+        }
+        self.outputs.pop_front()
+    }
+
+    /// Sends a request of a call; `None` if there are too many transactions.
+    pub(crate) fn request(
+        &mut self,
+        call_id: CallId,
+        entries: &mut Entries,
+        mut request: Request,
+        flow: Flow,
+    ) -> Option<ClientId> {
+        request.headers.push(Name::UserAgent, &self.settings.product);
+        if request.method == Method::Invite {
+            request.headers.push(Name::Allow, ALLOW);
+        }
+        match self.endpoint.request(self.now.monotonic, flow, request) {
+            Ok(client) => {
+                self.clients.insert(client, call_id);
+                entries.clients.push(client);
+                Some(client)
+            }
+            Err(err) => {
+                tracing::warn!(%call_id, %err, "request not sent");
+                None
+            }
+        }
+    }
+
+    /// Gives an INVITE up.
+    pub(crate) fn cancel(&mut self, client: ClientId, reason: Option<&str>) {
+        self.endpoint.cancel(self.now.monotonic, client, reason);
+    }
+
+    /// Acknowledges a 2xx.
+    pub(crate) fn ack(&mut self, client: ClientId, ack: Request, flow: Flow) {
+        self.endpoint.ack(client, flow, ack);
+    }
+
+    /// Answers a request.
+    pub(crate) fn respond(&mut self, server: ServerId, mut response: Response) {
+        if response.status >= 200 {
+            response.headers.push(Name::Server, &self.settings.product);
+        }
+        // A 2xx to INVITE still waits for its ACK.
+        if response.status >= 300 {
+            self.servers.remove(&server);
+        }
+        self.endpoint.respond(self.now.monotonic, server, &response);
+    }
+
+    /// Answers a request with a status and nothing more.
+    pub(crate) fn refuse(&mut self, server: ServerId, request: &Request, status: u16) {
+        self.refuse_with(server, request, status, |_| {});
+    }
+
+    /// Answers a request with a status and what `fill` adds.
+    pub(crate) fn refuse_with(
+        &mut self,
+        server: ServerId,
+        request: &Request,
+        status: u16,
+        fill: impl FnOnce(&mut Response),
+    ) {
+        let tag = self.token();
+        let mut response = Response::to(request, status, "", Some(&tag));
+        match status {
+            200 | 405 => response.headers.push(Name::Allow, ALLOW),
+            415 => response.headers.push(Name::Accept, cheling_sip::sdp::CONTENT_TYPE),
+            _ => {}
+        }
+        fill(&mut response);
+        self.respond(server, response);
+    }
+
+    /// Sends a message that belongs to no transaction.
+    pub(crate) fn send(&mut self, flow: Flow, response: Response) {
+        self.endpoint.send(flow, &Message::Response(response));
+    }
+
+    /// From now on requests with this To tag belong to the call.
+    pub(crate) fn bind_tag(&mut self, call_id: CallId, entries: &mut Entries, tag: &str) {
+        self.tags.insert(tag.to_owned(), call_id);
+        entries.tags.push(tag.to_owned());
+    }
+
+    /// From now on CANCEL and a missing ACK of this transaction concern the call.
+    pub(crate) fn bind_server(&mut self, call_id: CallId, entries: &mut Entries, server: ServerId) {
+        self.servers.insert(server, call_id);
+        entries.servers.push(server);
+    }
+
+    /// The call of this tag of ours.
+    pub(crate) fn call_of_tag(&self, tag: &str) -> Option<CallId> {
+        self.tags.get(tag).copied()
+    }
+
+    /// The call of this request of ours.
+    pub(crate) fn call_of_client(&self, client: ClientId) -> Option<CallId> {
+        self.clients.get(&client).copied()
+    }
+
+    /// The call of this request to us.
+    pub(crate) fn call_of_server(&self, server: ServerId) -> Option<CallId> {
+        self.servers.get(&server).copied()
+    }
+
+    /// A request of ours other than INVITE has its final answer.
+    pub(crate) fn forget_client(&mut self, entries: &mut Entries, client: ClientId) {
+        self.clients.remove(&client);
+        entries.clients.retain(|known| *known != client);
+    }
+
+    /// Forgets what a finished call had here.
+    pub(crate) fn forget(&mut self, entries: &Entries) {
+        for client in &entries.clients {
+            self.clients.remove(client);
+        }
+        for server in &entries.servers {
+            self.servers.remove(server);
+        }
+        for tag in &entries.tags {
+            self.tags.remove(tag);
+        }
+    }
+
+    /// Table entries: clients, servers, tags. All zero when no call is left.
+    pub(crate) fn table_sizes(&self) -> [usize; 3] {
+        [self.clients.len(), self.servers.len(), self.tags.len()]
+    }
+}

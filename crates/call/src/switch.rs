@@ -1,0 +1,320 @@
+//! The switch: takes what the shell feeds, finds the call it concerns, and gives out what is to be
+//! done.
+//!
+//! Belongs here: dispatch, timers, commands. Does not: what a new request means (`intake`), what
+//! a call does (`b2bua`).
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use cheling_model::directory::Directory;
+use cheling_model::{CallId, Now};
+use cheling_sip::endpoint::Event as SipEvent;
+use cheling_sip::{Flow, Message, ParseError, ParseErrorKind};
+
+use crate::auth::Offered;
+use crate::b2bua::{Call, Event};
+use crate::core::Core;
+use crate::intake::{self, InviteKey};
+use crate::io::{Command, CommandReply, Input, Output, Settings};
+use crate::registrar::Registration;
+
+/// Click-to-dial ids that are remembered, so that asking twice dials once.
+const MAX_DIALLED: usize = 1024;
+
+/// Decides about every call. See [`crate::io`] for how to drive it.
+#[derive(Debug)]
+pub struct Switch {
+    pub(crate) core: Core,
+    pub(crate) calls: HashMap<CallId, Slot>,
+    pub(crate) invites: HashMap<InviteKey, CallId>,
+    pub(crate) dialled: VecDeque<CallId>,
+    pub(crate) is_draining: bool,
+    timers: BTreeSet<(Instant, CallId)>,
+    garbage: Garbage,
+}
+
+/// A call and what the switch knows it by.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) call: Call,
+    pub(crate) key: Option<InviteKey>,
+    wake_at: Option<Instant>,
+}
+
+/// Counts messages that cannot be read, so that a flood of them does not flood the log.
+#[derive(Debug, Default)]
+struct Garbage {
+    since: Option<Instant>,
+    seen: u64,
+}
+
+impl Garbage {
+    const LINES: u64 = 20;
+    const PER: std::time::Duration = std::time::Duration::from_secs(10);
+
+    fn note(&mut self, now: Now, flow: Flow, err: &ParseError) {
+        if self.since.is_none_or(|since| now.monotonic.saturating_duration_since(since) > Self::PER)
+        {
+            if self.seen > Self::LINES {
+                tracing::warn!(more = self.seen - Self::LINES, "further unreadable messages");
+            }
+            *self = Self { since: Some(now.monotonic), seen: 0 };
+        }
+        self.seen += 1;
+        if self.seen <= Self::LINES {
+            tracing::warn!(from = %flow, status = err.status(), %err, "unreadable message");
+        }
+    }
+}
+
+impl Switch {
+    /// A switch without calls. `now` is the time of its making.
+    pub fn new(now: Now, settings: Settings, directory: Arc<Directory>) -> Self {
+        Self {
+            core: Core::new(now, settings, directory),
+            calls: HashMap::new(),
+            invites: HashMap::new(),
+            dialled: VecDeque::new(),
+            is_draining: false,
+            timers: BTreeSet::new(),
+            garbage: Garbage::default(),
+        }
+    }
+
+    /// Chooses what digest challenges offer; MD5 alone if this is never called.
+    pub fn set_offered_digests(&mut self, offered: Offered) {
+        self.core.auth.set_offered(offered);
+    }
+
+    /// Takes one thing that happened.
+    pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        self.core.now = now;
+        match input {
+            Input::Message { flow, bytes } => self.message(flow, bytes),
+            Input::SendFailed { flow } => {
+                self.core.endpoint.handle_send_failed(now.monotonic, &flow);
+            }
+            Input::FlowClosed { flow } => {
+                self.core.registrar.flow_closed(flow);
+                self.core.endpoint.handle_send_failed(now.monotonic, &flow);
+            }
+            Input::RelayOpened { call_id, local } => {
+                self.feed(call_id, Event::RelayOpened(local));
+            }
+            Input::RelayFailed { call_id } => self.feed(call_id, Event::RelayFailed),
+            Input::RelayClosed { call_id, received_packets, tap_dropped_packets } => {
+                self.feed(call_id, Event::RelayClosed { received_packets, tap_dropped_packets });
+            }
+            Input::Directory(directory) => {
+                self.core.registrar.retain_extensions(|number| {
+                    directory.extensions.iter().any(|extension| extension.number == number)
+                });
+                self.core.directory = directory;
+            }
+            Input::Command(command) => self.command(command),
+            Input::Timeout => self.timeout(now),
+        }
+        while let Some(event) = self.core.endpoint.poll_event() {
+            self.sip_event(event);
+        }
+    }
+
+    /// The next thing to be done.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.core.poll()
+    }
+
+    /// When to feed [`Input::Timeout`]. It may turn out that nothing was due.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        [
+            self.core.endpoint.next_timeout(),
+            self.core.registrar.next_timeout(),
+            self.timers.first().map(|(at, _)| *at),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// All registered phones, by extension.
+    pub fn registrations(&self) -> Vec<Registration> {
+        self.core.registrar.registrations(self.core.now.monotonic)
+    }
+
+    /// Calls in progress.
+    pub fn live_calls(&self) -> usize {
+        self.calls.values().filter(|slot| slot.call.is_live()).count()
+    }
+
+    /// Whether nothing at all is kept of any call: no state, no transaction.
+    pub fn is_idle(&self) -> bool {
+        self.calls.is_empty()
+            && self.invites.is_empty()
+            && self.timers.is_empty()
+            && self.core.table_sizes() == [0; 3]
+            && self.core.endpoint.transactions() == (0, 0)
+    }
+
+    fn message(&mut self, flow: Flow, bytes: &[u8]) {
+        match Message::parse(bytes) {
+            Ok(message) => {
+                self.core.endpoint.handle_message(self.core.now.monotonic, flow, message);
+            }
+            Err(err) if err.kind == ParseErrorKind::Empty => {}
+            Err(err) => {
+                self.garbage.note(self.core.now, flow, &err);
+                if let Some(response) = err.response() {
+                    self.core.send(flow, response);
+                }
+            }
+        }
+    }
+
+    fn timeout(&mut self, now: Now) {
+        self.core.endpoint.handle_timeout(now.monotonic);
+        self.core.registrar.expire(now);
+        while let Some((at, call_id)) = self.timers.first().copied() {
+            if at > now.monotonic {
+                return;
+            }
+            self.timers.pop_first();
+            if let Some(slot) = self.calls.get_mut(&call_id) {
+                slot.wake_at = None;
+            }
+            self.feed(call_id, Event::Timeout);
+        }
+    }
+
+    fn sip_event(&mut self, event: SipEvent) {
+        match event {
+            SipEvent::Request { id, flow, request } => {
+                if !request.is_in_dialog() {
+                    return intake::request(self, id, flow, request);
+                }
+                let tag = request.headers.to().and_then(|to| to.tag().map(str::to_owned));
+                match tag.and_then(|tag| self.core.call_of_tag(&tag)) {
+                    Some(call_id) => {
+                        self.feed(call_id, Event::Request { server: id, flow, request });
+                    }
+                    None => self.core.refuse(id, &request, 481),
+                }
+            }
+            SipEvent::Ack { request, .. } => {
+                let tag = request.headers.to().and_then(|to| to.tag().map(str::to_owned));
+                if let Some(call_id) = tag.and_then(|tag| self.core.call_of_tag(&tag)) {
+                    self.feed(call_id, Event::Ack(&request));
+                }
+            }
+            SipEvent::Cancel { id, .. } => {
+                if let Some(call_id) = self.core.call_of_server(id) {
+                    self.feed(call_id, Event::Cancelled(id));
+                }
+            }
+            SipEvent::NotAcknowledged { id } => {
+                if let Some(call_id) = self.core.call_of_server(id) {
+                    self.feed(call_id, Event::NotAcknowledged);
+                }
+            }
+            SipEvent::Response { id, response, .. } => {
+                if let Some(call_id) = self.core.call_of_client(id) {
+                    self.feed(call_id, Event::Response(id, &response));
+                }
+            }
+            // As if 408 and 503 had come (RFC 3261 §8.1.3.1).
+            SipEvent::TimedOut { id } => self.no_response(id, 408),
+            SipEvent::SendFailed { id } => self.no_response(id, 503),
+            SipEvent::Stray { flow, response } => {
+                tracing::debug!(from = %flow, status = response.status, "stray response");
+            }
+            SipEvent::Overloaded { flow, request } => {
+                intake::overloaded(&mut self.core, flow, &request);
+            }
+        }
+    }
+
+    fn no_response(&mut self, client: cheling_sip::ClientId, status: u16) {
+        if let Some(call_id) = self.core.call_of_client(client) {
+            self.feed(call_id, Event::NoResponse(client, status));
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Dial { ticket, .. } => {
+                let reply = intake::dial(self, command);
+                self.core.put(Output::Reply { ticket, reply });
+            }
+            Command::HangUp { ticket, call_id } => {
+                let is_live = self.calls.get(&call_id).is_some_and(|slot| slot.call.is_live());
+                let reply = if is_live { CommandReply::Accepted } else { CommandReply::NoSuchCall };
+                self.core.put(Output::Reply { ticket, reply });
+                if is_live {
+                    self.feed(call_id, Event::HangUp);
+                }
+            }
+            Command::Drain => self.is_draining = true,
+            Command::EndAll => {
+                self.is_draining = true;
+                let mut live: Vec<_> = self.calls.keys().copied().collect();
+                live.sort_unstable();
+                for call_id in live {
+                    if self.calls.get(&call_id).is_some_and(|slot| slot.call.is_live()) {
+                        self.feed(call_id, Event::Shutdown);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a new call in.
+    pub(crate) fn add(&mut self, call_id: CallId, key: Option<InviteKey>, call: Call) {
+        if let Some(key) = &key {
+            self.invites.insert(key.clone(), call_id);
+        }
+        self.calls.insert(call_id, Slot { call, key, wake_at: None });
+        self.settle(call_id);
+    }
+
+    /// Remembers that this click has been obeyed.
+    pub(crate) fn remember_dialled(&mut self, call_id: CallId) {
+        if self.dialled.len() >= MAX_DIALLED {
+            self.dialled.pop_front();
+        }
+        self.dialled.push_back(call_id);
+    }
+
+    fn feed(&mut self, call_id: CallId, event: Event<'_>) {
+        let Some(slot) = self.calls.get_mut(&call_id) else {
+            // The call of a relay that opened too late is gone: so must the relay be.
+            if matches!(event, Event::RelayOpened(_)) {
+                self.core.put(Output::CloseRelay { call_id });
+            }
+            return;
+        };
+        slot.call.handle(&mut self.core, event);
+        self.settle(call_id);
+    }
+
+    /// Frees a finished call, else sees that it is woken in time.
+    fn settle(&mut self, call_id: CallId) {
+        let Some(slot) = self.calls.get_mut(&call_id) else { return };
+        let wake_at = slot.call.wake_at();
+        if wake_at != slot.wake_at {
+            if let Some(at) = slot.wake_at {
+                self.timers.remove(&(at, call_id));
+            }
+            self.timers.extend(wake_at.map(|at| (at, call_id)));
+            slot.wake_at = wake_at;
+        }
+        if slot.call.is_finished()
+            && let Some(slot) = self.calls.remove(&call_id)
+        {
+            self.core.forget(slot.call.entries());
+            if let Some(key) = slot.key {
+                self.invites.remove(&key);
+            }
+        }
+    }
+}

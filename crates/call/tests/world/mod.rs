@@ -1,0 +1,378 @@
+//! A small world for the switch: phones and gateways in memory, a link that may lose and reorder,
+//! and a clock that jumps to whatever comes next.
+#![allow(dead_code, clippy::disallowed_methods)] // Each test uses a part; an instant to count from.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cheling_call::Switch;
+use cheling_call::io::{Command, CommandReply, Input, Output, Settings};
+use cheling_model::directory::{
+    CallerHeader, Directory, Extension, Line, RingGroup, Trunk, TrunkTransport,
+};
+use cheling_model::{CallId, DealershipId, GroupId, LineId, Now, TapKind, Timestamp, UserId};
+use cheling_sip::digest::{Algorithm, ha1};
+use cheling_sip::{Flow, Message, Transport};
+
+pub mod ua;
+
+use ua::Ua;
+
+pub const SWITCH: &str = "192.0.2.1:5060";
+pub const GATEWAY: &str = "192.0.2.50:5060";
+
+/// What the link does to datagrams.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Link {
+    /// Of a hundred.
+    pub lost: u64,
+    /// The longest delay.
+    pub delay: Duration,
+    /// Of a hundred, delivered twice.
+    pub doubled: u64,
+}
+
+struct Packet {
+    due: Instant,
+    order: u64,
+    from: SocketAddr,
+    to: SocketAddr,
+    bytes: Vec<u8>,
+}
+
+pub struct World {
+    pub now: Now,
+    pub switch: Switch,
+    pub link: Link,
+    pub uas: Vec<Ua>,
+    pub taps: Vec<(CallId, TapKind)>,
+    /// Everything but Send and Tap, as text.
+    pub outputs: Vec<String>,
+    pub replies: Vec<CommandReply>,
+    /// Start lines that the switch sent.
+    pub sent: Vec<(SocketAddr, String)>,
+    pub opens_relays: bool,
+    packets: Vec<Packet>,
+    relays: Vec<(Instant, Input<'static>)>,
+    random: u64,
+    order: u64,
+    next_port: u16,
+}
+
+pub fn id<T: From<uuid::Uuid>>(number: u128) -> T {
+    T::from(uuid::Uuid::from_u128(number))
+}
+
+pub fn extension(number: &str) -> Extension {
+    Extension {
+        number: number.into(),
+        dealership_id: id::<DealershipId>(1),
+        user_id: Some(id::<UserId>(number.parse().unwrap())),
+        display_name: format!("Agent {number}"),
+        ha1_md5: ha1(Algorithm::Md5, number, "cheling", "secret"),
+        ha1_sha256: ha1(Algorithm::Sha256, number, "cheling", "secret"),
+    }
+}
+
+pub fn directory() -> Directory {
+    Directory {
+        realm: "cheling".into(),
+        extensions: ["8001", "8002", "8003"].map(extension).into(),
+        lines: vec![Line {
+            line_id: id::<LineId>(5),
+            dealership_id: id(1),
+            did: "02161234567".into(),
+            name: "售后热线".into(),
+            group_id: id::<GroupId>(6),
+        }],
+        groups: vec![RingGroup {
+            group_id: id(6),
+            name: "售后一组".into(),
+            members: vec!["8001".into(), "8002".into()],
+            ring_seconds: 20,
+        }],
+    }
+}
+
+pub fn settings(seed: u64) -> Settings {
+    Settings {
+        advertise: "192.0.2.1".parse().unwrap(),
+        udp_port: 5060,
+        tcp_port: Some(5060),
+        product: "Cheling".into(),
+        trunks: vec![Trunk {
+            name: "gateway".into(),
+            address: GATEWAY.parse().unwrap(),
+            transport: TrunkTransport::Udp,
+            strip_prefix: "9".into(),
+            add_prefix: String::new(),
+            caller_number: Some("02161234567".into()),
+            caller_from: vec![CallerHeader::PAssertedIdentity, CallerHeader::From],
+        }],
+        nonce_secret: [5; 32],
+        seed,
+        registration: Duration::from_secs(60)..=Duration::from_secs(3600),
+        max_calls: 50,
+    }
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::seeded(1)
+    }
+
+    pub fn seeded(seed: u64) -> Self {
+        Self::with(settings(seed), seed)
+    }
+
+    pub fn with(settings: Settings, seed: u64) -> Self {
+        let now =
+            Now { monotonic: Instant::now(), wall: Timestamp::from_micros(1_700_000_000_000_000) };
+        Self {
+            now,
+            switch: Switch::new(now, settings, Arc::new(directory())),
+            link: Link::default(),
+            uas: Vec::new(),
+            taps: Vec::new(),
+            outputs: Vec::new(),
+            replies: Vec::new(),
+            sent: Vec::new(),
+            opens_relays: true,
+            packets: Vec::new(),
+            relays: Vec::new(),
+            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            order: 0,
+            next_port: 30000,
+        }
+    }
+
+    /// A world with a gateway (0) and phones 8001 (1) and 8002 (2), registered.
+    pub fn dealership(seed: u64) -> Self {
+        let mut world = Self::seeded(seed);
+        world.add(Ua::new("gateway", GATEWAY));
+        for number in ["8001", "8002"] {
+            let phone = world.add(Ua::new(number, &format!("192.0.2.1{}:5060", &number[2..])));
+            world.register(phone);
+        }
+        world.run(Duration::from_secs(1));
+        assert_eq!(world.switch.registrations().len(), 2);
+        world
+    }
+
+    pub fn add(&mut self, ua: Ua) -> usize {
+        self.uas.push(ua);
+        self.uas.len() - 1
+    }
+
+    pub fn register(&mut self, ua: usize) {
+        let now = self.now.monotonic;
+        self.uas[ua].register(now, 3600);
+    }
+
+    pub fn call(&mut self, ua: usize, number: &str) {
+        let now = self.now.monotonic;
+        self.uas[ua].call(now, number);
+    }
+
+    pub fn command(&mut self, command: Command) {
+        self.switch.handle(self.now, Input::Command(command));
+    }
+
+    pub fn random(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+
+    fn carry(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+        let copies = if self.random() % 100 < self.link.doubled { 2 } else { 1 };
+        for _ in 0..copies {
+            if self.random() % 100 < self.link.lost {
+                continue;
+            }
+            let most = self.link.delay.as_micros() as u64;
+            let delay = if most == 0 { 0 } else { self.random() % most };
+            self.order += 1;
+            self.packets.push(Packet {
+                due: self.now.monotonic + Duration::from_micros(delay),
+                order: self.order,
+                from,
+                to,
+                bytes: bytes.clone(),
+            });
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.switch.poll() {
+            self.obey(output);
+        }
+        for at in 0..self.uas.len() {
+            while let Some((to, bytes)) = self.uas[at].endpoint.poll() {
+                let from = self.uas[at].address;
+                self.carry(from, to.remote, bytes.to_vec());
+            }
+        }
+    }
+
+    fn obey(&mut self, output: Output) {
+        match output {
+            Output::Send { flow, bytes } => {
+                assert!(Message::parse(&bytes).is_ok(), "{}", String::from_utf8_lossy(&bytes));
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                let line = text.lines().next().unwrap_or_default().to_owned();
+                self.sent.push((flow.remote, line));
+                self.carry(SWITCH.parse().unwrap(), flow.remote, bytes);
+            }
+            Output::Tap(event) => self.taps.push((event.call_id, event.kind)),
+            Output::Reply { reply, .. } => self.replies.push(reply),
+            Output::OpenRelay { call_id } => {
+                self.outputs.push("OpenRelay".into());
+                let port = self.next_port;
+                self.next_port = self.next_port.wrapping_add(4).max(30000);
+                let address = |port| SocketAddr::new("192.0.2.1".parse().unwrap(), port);
+                let local = [address(port), address(port + 2)];
+                let input = if self.opens_relays {
+                    Input::RelayOpened { call_id, local }
+                } else {
+                    Input::RelayFailed { call_id }
+                };
+                self.relays.push((self.now.monotonic, input));
+            }
+            Output::CloseRelay { call_id } => {
+                self.outputs.push("CloseRelay".into());
+                let input = Input::RelayClosed {
+                    call_id,
+                    received_packets: [7, 8],
+                    tap_dropped_packets: [0, 0],
+                };
+                self.relays.push((self.now.monotonic, input));
+            }
+            Output::PointRelay { lane, remote, .. } => {
+                let to = remote.map_or(0, |remote| remote.rtp.port());
+                self.outputs.push(format!("Point {lane:?} {to}"));
+            }
+            Output::StartRecording { .. } => self.outputs.push("StartRecording".into()),
+        }
+    }
+
+    fn next(&self) -> Option<Instant> {
+        let packets = self.packets.iter().map(|packet| packet.due);
+        let relays = self.relays.iter().map(|(due, _)| *due);
+        let uas = self.uas.iter().filter_map(Ua::next_timeout);
+        packets.chain(relays).chain(uas).chain(self.switch.next_timeout()).min()
+    }
+
+    fn advance(&mut self, to: Instant) {
+        let by = to.saturating_duration_since(self.now.monotonic);
+        self.now = Now { monotonic: self.now.monotonic + by, wall: self.now.wall + by };
+    }
+
+    /// Lets the world go on for this long; whether anything was left to do after it.
+    pub fn run(&mut self, time: Duration) -> bool {
+        let end = self.now.monotonic + time;
+        loop {
+            self.drain();
+            let Some(next) = self.next() else {
+                self.advance(end);
+                return false;
+            };
+            if next > end {
+                self.advance(end);
+                return true;
+            }
+            self.advance(next);
+            self.step();
+        }
+    }
+
+    fn step(&mut self) {
+        let now = self.now;
+        if let Some(at) = self.relays.iter().position(|(due, _)| *due <= now.monotonic) {
+            let (_, input) = self.relays.remove(at);
+            self.switch.handle(now, input);
+            return;
+        }
+        let due = (0..self.packets.len())
+            .filter(|at| self.packets[*at].due <= now.monotonic)
+            .min_by_key(|at| (self.packets[*at].due, self.packets[*at].order));
+        if let Some(at) = due {
+            let packet = self.packets.swap_remove(at);
+            return self.deliver(packet);
+        }
+        if self.switch.next_timeout().is_some_and(|at| at <= now.monotonic) {
+            self.switch.handle(now, Input::Timeout);
+        }
+        for ua in &mut self.uas {
+            ua.timeout(now.monotonic);
+        }
+    }
+
+    fn deliver(&mut self, packet: Packet) {
+        let now = self.now;
+        if packet.to == SWITCH.parse().unwrap() {
+            self.receive(packet.from, &packet.bytes);
+            return;
+        }
+        let Some(ua) = self.uas.iter_mut().find(|ua| ua.address == packet.to) else { return };
+        if let Ok(message) = Message::parse(&packet.bytes) {
+            ua.receive(now.monotonic, packet.from, message);
+        }
+    }
+
+    /// Has the switch receive these bytes.
+    pub fn receive(&mut self, from: SocketAddr, bytes: &[u8]) {
+        let flow = Flow {
+            transport: Transport::Udp,
+            local: SWITCH.parse().unwrap(),
+            remote: from,
+            connection: None,
+        };
+        self.switch.handle(self.now, Input::Message { flow, bytes });
+    }
+
+    /// Runs until nothing is left to do but registrations that will run out.
+    pub fn settle(&mut self) {
+        self.run(Duration::from_secs(300));
+        assert!(self.switch.is_idle(), "{:#?}", self.switch);
+        for ua in &self.uas {
+            assert!(ua.is_idle(), "{} {:?}", ua.number, ua.log);
+        }
+    }
+
+    /// The taps of all calls as one word each, with what matters.
+    pub fn story(&self) -> Vec<String> {
+        self.taps.iter().map(|(_, kind)| tell(kind)).collect()
+    }
+
+    /// What was sent to an address.
+    pub fn sent_to(&self, ua: usize) -> Vec<&str> {
+        let address = self.uas[ua].address;
+        self.sent.iter().filter(|(to, _)| *to == address).map(|(_, line)| line.as_str()).collect()
+    }
+}
+
+fn tell(kind: &TapKind) -> String {
+    match kind {
+        TapKind::Offered(offer) => {
+            format!("offered {:?} {}>{}", offer.direction, offer.caller.number, offer.called)
+        }
+        TapKind::CallerChanged { caller } => format!("caller {}", caller.number),
+        TapKind::Ringing { extension, .. } => format!("ringing {extension}"),
+        TapKind::FarEndRinging => "far end rings".into(),
+        TapKind::Withdrawn { extension, why, .. } => format!("withdrawn {extension} {why:?}"),
+        TapKind::Answered { extension } => format!("answered {extension}"),
+        TapKind::Formats { lane, formats } => {
+            let names: Vec<_> = formats.iter().map(|format| format.encoding.as_str()).collect();
+            format!("formats {lane:?} {}", names.join(" "))
+        }
+        TapKind::Held { by } => format!("held {by:?}"),
+        TapKind::Resumed { by } => format!("resumed {by:?}"),
+        TapKind::RelayClosed { .. } => "relay closed".into(),
+        TapKind::Ended { cause, by, sip_status } => {
+            format!("ended {cause:?} {by:?} {sip_status:?}")
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! A scripted phone or gateway on a real transaction layer.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use cheling_sip::digest::{Challenge, ha1};
+use cheling_sip::endpoint::{Config, Event};
+use cheling_sip::sdp::{CONTENT_TYPE, Direction, LocalMedia, Origin, Sdp, rewrite::basic_formats};
+use cheling_sip::{
+    ClientId, Dialog, Endpoint, Flow, Message, Method, Name, NameAddr, Request, Response, ServerId,
+    Uri,
+};
+
+use super::SWITCH;
+
+/// What a called side does.
+#[derive(Clone, Copy, Debug)]
+pub enum Manner {
+    /// Rings, and answers after this long.
+    Answer(Duration),
+    /// Rings with early media, and answers after this long.
+    EarlyMedia(Duration),
+    /// Rings, and refuses after this long.
+    Refuse(u16, Duration),
+    /// Rings and never answers.
+    Ring,
+    /// Says nothing at all.
+    Dead,
+}
+
+#[derive(Debug)]
+enum Act {
+    Answer(ServerId, u16),
+}
+
+/// One call of this side.
+#[derive(Debug)]
+pub struct Leg {
+    pub dialog: Option<Dialog>,
+    invite: Request,
+    client: Option<ClientId>,
+    server: Option<ServerId>,
+    /// The final status this side got or gave.
+    pub status: Option<u16>,
+    /// What the other side last said of its media.
+    pub heard: Option<Sdp>,
+    pub is_over: bool,
+    version: u64,
+}
+
+pub struct Ua {
+    pub number: String,
+    pub address: SocketAddr,
+    pub endpoint: Endpoint,
+    pub manner: Manner,
+    pub password: String,
+    /// What reached this side, a word each.
+    pub log: Vec<String>,
+    pub legs: Vec<Leg>,
+    /// INVITEs received, whole.
+    pub invites: Vec<Request>,
+    /// Extra headers of INVITEs sent.
+    pub extra: Vec<(&'static str, String)>,
+    pub has_late_offer: bool,
+    pub acknowledges: bool,
+    acts: Vec<(Instant, Act)>,
+    registers: Option<(ClientId, Request)>,
+    cseq: u32,
+    port: u16,
+}
+
+impl Ua {
+    pub fn new(number: &str, address: &str) -> Self {
+        let address: SocketAddr = address.parse().unwrap();
+        let mut seed = [0; 32];
+        for (to, from) in seed.iter_mut().zip(address.to_string().bytes()) {
+            *to = from;
+        }
+        Self {
+            number: number.into(),
+            address,
+            endpoint: Endpoint::new(Config::default(), seed),
+            manner: Manner::Answer(Duration::from_secs(2)),
+            password: "secret".into(),
+            log: Vec::new(),
+            legs: Vec::new(),
+            invites: Vec::new(),
+            extra: Vec::new(),
+            has_late_offer: false,
+            acknowledges: true,
+            acts: Vec::new(),
+            registers: None,
+            cseq: 0,
+            port: 4000,
+        }
+    }
+
+    fn flow(&self) -> Flow {
+        Flow::udp(self.address, SWITCH.parse().unwrap())
+    }
+
+    fn contact(&self) -> String {
+        format!("<sip:{}@{}>", self.number, self.address)
+    }
+
+    pub fn is_idle(&self) -> bool {
+        // A dead phone never answers the INVITE it has received.
+        if matches!(self.manner, Manner::Dead) {
+            return true;
+        }
+        self.endpoint.transactions() == (0, 0) && self.legs.iter().all(|leg| leg.is_over)
+    }
+
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.acts.iter().map(|(at, _)| *at).chain(self.endpoint.next_timeout()).min()
+    }
+
+    pub fn leg(&mut self) -> &mut Leg {
+        self.legs.last_mut().unwrap()
+    }
+
+    fn sdp(&self, direction: Direction, version: u64) -> Sdp {
+        let mut origin = Origin::new(77, self.address.ip());
+        origin.version = version;
+        let local = LocalMedia {
+            address: self.address.ip(),
+            rtp_port: self.port,
+            rtcp_port: self.port + 1,
+        };
+        let mut sdp = Sdp::offer(&origin, local, &basic_formats());
+        sdp.set_direction(direction);
+        sdp
+    }
+
+    fn from(&mut self, host: &str) -> NameAddr {
+        NameAddr::new(Uri::sip(Some(&self.number), host, None)).with_tag(&self.endpoint.token())
+    }
+
+    pub fn register(&mut self, now: Instant, expires: u32) {
+        self.cseq += 1;
+        let from = self.from("192.0.2.1");
+        let to = from.clone().without_tag();
+        let call_id = self.endpoint.token();
+        let uri = Uri::sip(None, "192.0.2.1", None);
+        let mut request =
+            Request::outside_dialog(Method::Register, uri, &from, &to, &call_id, self.cseq);
+        request.headers.push(Name::Contact, self.contact());
+        request.headers.push(Name::Expires, expires);
+        let flow = self.flow();
+        let client = self.endpoint.request(now, flow, request.clone()).unwrap();
+        self.registers = Some((client, request));
+    }
+
+    pub fn call(&mut self, now: Instant, number: &str) {
+        self.port += 10;
+        self.cseq += 1;
+        let from = self.from("192.0.2.1");
+        let uri = Uri::sip(Some(number), "192.0.2.1", None);
+        let call_id = self.endpoint.token();
+        let to = NameAddr::new(uri.clone());
+        let mut request =
+            Request::outside_dialog(Method::Invite, uri, &from, &to, &call_id, self.cseq);
+        request.headers.push(Name::Contact, self.contact());
+        for (name, value) in &self.extra {
+            if *name == "From" {
+                let from = NameAddr::parse(value).unwrap().with_tag(from.tag().unwrap());
+                request.headers.set(Name::From, from);
+            } else {
+                request.headers.push(*name, value);
+            }
+        }
+        if !self.has_late_offer {
+            let sdp = self.sdp(Direction::SendRecv, 1);
+            request.set_body(CONTENT_TYPE, sdp.to_bytes());
+        }
+        self.start(now, request);
+    }
+
+    fn start(&mut self, now: Instant, invite: Request) {
+        let flow = self.flow();
+        let client = self.endpoint.request(now, flow, invite.clone()).unwrap();
+        self.legs.push(Leg {
+            dialog: None,
+            invite,
+            client: Some(client),
+            server: None,
+            status: None,
+            heard: None,
+            is_over: false,
+            version: 1,
+        });
+    }
+
+    pub fn cancel(&mut self, now: Instant) {
+        let client = self.leg().client.unwrap();
+        self.endpoint.cancel(now, client, None);
+    }
+
+    /// Sends a request within the newest dialog that is not over.
+    pub fn say(&mut self, now: Instant, method: Method, body: Option<(&str, Vec<u8>)>) -> bool {
+        let (flow, contact) = (self.flow(), self.contact());
+        let Some(leg) = self.legs.iter_mut().rev().find(|leg| !leg.is_over) else { return false };
+        let Some(dialog) = &mut leg.dialog else { return false };
+        let mut request = dialog.request(method.clone());
+        request.headers.push(Name::Contact, contact);
+        if let Some((content_type, body)) = body {
+            request.set_body(content_type, body);
+        }
+        let client = self.endpoint.request(now, flow, request.clone()).unwrap();
+        match method {
+            Method::Bye => leg.is_over = true,
+            Method::Invite => {
+                leg.client = Some(client);
+                leg.invite = request;
+            }
+            _ => {}
+        }
+        true
+    }
+
+    pub fn hang_up(&mut self, now: Instant) -> bool {
+        self.say(now, Method::Bye, None)
+    }
+
+    /// Offers anew with this direction.
+    pub fn reinvite(&mut self, now: Instant, direction: Direction) {
+        self.leg().version += 1;
+        let version = self.leg().version;
+        let sdp = self.sdp(direction, version);
+        self.say(now, Method::Invite, Some((CONTENT_TYPE, sdp.to_bytes().to_vec())));
+    }
+
+    pub fn timeout(&mut self, now: Instant) {
+        self.endpoint.handle_timeout(now);
+        while let Some(at) = self.acts.iter().position(|(due, _)| *due <= now) {
+            let (_, Act::Answer(server, status)) = self.acts.remove(at);
+            self.answer(now, server, status);
+        }
+        self.events(now);
+    }
+
+    pub fn receive(&mut self, now: Instant, from: SocketAddr, message: Message) {
+        let flow = Flow::udp(self.address, from);
+        self.endpoint.handle_message(now, flow, message);
+        self.events(now);
+    }
+
+    fn events(&mut self, now: Instant) {
+        while let Some(event) = self.endpoint.poll_event() {
+            match event {
+                Event::Request { id, request, .. } => self.request(now, id, request),
+                Event::Ack { request, .. } => {
+                    self.log.push("ACK".into());
+                    if let Ok(sdp) = Sdp::parse(&request.body)
+                        && let Some(leg) = self.legs.iter_mut().rev().find(|leg| !leg.is_over)
+                    {
+                        leg.heard = Some(sdp);
+                    }
+                }
+                Event::Cancel { id, request } => {
+                    let reason = request.headers.get(Name::Reason).unwrap_or_default().into_owned();
+                    self.log.push(format!("CANCEL {reason}"));
+                    self.answer(now, id, 487);
+                }
+                Event::Response { id, response, .. } => self.response(now, id, &response),
+                Event::TimedOut { id } | Event::SendFailed { id } => self.failed(id, 408),
+                Event::NotAcknowledged { id } => {
+                    self.log.push("not acknowledged".into());
+                    if self.legs.iter().any(|leg| leg.server == Some(id) && !leg.is_over) {
+                        self.hang_up(now);
+                    }
+                }
+                Event::Stray { .. } | Event::Overloaded { .. } => {}
+            }
+        }
+    }
+
+    fn request(&mut self, now: Instant, id: ServerId, request: Request) {
+        self.log.push(request.method.to_string());
+        let call_id = request.headers.call_id().unwrap().into_owned();
+        let in_dialog = self.legs.iter_mut().find(|leg| {
+            leg.dialog.as_ref().is_some_and(|dialog| dialog.id.call_id == call_id) && !leg.is_over
+        });
+        match (&request.method, in_dialog) {
+            (Method::Invite, None) if !request.is_in_dialog() => self.invited(now, id, request),
+            (Method::Invite | Method::Update, Some(leg)) => {
+                let offer = Sdp::parse(&request.body).ok();
+                let direction = offer
+                    .as_ref()
+                    .and_then(|sdp| sdp.audio())
+                    .map_or(Direction::SendRecv, |audio| audio.direction.reversed());
+                leg.heard = offer.or(leg.heard.take());
+                leg.version += 1;
+                let version = leg.version;
+                let mut response = Response::to(&request, 200, "", None);
+                response.headers.push(Name::Contact, self.contact());
+                response.set_body(CONTENT_TYPE, self.sdp(direction, version).to_bytes());
+                self.endpoint.respond(now, id, &response);
+            }
+            (method, leg) => {
+                let status = if leg.is_some() { 200 } else { 481 };
+                if let (Method::Bye, Some(leg)) = (method, leg) {
+                    leg.is_over = true;
+                    let reason = request.headers.get(Name::Reason).unwrap_or_default().into_owned();
+                    self.log.push(format!("BYE {reason}"));
+                }
+                let response = Response::to(&request, status, "", Some("x"));
+                self.endpoint.respond(now, id, &response);
+            }
+        }
+    }
+
+    fn invited(&mut self, now: Instant, id: ServerId, request: Request) {
+        self.port += 10;
+        self.invites.push(request.clone());
+        let tag = self.endpoint.token();
+        let dialog = Dialog::uas(&request, &tag);
+        let heard = Sdp::parse(&request.body).ok();
+        self.legs.push(Leg {
+            dialog,
+            invite: request,
+            client: None,
+            server: Some(id),
+            status: None,
+            heard,
+            is_over: false,
+            version: 1,
+        });
+        let (provisional, act) = match self.manner {
+            Manner::Answer(after) => (180, Some((after, 200))),
+            Manner::EarlyMedia(after) => (183, Some((after, 200))),
+            Manner::Refuse(status, after) => (180, Some((after, status))),
+            Manner::Ring => (180, None),
+            Manner::Dead => return self.leg().is_over = true,
+        };
+        self.answer(now, id, provisional);
+        if let Some((after, status)) = act {
+            self.acts.push((now + after, Act::Answer(id, status)));
+        }
+    }
+
+    fn answer(&mut self, now: Instant, id: ServerId, status: u16) {
+        let contact = self.contact();
+        let Some(at) = self.legs.iter().position(|leg| leg.server == Some(id)) else { return };
+        let tag = self.legs[at].dialog.as_ref().unwrap().id.local_tag.clone();
+        let mut response = Response::to(&self.legs[at].invite, status, "", Some(&tag));
+        response.headers.push(Name::Contact, contact);
+        if matches!(status, 183 | 200) {
+            response.set_body(CONTENT_TYPE, self.sdp(Direction::SendRecv, 1).to_bytes());
+        }
+        if self.endpoint.respond(now, id, &response) && status >= 200 {
+            self.legs[at].status = Some(status);
+            self.legs[at].is_over = status >= 300;
+        }
+    }
+
+    fn response(&mut self, now: Instant, id: ClientId, response: &Response) {
+        if let Some((client, request)) = self.registers.take_if(|(client, _)| *client == id) {
+            self.log.push(format!("REGISTER {}", response.status));
+            if response.status == 401 {
+                let request = self.authorised(request, response);
+                if let Some(request) = request {
+                    let flow = self.flow();
+                    let client = self.endpoint.request(now, flow, request.clone()).unwrap();
+                    self.registers = Some((client, request));
+                }
+            } else if response.is_provisional() {
+                self.registers = Some((client, request));
+            }
+            return;
+        }
+        let method = response.headers.cseq().unwrap().method;
+        self.log.push(format!("{} {method}", response.status));
+        let Some(at) = self.legs.iter().position(|leg| leg.client == Some(id)) else { return };
+        if method != Method::Invite {
+            return;
+        }
+        if let Ok(sdp) = Sdp::parse(&response.body) {
+            self.legs[at].heard = Some(sdp);
+        }
+        if response.is_provisional() {
+            return;
+        }
+        let is_first = self.legs[at].dialog.is_none();
+        if response.status == 407 && is_first {
+            let invite = self.legs[at].invite.clone();
+            if let Some(invite) = self.authorised(invite, response) {
+                self.legs.remove(at);
+                return self.start(now, invite);
+            }
+        }
+        self.legs[at].status = Some(response.status);
+        if !response.is_success() {
+            if is_first {
+                self.legs[at].is_over = true;
+            }
+            return;
+        }
+        if is_first {
+            self.legs[at].dialog = Dialog::uac(&self.legs[at].invite, response);
+        }
+        if !self.acknowledges {
+            return;
+        }
+        let leg = &self.legs[at];
+        let cseq = response.headers.cseq().unwrap().number;
+        let mut ack = leg.dialog.as_ref().unwrap().ack(cseq);
+        if leg.invite.body.is_empty() {
+            ack.set_body(CONTENT_TYPE, self.sdp(Direction::SendRecv, 1).to_bytes());
+        }
+        let flow = self.flow();
+        self.endpoint.ack(id, flow, ack);
+    }
+
+    fn failed(&mut self, id: ClientId, status: u16) {
+        self.log.push(format!("failed {status}"));
+        for leg in self.legs.iter_mut().filter(|leg| leg.client == Some(id)) {
+            leg.status = Some(status);
+            leg.is_over = true;
+        }
+    }
+
+    fn authorised(&mut self, mut request: Request, response: &Response) -> Option<Request> {
+        let (asked, answer) = match response.status {
+            401 => (Name::WwwAuthenticate, Name::Authorization),
+            _ => (Name::ProxyAuthenticate, Name::ProxyAuthorization),
+        };
+        if request.headers.has(answer) {
+            return None;
+        }
+        let challenge = Challenge::parse(&response.headers.get(asked)?)?;
+        let key = ha1(challenge.algorithm, &self.number, &challenge.realm, &self.password);
+        let uri = request.uri.to_string();
+        let method = request.method.clone();
+        let value = challenge.answer(&self.number, &key, method.as_str(), &uri, "c", 1);
+        request.headers.push(answer, value);
+        self.cseq += 1;
+        request.headers.set(Name::CSeq, format!("{} {method}", self.cseq));
+        Some(request)
+    }
+}
