@@ -1,0 +1,262 @@
+//! Whole calls of an independent softphone through capture: what is said arrives on the other
+//! side, and the sink gets every event and every packet, in order.
+
+use cheling_call::io::Settings;
+use cheling_capture::relay::RelayConfig;
+use cheling_capture::transport::TransportConfig;
+use cheling_capture::{Capture, CaptureConfig, LOOKUP_QUEUE, Sinks, SpareBlocks, TapSink};
+use cheling_model::call::Direction as CallDirection;
+use cheling_model::directory::{
+    CallerHeader, Directory, Extension, Line, RingGroup, Trunk, TrunkTransport,
+};
+use cheling_model::tap::{PacketKind, TapBlock};
+use cheling_model::{DealershipId, EndCause, GroupId, Lane, LineId, TapEvent, TapKind, Timestamp};
+use cheling_phone::{
+    Account, AnswerPlan, Call, Event, Gateway, Phone, PhoneConfig, Sound, tone_share,
+};
+use cheling_sip::digest::{Algorithm, ha1};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const REALM: &str = "cheling";
+const PASSWORD: &str = "Vw8-lamp-otter";
+
+/// One queue, as the journal has.
+#[derive(Default)]
+struct Journal(Mutex<Vec<Item>>);
+
+enum Item {
+    Packets(TapBlock),
+    Event(TapEvent),
+}
+
+impl TapSink for Journal {
+    fn packets(&self, block: TapBlock) -> Result<(), TapBlock> {
+        self.0.lock().unwrap().push(Item::Packets(block));
+        Ok(())
+    }
+    fn event(&self, event: TapEvent) {
+        self.0.lock().unwrap().push(Item::Event(event));
+    }
+}
+
+fn extension(number: &str) -> Extension {
+    Extension {
+        number: number.into(),
+        dealership_id: DealershipId::mint(Timestamp::from_micros(1), [1; 10]),
+        user_id: None,
+        display_name: number.into(),
+        ha1_md5: ha1(Algorithm::Md5, number, REALM, PASSWORD),
+        ha1_sha256: ha1(Algorithm::Sha256, number, REALM, PASSWORD),
+    }
+}
+
+fn directory() -> Directory {
+    let group_id = GroupId::mint(Timestamp::from_micros(1), [2; 10]);
+    Directory {
+        realm: REALM.into(),
+        extensions: vec![extension("8001"), extension("8002")],
+        lines: vec![Line {
+            line_id: LineId::mint(Timestamp::from_micros(1), [3; 10]),
+            dealership_id: DealershipId::mint(Timestamp::from_micros(1), [1; 10]),
+            did: "02155550000".into(),
+            name: "service".into(),
+            group_id,
+        }],
+        groups: vec![RingGroup {
+            group_id,
+            name: "service".into(),
+            members: vec!["8001".into(), "8002".into()],
+            ring_seconds: 30,
+        }],
+    }
+}
+
+struct Bench {
+    capture: Capture,
+    journal: Arc<Journal>,
+    cards: mpsc::Receiver<TapEvent>,
+    gateway: Gateway,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        // The gateway must be known before capture starts, and capture before the gateway: both
+        // ports are found first. Its own address keeps the gateway apart from the phones.
+        let listen = free_port("127.0.0.1");
+        let gateway = free_port("127.0.0.2");
+        let mut relay = RelayConfig::at(listen.ip());
+        relay.ports = 30_000..=30_999;
+        relay.threads = 1;
+        let trunk = Trunk {
+            name: "gateway".into(),
+            address: gateway,
+            transport: TrunkTransport::Udp,
+            strip_prefix: String::new(),
+            add_prefix: String::new(),
+            caller_number: None,
+            caller_from: vec![CallerHeader::PAssertedIdentity, CallerHeader::From],
+        };
+        let settings = Settings {
+            advertise: listen.ip(),
+            udp_port: 0,
+            tcp_port: None,
+            product: "cheling-test".into(),
+            trunks: vec![trunk],
+            nonce_secret: [7; 32],
+            seed: 1,
+            registration: Duration::from_secs(60)..=Duration::from_secs(300),
+            max_calls: 10,
+        };
+        let (lookup, cards) = mpsc::channel(LOOKUP_QUEUE);
+        let journal = Arc::new(Journal::default());
+        let sinks = Sinks {
+            journal: Arc::clone(&journal) as Arc<dyn TapSink>,
+            spare_blocks: Arc::new(SpareBlocks::new(4)),
+            lookup,
+        };
+        let config = CaptureConfig { transports: TransportConfig::at(listen), relay };
+        let capture = Capture::start(config, settings, Arc::new(directory()), sinks).await.unwrap();
+        let plan = |_: &Call| AnswerPlan::Answer {
+            after: Duration::ZERO,
+            sound: Sound::tone(440.0),
+            talk: None,
+        };
+        let gateway = Gateway::start(gateway, capture.udp_addresses()[0], plan).await.unwrap();
+        Self { capture, journal, cards, gateway }
+    }
+
+    async fn phone(&self, user: &str) -> (Phone, mpsc::Receiver<Event>) {
+        let account = Account::new(user, PASSWORD);
+        let config = PhoneConfig::registered(self.capture.udp_addresses()[0], account);
+        let (phone, events) = Phone::start(config).await.unwrap();
+        phone.register().await.unwrap();
+        (phone, events)
+    }
+
+    /// Stops everything and returns what the journal got.
+    async fn finish(self) -> Vec<Item> {
+        self.capture.stop(Duration::from_secs(5)).await;
+        self.gateway.stop().await;
+        std::mem::take(&mut *self.journal.0.lock().unwrap())
+    }
+}
+
+fn free_port(address: &str) -> SocketAddr {
+    let probe = std::net::UdpSocket::bind((address, 0)).unwrap();
+    probe.local_addr().unwrap()
+}
+
+async fn incoming(events: &mut mpsc::Receiver<Event>) -> Call {
+    match tokio::time::timeout(DEADLINE, events.recv()).await.unwrap() {
+        Some(Event::Incoming(call)) => call,
+        other => panic!("{}", if other.is_some() { "registration lost" } else { "phone gone" }),
+    }
+}
+
+fn assert_hears(call: &Call, frequency_hz: f32) {
+    let heard = call.heard();
+    let share = tone_share(&heard[heard.len().saturating_sub(4000)..], frequency_hz);
+    assert!(share > 0.8, "{frequency_hz} Hz is {share} of what was heard");
+}
+
+fn words(items: &[Item]) -> Vec<&'static str> {
+    items
+        .iter()
+        .filter_map(|item| match item {
+            Item::Packets(_) => None,
+            Item::Event(event) => Some(match event.kind {
+                TapKind::Offered(_) => "offered",
+                TapKind::CallerChanged { .. } => "caller changed",
+                TapKind::Ringing { .. } => "ringing",
+                TapKind::FarEndRinging => "far end ringing",
+                TapKind::Withdrawn { .. } => "withdrawn",
+                TapKind::Answered { .. } => "answered",
+                TapKind::Formats { .. } => "formats",
+                TapKind::Held { .. } => "held",
+                TapKind::Resumed { .. } => "resumed",
+                TapKind::RelayClosed { .. } => "relay closed",
+                TapKind::Ended { .. } => "ended",
+            }),
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inbound_call_is_heard_both_ways_and_written_down_whole() {
+    let mut bench = Bench::start().await;
+    let (phone, mut events) = bench.phone("8001").await;
+    assert_eq!(bench.capture.handle().registrations().await.unwrap().len(), 1);
+    let caller = bench.gateway.call_in("13812345678", "02155550000", Sound::tone(300.0));
+    let caller = caller.await.unwrap();
+    // The card is on its way before anybody answers.
+    let offered = tokio::time::timeout(DEADLINE, bench.cards.recv()).await.unwrap().unwrap();
+    let TapKind::Offered(offer) = &offered.kind else { panic!("{offered:?}") };
+    assert_eq!((offer.direction, &*offer.caller.number), (CallDirection::Inbound, "13812345678"));
+    let agent = incoming(&mut events).await;
+    agent.answer(Sound::tone(800.0)).await;
+    caller.answered().await.unwrap();
+    agent.hears(Duration::from_secs(1)).await.unwrap();
+    caller.hears(Duration::from_secs(1)).await.unwrap();
+    assert_hears(&agent, 300.0);
+    assert_hears(&caller, 800.0);
+    let watch = bench.capture.handle().relays().clone();
+    assert_eq!(watch.totals().open_calls, 1);
+    caller.hang_up().await;
+    let ending = tokio::time::timeout(DEADLINE, agent.ended()).await.unwrap();
+    assert_eq!(ending.by, cheling_phone::Side::Them);
+    phone.stop().await;
+
+    let items = bench.finish().await;
+    let words = words(&items);
+    assert_eq!(words.first(), Some(&"offered"), "{words:?}");
+    for word in ["ringing", "answered", "formats", "ended", "relay closed"] {
+        assert!(words.contains(&word), "{word} in {words:?}");
+    }
+    let mut packets = [0_u64; 2];
+    for item in &items {
+        match item {
+            Item::Packets(block) => {
+                for packet in block.packets() {
+                    let packet = packet.unwrap();
+                    assert_eq!(packet.call_id, offered.call_id);
+                    packets[packet.lane.index()] += u64::from(packet.kind == PacketKind::Rtp);
+                }
+            }
+            Item::Event(event) => match &event.kind {
+                TapKind::RelayClosed { received_packets, tap_dropped_packets } => {
+                    assert_eq!((*received_packets, *tap_dropped_packets), (packets, [0, 0]));
+                }
+                TapKind::Ended { cause, by, .. } => {
+                    assert_eq!((*cause, *by), (EndCause::HungUp, Some(Lane::Customer)));
+                }
+                _ => {}
+            },
+        }
+    }
+    assert!(packets.iter().all(|packets| *packets >= 45), "{packets:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_ends_a_call_in_progress_and_accounts_for_it() {
+    let bench = Bench::start().await;
+    let (phone, mut events) = bench.phone("8002").await;
+    let caller = bench.gateway.call_in("13812345678", "02155550000", Sound::tone(300.0));
+    let caller = caller.await.unwrap();
+    let agent = incoming(&mut events).await;
+    agent.answer(Sound::tone(800.0)).await;
+    caller.answered().await.unwrap();
+    let Bench { capture, journal, gateway, .. } = bench;
+    capture.stop(Duration::ZERO).await;
+    for call in [&caller, &agent] {
+        tokio::time::timeout(DEADLINE, call.ended()).await.unwrap();
+    }
+    let items = std::mem::take(&mut *journal.0.lock().unwrap());
+    let words = words(&items);
+    assert!(words.contains(&"ended") && words.contains(&"relay closed"), "{words:?}");
+    phone.stop().await;
+    gateway.stop().await;
+}
