@@ -45,8 +45,9 @@ console: ## builds the web console if its sources changed
 console-check: ## lint, types and unit tests of the console
 	scripts/console check
 
-bench: bootstrap-demo console ## the benchmarks that the budgets are judged by
-	$(CARGO) bench --workspace --locked
+bench: bootstrap-demo console ## the benchmarks that the budgets are judged by, one after another
+	$(CARGO) build --release --locked -p cheling-server
+	$(CARGO) bench --workspace --locked --benches
 
 bootstrap-demo:
 	@scripts/bootstrap demo

@@ -38,7 +38,18 @@ impl Cheling {
 
     /// As [`Cheling::start`], with more lines of configuration.
     pub async fn start_with(more: &str) -> Self {
-        let mut cheling = Self::prepare(more);
+        let ports = Ports::claim();
+        let rtp = ports.rtp();
+        Self::start_at(ports, rtp, more).await
+    }
+
+    /// As [`Cheling::start`], with RTP ports for two thousand calls; one at a time on a machine.
+    pub async fn start_for_load() -> Self {
+        Self::start_at(Ports::claim(), (10_000, 19_999), "").await
+    }
+
+    async fn start_at(ports: Ports, rtp: (u16, u16), more: &str) -> Self {
+        let mut cheling = Self::prepare(ports, rtp, more);
         for number in EXTENSIONS {
             cheling.must(&["extension", "add", number, "--password-stdin"], &secret(number)).await;
             let agent = format!("agent{number}");
@@ -58,11 +69,9 @@ impl Cheling {
     ///
     /// # Panics
     /// If the folder cannot be made.
-    pub fn prepare(more: &str) -> Self {
-        let ports = Ports::claim();
+    pub fn prepare(ports: Ports, (first_port, last_port): (u16, u16), more: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("cheling-test-").tempdir().unwrap();
         let cheling = Self { ports, folder, process: None };
-        let (first_port, last_port) = cheling.ports.rtp();
         let config = format!(
             "data_dir = {:?}\n\
              [sip]\nudp = \"{}\"\n\
@@ -181,6 +190,17 @@ impl Cheling {
             String::from_utf8_lossy(&output.stderr)
         );
         said
+    }
+
+    /// As [`Cheling::must`], for work that takes as long as it takes.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub async fn patient(&self, arguments: &[&str]) {
+        let mut command = Command::new(binary());
+        command.args(arguments).arg("--config").arg(self.folder().join("cheling.toml"));
+        let output = command.kill_on_drop(true).output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// `cheling check` must find nothing.

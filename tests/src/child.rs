@@ -89,6 +89,15 @@ impl Process {
         crate::within(&format!("the end of {}", self.name), self.child.wait()).await.unwrap()
     }
 
+    /// CPU time so far, user and system, all threads.
+    pub fn cpu_seconds(&self) -> Option<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()?)).ok()?;
+        // The name may hold spaces; what follows its bracket are fields 3 and on (proc(5)).
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let ticks = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
+        Some(ticks / 100.0)
+    }
+
     /// Memory in use, KiB (VmRSS).
     pub fn memory_kib(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
