@@ -235,6 +235,23 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_packets_make_it_panic_or_count_more_than_it_took(
+            packets in proptest::collection::vec(
+                (proptest::num::i64::ANY, proptest::num::u16::ANY, proptest::num::u32::ANY), 0..200)
+        ) {
+            let mut reception = Reception::new(8000);
+            for &(arrival_us, number, timestamp) in &packets {
+                reception.push(arrival_us, SequenceNumber(number), Timestamp(timestamp));
+            }
+            let taken = reception.received() + reception.duplicates();
+            proptest::prop_assert_eq!(taken, packets.len() as u64);
+            proptest::prop_assert!(reception.lost() <= reception.expected());
+            reception.max_jitter_us();
+        }
+    }
+
     #[test]
     fn jitter_is_rfc_3550s() {
         let mut steady = Reception::new(8000);

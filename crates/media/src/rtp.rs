@@ -242,6 +242,21 @@ mod tests {
         assert_eq!(out, [7]);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn random_bytes_never_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+            if let Ok(packet) = RtpPacket::parse(&bytes) {
+                proptest::prop_assert!(packet.payload.len() <= bytes.len() - 12);
+                let mut pcm = Vec::new();
+                let formats = crate::codec::PayloadMap::default();
+                formats.format(packet.header.payload_type).codec.decode(packet.payload, &mut pcm);
+                proptest::prop_assert!(pcm.len() <= packet.payload.len());
+            }
+            crate::dtmf::Event::parse(&bytes);
+            proptest::prop_assert!(crate::rtcp::reports(&bytes).len() <= 32);
+        }
+    }
+
     #[test]
     fn nearest_crosses_the_wrap_both_ways() {
         for (last, wire, want) in [

@@ -33,18 +33,25 @@ pub struct RecordingFiles {
 }
 
 impl RecordingFiles {
-    /// Opens (and makes) the folder, and removes what a crash left half-written.
+    /// Opens (and makes) the folder.
     ///
     /// # Errors
     /// What the disk reports.
     pub fn open(root: impl Into<PathBuf>) -> io::Result<Self> {
         let root = root.into();
-        let drafts = root.join(DRAFTS);
-        std::fs::create_dir_all(&drafts)?;
-        for entry in std::fs::read_dir(&drafts)? {
+        std::fs::create_dir_all(root.join(DRAFTS))?;
+        Ok(Self { root })
+    }
+
+    /// Removes what a crash left half-written. Only for the process that writes here.
+    ///
+    /// # Errors
+    /// What the disk reports.
+    pub fn remove_drafts(&self) -> io::Result<()> {
+        for entry in std::fs::read_dir(self.root.join(DRAFTS))? {
             std::fs::remove_file(entry?.path())?;
         }
-        Ok(Self { root })
+        Ok(())
     }
 
     /// The folder below which all paths lie.
@@ -284,7 +291,7 @@ mod tests {
             assert_eq!(std::fs::read(files.root().join("2026/11/22/x.wav")).unwrap(), text);
         }
         std::fs::write(files.root().join(DRAFTS).join("left.wav"), b"by a crash").unwrap();
-        RecordingFiles::open(files.root()).unwrap();
+        files.remove_drafts().unwrap();
         assert_eq!(std::fs::read_dir(files.root().join(DRAFTS)).unwrap().count(), 0);
     }
 

@@ -175,16 +175,18 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts `threads` of them (at least one). `runtime` runs the database's futures.
+    /// Starts `threads` of them (at least one), after removing what a crash left half-written.
+    /// `runtime` runs the database's futures.
     ///
     /// # Errors
-    /// What the operating system says when it has no thread left.
+    /// What the operating system says when it has no thread left, or the disk.
     pub fn start<R: RecordingRows>(
         threads: usize,
         queue: RenderQueue,
         rendering: Rendering<R>,
         runtime: Handle,
     ) -> std::io::Result<Self> {
+        rendering.files.remove_drafts()?;
         let rendering = Arc::new(rendering);
         let counters = Arc::new(WorkerCounters::default());
         let mut workers = Self { queue, counters, threads: Vec::new() };

@@ -269,3 +269,26 @@ fn done_twice_it_is_the_same_recording() {
     let found = std::fs::read_dir(studio.folder.path().join("recordings/2026/11/22")).unwrap();
     assert_eq!(found.count(), 2, "the audio and its peaks");
 }
+
+#[test]
+fn garbage_on_a_media_port_neither_panics_nor_lengthens() {
+    let studio = Studio::new();
+    let mut packets = two_tones(3000);
+    let mut state = 7_u64;
+    let mut next = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as u32
+    };
+    for _ in 0..2000 {
+        let mut bytes: Vec<u8> = (0..next() % 200).map(|_| next() as u8).collect();
+        // Half of it looks like RTP of a codec we know.
+        if bytes.len() > 12 && next() % 2 == 0 {
+            bytes[0] = 0x80;
+            bytes[1] = 8;
+        }
+        let lane = if next() % 2 == 0 { Lane::Customer } else { Lane::Agent };
+        packets.push(Sent { at_us: i64::from(next() % 3_000_000), lane, bytes });
+    }
+    let recording = studio.recorded(packets, 3000);
+    assert_eq!((recording.verdict, recording.bytes), (Verdict::Ok, 44 + 96_000));
+}

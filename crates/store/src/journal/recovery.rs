@@ -10,12 +10,12 @@ use super::JournalError;
 use super::index::{Index, RecordRef};
 use super::segment::{RECORD_HEADER_BYTES, RecordKind, scan, segment_number};
 
-/// A call that was not finished.
+/// A call that was not finished. The journal holds it until it is reported done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recovered {
     /// Which.
     pub call_id: CallId,
-    /// Both sides talked: there is a recording to make. The others are forgotten.
+    /// Both sides talked: there is a recording to make.
     pub is_answered: bool,
     /// It had not ended when the process did.
     pub was_cut: bool,

@@ -222,6 +222,16 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn random_bytes_are_no_records(tail in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
+            let mut bytes = segment_header(1).to_vec();
+            bytes.extend(tail);
+            let found = scan(&bytes, |_, _| {});
+            proptest::prop_assert_eq!(found.whole_bytes, SEGMENT_HEADER_BYTES as u64);
+        }
+    }
+
     #[test]
     fn names_and_numbers_go_both_ways() {
         let path = segment_path(Path::new("j"), 42);

@@ -259,6 +259,15 @@ fn a_call_never_answered_is_forgotten_at_once() {
     bench.pass(500);
     assert!(bench.finished().is_empty() && bench.records(call(1)).is_none());
     assert!(bench.kill().calls.is_empty());
+    // One that rang when the process died is told of, for somebody saw it ring.
+    bench.take([offered(call(2))]);
+    bench.pass(500);
+    let cut = Recovered { call_id: call(2), is_answered: false, was_cut: true };
+    assert_eq!(bench.kill().calls, [cut]);
+    assert_eq!(bench.records(call(2)).unwrap().events().unwrap().len(), 1);
+    bench.take([Input::Done(call(2))]);
+    bench.pass(500);
+    assert!(bench.kill().calls.is_empty());
 }
 
 #[test]

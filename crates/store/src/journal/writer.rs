@@ -130,9 +130,6 @@ impl Writer {
             last_care: None,
             _lock: lock,
         };
-        for call in report.calls.iter().filter(|call| !call.is_answered) {
-            writer.stage(RecordKind::Done, call.call_id, &[], 0);
-        }
         writer.roll().map_err(failed)?;
         writer.write();
         writer.care(now);
@@ -203,21 +200,20 @@ impl Writer {
 
     fn take_packet(&mut self, now: Instant, packet: TapPacket<'_>) {
         let call_id = packet.call_id;
-        if !self.pending.contains_key(&call_id) && !self.is_open(call_id) {
+        if let Some(pending) = self.pending.get_mut(&call_id) {
+            if pending.frames.is_empty() {
+                pending.since = now;
+            }
+            pending.packets += u64::from(pending.frames.push(packet));
+            if pending.frames.len() >= GROUP_BYTES {
+                self.stage_group(call_id);
+            }
+        } else if self.is_open(call_id) {
+            let mut frames = TapBlock::with_capacity(GROUP_BYTES + 2048);
+            let packets = u64::from(frames.push(packet));
+            self.pending.insert(call_id, Pending { frames, packets, since: now });
+        } else {
             JournalCounters::add(&self.shared.counters.stray_packets, 1);
-            return;
-        }
-        let pending = self.pending.entry(call_id).or_insert_with(|| Pending {
-            frames: TapBlock::with_capacity(GROUP_BYTES + 2048),
-            packets: 0,
-            since: now,
-        });
-        if pending.frames.is_empty() {
-            pending.since = now;
-        }
-        pending.packets += u64::from(pending.frames.push(packet));
-        if pending.frames.len() >= GROUP_BYTES {
-            self.stage_group(call_id);
         }
     }
 
