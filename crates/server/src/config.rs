@@ -346,6 +346,18 @@ impl Config {
         })
     }
 
+    /// The database's URL for people to read: without its password.
+    pub fn masked_database_url(&self) -> String {
+        let mut url = self.database_url();
+        if let (Some(scheme), Some(at)) = (url.find("://"), url.rfind('@'))
+            && let Some(authority) = url.get(scheme + 3..at)
+            && let Some(colon) = authority.find(':')
+        {
+            url.replace_range(scheme + 3 + colon + 1..at, "***");
+        }
+        url
+    }
+
     /// Root of the finished recordings.
     pub fn recordings_dir(&self) -> PathBuf {
         self.recording.dir.clone().unwrap_or_else(|| self.data_dir.join("recordings"))
@@ -372,11 +384,8 @@ impl Config {
     /// The configuration as TOML, secrets masked.
     pub fn to_toml(&self) -> String {
         let mut shown = self.clone();
-        if let Some(url) = &mut shown.database.url
-            && let (Some(scheme), Some(at)) = (url.find("://"), url.rfind('@'))
-            && let Some(colon) = url[scheme + 3..at].find(':')
-        {
-            url.replace_range(scheme + 3 + colon + 1..at, "***");
+        if shown.database.url.is_some() {
+            shown.database.url = Some(self.masked_database_url());
         }
         toml::to_string_pretty(&shown).unwrap_or_else(|error| format!("# {error}"))
     }

@@ -1,0 +1,113 @@
+//! What the console may ask of the switch, and how changes in the database reach it.
+
+use cheling_call::io::CommandReply;
+use cheling_capture::{Dial, Handle};
+use cheling_lookup::desk::Desk;
+use cheling_lookup::directory;
+use cheling_model::CallId;
+use cheling_model::directory::Directory;
+use cheling_records::Database;
+use cheling_web::{CallControl, CallRefusal, DialRequest, Registration};
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// How often the database is looked at for changes that came from another process, such as
+/// `cheling extension add`.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// The running switch, for the API.
+pub struct Control {
+    handle: Handle,
+    database: Database,
+    desk: Arc<Desk>,
+    realm: String,
+    /// What the switch was last told.
+    told: Mutex<Directory>,
+}
+
+impl Control {
+    /// For a switch that was started with `told`.
+    pub fn new(
+        handle: Handle,
+        database: Database,
+        desk: Arc<Desk>,
+        realm: String,
+        told: Directory,
+    ) -> Self {
+        Self { handle, database, desk, realm, told: Mutex::new(told) }
+    }
+
+    /// Tells the switch and the desk about changes until stopped.
+    pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK_EVERY) => self.look().await,
+            }
+        }
+    }
+
+    async fn look(&self) {
+        let mut told = self.told.lock().await;
+        let now = match directory::build(&self.database, &self.realm).await {
+            Ok(now) if now == *told => return,
+            Ok(now) => now,
+            Err(error) => {
+                tracing::warn!(%error, "phones and lines stay as they were");
+                return;
+            }
+        };
+        if let Err(error) = self.desk.reload().await {
+            tracing::warn!(%error, "the desk goes on with the phones it knew");
+        }
+        if self.handle.set_directory(Arc::new(now.clone())).await.is_ok() {
+            *told = now;
+        }
+    }
+}
+
+fn judge(reply: Result<CommandReply, cheling_capture::Stopped>) -> Result<(), CallRefusal> {
+    match reply {
+        Ok(CommandReply::Accepted) => Ok(()),
+        Ok(CommandReply::NotRegistered) => Err(CallRefusal::NotRegistered),
+        Ok(CommandReply::NoSuchExtension) => Err(CallRefusal::NoSuchExtension),
+        Ok(CommandReply::NoRoute) => Err(CallRefusal::NoRoute),
+        Ok(CommandReply::ExtensionBusy) => Err(CallRefusal::ExtensionBusy),
+        Ok(CommandReply::NoSuchCall) => Err(CallRefusal::NoSuchCall),
+        Ok(CommandReply::Overloaded) => Err(CallRefusal::Overloaded),
+        Err(_) => Err(CallRefusal::Unavailable),
+    }
+}
+
+impl CallControl for Control {
+    fn dial(&self, request: DialRequest) -> BoxFuture<'_, Result<(), CallRefusal>> {
+        Box::pin(async move {
+            let DialRequest { call_id, extension, number, user_id, follow_up_id } = request;
+            let dial = Dial { call_id, extension, number, user_id, follow_up_id };
+            judge(self.handle.dial(dial).await)
+        })
+    }
+
+    fn hang_up(&self, call_id: CallId) -> BoxFuture<'_, Result<(), CallRefusal>> {
+        Box::pin(async move { judge(self.handle.hang_up(call_id).await) })
+    }
+
+    fn registrations(&self) -> BoxFuture<'_, Vec<Registration>> {
+        Box::pin(async move {
+            let registered = self.handle.registrations().await.unwrap_or_default();
+            let row = |it: cheling_call::registrar::Registration| Registration {
+                extension: it.extension,
+                user_agent: it.user_agent,
+                address: it.flow.remote.to_string(),
+            };
+            registered.into_iter().map(row).collect()
+        })
+    }
+
+    fn directory_changed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.look())
+    }
+}

@@ -1,0 +1,2 @@
+use crate::{cli, config::Config};
+pub async fn run(_i: cli::ImportPcap, _c: Config) -> anyhow::Result<std::process::ExitCode> { anyhow::bail!("x") }

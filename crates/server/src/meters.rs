@@ -1,0 +1,81 @@
+//! What the relay, the journal and the render workers count, for `/metrics`.
+
+use cheling_capture::Handle;
+use cheling_store::journal::JournalHandle;
+use cheling_store::workers::WorkerCounters;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// A registry that reads the counters when it is asked.
+pub fn registry(
+    capture: Handle,
+    journal: JournalHandle,
+    workers: Arc<WorkerCounters>,
+) -> Registry {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Meters { capture, journal, workers }));
+    registry
+}
+
+struct Meters {
+    capture: Handle,
+    journal: JournalHandle,
+    workers: Arc<WorkerCounters>,
+}
+
+impl fmt::Debug for Meters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Meters")
+    }
+}
+
+impl Collector for Meters {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let relay = self.capture.relays().totals();
+        let (sip, events) = (self.capture.transports(), self.capture.events());
+        let (journal, workers) = (self.journal.counters(), &self.workers);
+        for (name, help, value) in [
+            ("cheling_relay_packets", "Media packets passed on", relay.relayed_packets),
+            ("cheling_relay_stranger_packets", "Media from unknown sources", relay.stranger_packets),
+            ("cheling_relay_unsent_packets", "Media that could not be sent", relay.unsent_packets),
+            ("cheling_relay_failed_opens", "Calls without media ports", relay.failed_opens),
+            ("cheling_tap_dropped_packets", "Media not recorded", relay.tap_dropped_packets),
+            ("cheling_sip_received", "SIP messages received", sip.received_messages.load(Relaxed)),
+            ("cheling_sip_sent", "SIP messages sent", sip.sent_messages.load(Relaxed)),
+            ("cheling_sip_unsent", "SIP messages not sent", sip.unsent_messages.load(Relaxed)),
+            ("cheling_events", "Call events", events.events.load(Relaxed)),
+            ("cheling_lookup_missed", "Events lookup missed", events.lookup_missed.load(Relaxed)),
+            ("cheling_journal_packets", "Packets journalled", journal.packets.load(Relaxed)),
+            ("cheling_journal_bytes", "Bytes journalled", journal.bytes.load(Relaxed)),
+            ("cheling_journal_writes", "Write calls", journal.writes.load(Relaxed)),
+            ("cheling_journal_write_errors", "Failed writes", journal.write_errors.load(Relaxed)),
+            ("cheling_journal_lost_packets", "Packets lost to a full disk", journal.lost_packets.load(Relaxed)),
+            ("cheling_recordings_landed", "Recordings finished", workers.landed.load(Relaxed)),
+            ("cheling_render_failures", "Failed renderings", workers.failures.load(Relaxed)),
+        ] {
+            let counter = ConstCounter::new(value);
+            let kind = counter.metric_type();
+            counter.encode(encoder.encode_descriptor(name, help, None, kind)?)?;
+        }
+        for (name, help, value) in [
+            ("cheling_calls", "Calls with media now", relay.open_calls),
+            ("cheling_journal_calls", "Calls in the journal", self.journal.calls() as u64),
+            (
+                "cheling_journal_refusing",
+                "1 while the disk is too full to record",
+                u64::from(journal.is_refusing.load(Relaxed)),
+            ),
+        ] {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            let kind = gauge.metric_type();
+            gauge.encode(encoder.encode_descriptor(name, help, None, kind)?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,322 @@
+//! One running Cheling: every role in one process, started and stopped in written order.
+
+use crate::config::Config;
+use crate::control::Control;
+use crate::facts::{self, Facts, private_dir, time_zone};
+use crate::tap::{JournalSink, Rows, attend};
+use crate::{meters, recovery, switchboard};
+use anyhow::Context as _;
+use cheling_call::io::Settings;
+use cheling_capture::relay::RelayConfig;
+use cheling_capture::transport::TransportConfig;
+use cheling_capture::{Capture, CaptureConfig, LOOKUP_QUEUE, Sinks, SpareBlocks};
+use cheling_lookup::desk::Desk;
+use cheling_lookup::number::DialRules;
+use cheling_lookup::{attach, directory};
+use cheling_model::recording::Recording;
+use cheling_store::files::RecordingFiles;
+use cheling_store::journal::{Journal, JournalSettings, RecoveryReport};
+use cheling_store::render::RenderSettings;
+use cheling_store::workers::{RenderQueue, Rendering, Workers};
+use cheling_web::{App, Hub, Parts};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How long calls in progress may go on once we stop.
+const CALLS_MAY_FINISH: Duration = Duration::from_secs(20);
+/// How long recordings may be made once the calls are over; the rest is left for the next start.
+const RENDERING_MAY_FINISH: Duration = Duration::from_secs(10);
+/// Recordings told of but not yet attached; who tells waits.
+const LANDED_QUEUE: usize = 1024;
+/// How far back recordings without a follow-up are looked at again at start.
+const RECONCILE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A running Cheling.
+pub struct Node {
+    facts: Facts,
+    sip: SocketAddr,
+    web: SocketAddr,
+    capture: Capture,
+    journal: Journal,
+    workers: Workers,
+    queue: RenderQueue,
+    desk_task: JoinHandle<()>,
+    web_task: JoinHandle<()>,
+    watch_task: JoinHandle<()>,
+    stop_watch: CancellationToken,
+    stop_web: CancellationToken,
+}
+
+/// `cheling run`: until SIGINT or SIGTERM. A second signal ends at once.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let facts = facts::open(&config).await?;
+    let node = Node::start(&config, facts).await?;
+    tracing::info!(sip = %node.sip, console = %format_args!("http://{}", node.web), "ready");
+    signals.first().await;
+    tracing::info!("stopping: no new calls; calls in progress may go on for 20 s");
+    tokio::select! {
+        () = node.stop(CALLS_MAY_FINISH) => {}
+        () = signals.first() => {
+            tracing::warn!("stopped at once; the next start repairs what was cut");
+            std::process::exit(130);
+        }
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+impl Node {
+    /// Starts everything. What the process before left in the journal is repaired first.
+    pub async fn start(config: &Config, facts: Facts) -> anyhow::Result<Self> {
+        let database = facts.database.clone();
+        let web_listener = TcpListener::bind(config.web.listen)
+            .await
+            .with_context(|| format!("web.listen: cannot listen on {}", config.web.listen))?;
+        let web = web_listener.local_addr()?;
+
+        let desk = Arc::new(Desk::new(database.clone()).await?);
+        let hub = Arc::new(Hub::new(Default::default()));
+        let files = files(config)?;
+        let queue = RenderQueue::default();
+        let (journal, report) = journal(config, &queue)?;
+        let (landed, landings) = mpsc::channel(LANDED_QUEUE);
+        let workers = workers(config, &facts, &journal, &files, &queue, landed)?;
+        recovery::run(&report, &journal.handle(), &desk, &queue).await?;
+        attach::reconcile(&database, before(RECONCILE)).await?;
+
+        let known = directory::build(&database, &config.sip.realm).await?;
+        let (lookup, events) = mpsc::channel(LOOKUP_QUEUE);
+        let sinks = Sinks {
+            journal: Arc::new(JournalSink(journal.handle())),
+            spare_blocks: Arc::new(SpareBlocks::new(0)),
+            lookup,
+        };
+        let capture = Capture::start(
+            capture_config(config),
+            call_settings(config),
+            Arc::new(known.clone()),
+            sinks,
+        )
+        .await?;
+        let sip = capture.udp_addresses().first().copied().unwrap_or(config.sip.udp);
+        let desk_task = tokio::spawn(attend(Arc::clone(&desk), Arc::clone(&hub), events, landings));
+
+        let control = Arc::new(Control::new(
+            capture.handle(),
+            database.clone(),
+            Arc::clone(&desk),
+            config.sip.realm.clone(),
+            known,
+        ));
+        let stop_watch = CancellationToken::new();
+        let watch_task = tokio::spawn(Arc::clone(&control).watch(stop_watch.clone()));
+        let registry = meters::registry(capture.handle(), journal.handle(), workers.counters());
+        let app = App::new(Parts {
+            settings: web_settings(config, sip.port()),
+            database,
+            hub,
+            desk,
+            calls: control,
+            files,
+            registry,
+        });
+        let stop_web = CancellationToken::new();
+        let web_task = tokio::spawn(cheling_web::serve(app, web_listener, stop_web.clone()));
+        Ok(Self {
+            facts,
+            sip,
+            web,
+            capture,
+            journal,
+            workers,
+            queue,
+            desk_task,
+            web_task,
+            watch_task,
+            stop_watch,
+            stop_web,
+        })
+    }
+
+    /// Where phones register.
+    pub fn sip(&self) -> SocketAddr {
+        self.sip
+    }
+
+    /// Where the console is.
+    pub fn web(&self) -> SocketAddr {
+        self.web
+    }
+
+    /// Stops in this order: no new calls, calls finish or end after `grace`, the tap drains into
+    /// the journal, recordings are made or left for the next start, consoles close, the journal is
+    /// synced.
+    pub async fn stop(self, grace: Duration) {
+        self.stop_watch.cancel();
+        self.capture.stop(grace).await;
+        let (queue, journal) = (self.queue, self.journal.handle());
+        let rendered = tokio::task::spawn_blocking(move || {
+            // What was just written is known to be over once the journal has looked at it.
+            if journal.flush().is_ok() {
+                queue.wait_until_empty(Instant::now() + RENDERING_MAY_FINISH)
+            } else {
+                false
+            }
+        });
+        if !rendered.await.unwrap_or(false) {
+            tracing::info!("some recordings are left for the next start");
+        }
+        // Their threads hold the last sender of landed recordings.
+        let workers = self.workers;
+        ended("render workers", tokio::task::spawn_blocking(move || drop(workers))).await;
+        ended("desk", self.desk_task).await;
+        ended("directory watch", self.watch_task).await;
+        self.stop_web.cancel();
+        ended("console", self.web_task).await;
+        let journal = self.journal;
+        ended("journal", tokio::task::spawn_blocking(move || drop(journal))).await;
+        self.facts.database.close().await;
+    }
+}
+
+async fn ended(what: &str, task: JoinHandle<()>) {
+    if let Err(error) = task.await {
+        tracing::error!(%error, "{what} ended badly");
+    }
+}
+
+fn before(span: Duration) -> cheling_model::Timestamp {
+    let span_us = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+    cheling_model::Timestamp::from_micros(facts::now().as_micros().saturating_sub(span_us))
+}
+
+/// The recordings' folder.
+pub fn files(config: &Config) -> anyhow::Result<RecordingFiles> {
+    let dir = config.recordings_dir();
+    private_dir(&dir)?;
+    RecordingFiles::open(&dir).with_context(|| format!("recording.dir: {}", dir.display()))
+}
+
+/// The journal; each call that is over goes to `queue`.
+pub fn journal(
+    config: &Config,
+    queue: &RenderQueue,
+) -> anyhow::Result<(Journal, RecoveryReport)> {
+    let dir = config.journal_dir();
+    private_dir(&dir)?;
+    let settings = JournalSettings {
+        free_floor_bytes: config.recording.min_free_mib << 20,
+        ..JournalSettings::new(&dir)
+    };
+    let finished = queue.clone();
+    Journal::open(settings, move |call_id| finished.push(call_id))
+        .with_context(|| format!("recording.journal_dir: {}", dir.display()))
+}
+
+/// The render workers; each recording that has its row goes to `landed`.
+pub fn workers(
+    config: &Config,
+    facts: &Facts,
+    journal: &Journal,
+    files: &RecordingFiles,
+    queue: &RenderQueue,
+    landed: mpsc::Sender<Recording>,
+) -> anyhow::Result<Workers> {
+    let rendering = Rendering {
+        journal: journal.handle(),
+        files: files.clone(),
+        settings: RenderSettings {
+            container: config.recording.container,
+            utc_offset_s: config.dealership.utc_offset_minutes * 60,
+            ..RenderSettings::default()
+        },
+        rows: Rows(facts.database.clone()),
+        on_landed: Box::new(move |recording| {
+            // A worker may wait; the desk is gone only when the process ends, and then the next
+            // start attaches it.
+            let _ = landed.blocking_send(recording.clone());
+        }),
+    };
+    let runtime = tokio::runtime::Handle::current();
+    Ok(Workers::start(config.recording.render_threads, queue.clone(), rendering, runtime)?)
+}
+
+fn capture_config(config: &Config) -> CaptureConfig {
+    let advertise = config.advertise();
+    CaptureConfig {
+        transports: TransportConfig {
+            udp: vec![config.sip.udp],
+            tcp: vec![config.sip.tcp.unwrap_or(config.sip.udp)],
+            advertise,
+            ..TransportConfig::at(config.sip.udp)
+        },
+        relay: RelayConfig {
+            advertise,
+            bind: config.sip.udp.ip(),
+            ports: config.media_ports(),
+            threads: config.media.threads,
+            ..RelayConfig::at(advertise)
+        },
+    }
+}
+
+fn call_settings(config: &Config) -> Settings {
+    Settings {
+        advertise: config.advertise(),
+        udp_port: config.sip.udp.port(),
+        tcp_port: None,
+        product: concat!("Cheling/", env!("CARGO_PKG_VERSION")).into(),
+        trunks: config.trunk.iter().cloned().map(Into::into).collect(),
+        nonce_secret: rand::random(),
+        seed: rand::random(),
+        registration: Duration::from_secs(60)..=Duration::from_secs(config.sip.registration_seconds),
+        max_calls: config.sip.max_calls,
+    }
+}
+
+fn web_settings(config: &Config, sip_port: u16) -> cheling_web::Settings {
+    cheling_web::Settings {
+        secure_cookies: false,
+        trusted_proxies: Vec::new(),
+        metrics_token: None,
+        metrics_open: false,
+        time_zone: time_zone(config),
+        realm: config.sip.realm.clone(),
+        registrar: switchboard::registrar(config, sip_port),
+        dial_rules: DialRules {
+            own_area_code: config.dealership.area_code.clone(),
+            mobile_prefix: String::new(),
+        },
+    }
+}
+
+/// SIGINT and SIGTERM.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Begins to listen for them.
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for the next of either.
+    pub async fn first(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

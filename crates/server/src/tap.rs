@@ -1,0 +1,78 @@
+//! Joins `capture` to the journal, and the journal's finished calls to rows and consoles.
+
+use cheling_capture::TapSink;
+use cheling_lookup::desk::Desk;
+use cheling_model::recording::Recording;
+use cheling_model::tap::TapBlock;
+use cheling_model::{CallId, RecordingId, TapEvent};
+use cheling_records::{Database, recording};
+use cheling_store::journal::JournalHandle;
+use cheling_store::rows::{RecordingRows, RowError};
+use cheling_web::Hub;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// The journal as `capture` sees it.
+pub struct JournalSink(pub JournalHandle);
+
+impl TapSink for JournalSink {
+    fn packets(&self, block: TapBlock) -> Result<(), TapBlock> {
+        self.0.try_media(block)
+    }
+
+    fn event(&self, event: TapEvent) {
+        let call_id = event.call_id;
+        if let Err(error) = self.0.event(event) {
+            tracing::error!(%call_id, %error, "an event did not reach the journal");
+        }
+    }
+}
+
+/// The rows of recordings, in the database.
+pub struct Rows(pub Database);
+
+impl RecordingRows for Rows {
+    async fn of_call(&self, call_id: CallId) -> Result<Option<Recording>, RowError> {
+        Ok(recording::of_call(&self.0, call_id).await?.into_iter().next())
+    }
+
+    async fn insert(&self, row: &Recording) -> Result<(), RowError> {
+        Ok(recording::insert(&self.0, row).await?)
+    }
+
+    async fn page(
+        &self,
+        after: Option<RecordingId>,
+        limit: u32,
+    ) -> Result<Vec<Recording>, RowError> {
+        Ok(recording::walk(&self.0, after, limit).await?)
+    }
+}
+
+/// What the desk is told, in order.
+pub enum Told {
+    /// Something happened to a call.
+    Event(TapEvent),
+    /// A recording has its row.
+    Landed(Box<Recording>),
+}
+
+/// Feeds the desk and publishes what it says, until everybody who tells it has gone.
+pub async fn attend(desk: Arc<Desk>, hub: Arc<Hub>, mut events: mpsc::Receiver<TapEvent>, mut landed: mpsc::Receiver<Recording>) {
+    loop {
+        // Events first: a recording is told of after the end of its call.
+        let told = tokio::select! {
+            biased;
+            Some(event) = events.recv() => Told::Event(event),
+            Some(row) = landed.recv() => Told::Landed(Box::new(row)),
+            else => break,
+        };
+        let notices = match told {
+            Told::Event(event) => desk.handle(event).await,
+            Told::Landed(row) => desk.recording_landed(&row, crate::facts::now()).await,
+        };
+        for notice in &notices {
+            hub.publish(notice);
+        }
+    }
+}
