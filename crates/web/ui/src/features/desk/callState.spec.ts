@@ -1,0 +1,96 @@
+import { expect, it } from 'vitest'
+import type { CallOffered, Card, ConsoleEvent } from '@/api/schema'
+import { applyEvent, applySnapshot, mostUrgent, type DeskCall } from './callState'
+
+const card: Card = {
+  kind: 'unknown',
+  number: '13800004409',
+  number_key: '+8613800004409',
+  place: '上海',
+  customer: null,
+  candidates: [],
+  past_calls: [],
+}
+const offered = (call_id: string, over: Partial<CallOffered> = {}): CallOffered => ({
+  call_id,
+  direction: 'inbound',
+  extension: '8021',
+  line_name: '售后热线',
+  called: '58998000',
+  offered_at: 1_000_000,
+  follow_up_id: null,
+  card,
+  ...over,
+})
+let seq = 0
+type Body = ConsoleEvent extends infer E
+  ? E extends ConsoleEvent
+    ? Omit<E, 'seq' | 'at'>
+    : never
+  : never
+const event = (body: Body): ConsoleEvent => ({ ...body, seq: ++seq, at: 5_000_000 }) as ConsoleEvent
+const play = (...bodies: Body[]) =>
+  bodies.reduce<DeskCall[]>((calls, body) => applyEvent(calls, event(body)), [])
+const offer = (id: string, over?: Partial<CallOffered>) =>
+  ({ type: 'call.offered', ...offered(id, over) }) as Body
+const answer = (call_id: string) =>
+  ({ type: 'call.answered', call_id, extension: '8021', answered_at: 2_000_000 }) as Body
+const ended = (call_id: string, talk_ms: number) =>
+  ({
+    type: 'call.ended',
+    call_id,
+    cause: 'hung_up',
+    by: null,
+    ended_at: 9_000_000,
+    talk_ms,
+  }) as Body
+const kinds = (calls: DeskCall[]) => calls.map((call) => call.phase.kind)
+
+it('goes from ringing to talking to held and back to wrap-up', () => {
+  const held = (value: boolean) => ({ type: 'call.updated', call_id: 'a', held: value }) as Body
+  expect(kinds(play(offer('a'), answer('a')))).toEqual(['talking'])
+  expect(kinds(play(offer('a'), answer('a'), held(true)))).toEqual(['held'])
+  expect(kinds(play(offer('a'), answer('a'), held(true), held(false)))).toEqual(['talking'])
+  expect(kinds(play(offer('a'), answer('a'), ended('a', 7000)))).toEqual(['wrap_up'])
+})
+
+it('paints an event that comes twice only once', () => {
+  expect(play(offer('a'), offer('a'))).toHaveLength(1)
+  expect(kinds(play(offer('a'), answer('a'), offer('a')))).toEqual(['talking'])
+})
+
+it('keeps a second call beside the first', () => {
+  expect(kinds(play(offer('a'), answer('a'), offer('b')))).toEqual(['talking', 'ringing'])
+})
+
+it('tells who answered elsewhere, and a withdrawal never ends a talk', () => {
+  const withdrawn = {
+    type: 'call.withdrawn',
+    call_id: 'a',
+    reason: 'answered_elsewhere',
+    extension: '8022',
+    answered_by: '周敏',
+  } as Body
+  expect(play(offer('a'), withdrawn)[0]?.phase).toMatchObject({ kind: 'gone', answeredBy: '周敏' })
+  expect(kinds(play(offer('a'), answer('a'), withdrawn))).toEqual(['talking'])
+})
+
+it('asks for a wrap-up after an unanswered call that we dialled, not after one that rang here', () => {
+  expect(kinds(play(offer('a', { direction: 'outbound' }), ended('a', 0)))).toEqual(['wrap_up'])
+  expect(kinds(play(offer('a'), ended('a', 0)))).toEqual(['gone'])
+  expect(kinds(play(offer('a', { direction: 'internal' }), answer('a'), ended('a', 9)))).toEqual([
+    'gone',
+  ])
+})
+
+it('shows the talking call before the ringing one', () => {
+  expect(mostUrgent(play(offer('b'), offer('a'), answer('a')))?.call_id).toBe('a')
+})
+
+it('takes the calls of a snapshot but keeps the missed ones it had', () => {
+  const before = play(offer('missed'), ended('missed', 0), offer('stale'))
+  const after = applySnapshot(before, [
+    { offered: offered('now'), state: 'talking', answered_at: 2_000_000, ended_at: null },
+  ])
+  expect(after.map((call) => call.call_id)).toEqual(['missed', 'now'])
+})
