@@ -1,15 +1,18 @@
 //! Digest authentication (RFC 8760, RFC 7616; RFC 2617 and RFC 2069 as older phones speak them).
 //!
-//! The verifier knows HA1 only, never a password, and keeps no list of nonces: a nonce carries its
-//! own time and a keyed hash of it. Time and secret are arguments.
+//! The verifier knows HA1 only, never a password. Nonces, and how often each was used, are in
+//! [`nonce`].
 
 use std::fmt;
-use std::time::Duration;
 
 use md5::Md5;
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha512_256};
 
 use crate::text;
+
+pub mod nonce;
+
+pub use nonce::{NonceLedger, NonceState, NonceUse, Nonces};
 
 /// A hash of RFC 7616, and whether its key is bound to the session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -23,7 +26,20 @@ pub enum Algorithm {
     Sha256,
     /// `SHA-256-sess`.
     Sha256Sess,
+    /// `SHA-512-256`.
+    Sha512_256,
+    /// `SHA-512-256-sess`.
+    Sha512_256Sess,
 }
+
+const ALGORITHMS: [Algorithm; 6] = [
+    Algorithm::Md5,
+    Algorithm::Md5Sess,
+    Algorithm::Sha256,
+    Algorithm::Sha256Sess,
+    Algorithm::Sha512_256,
+    Algorithm::Sha512_256Sess,
+];
 
 impl Algorithm {
     /// The token on the wire.
@@ -33,34 +49,39 @@ impl Algorithm {
             Self::Md5Sess => "MD5-sess",
             Self::Sha256 => "SHA-256",
             Self::Sha256Sess => "SHA-256-sess",
+            Self::Sha512_256 => "SHA-512-256",
+            Self::Sha512_256Sess => "SHA-512-256-sess",
         }
     }
 
     /// Reads the token in any case.
     pub fn parse(token: &str) -> Option<Self> {
-        [Self::Md5, Self::Md5Sess, Self::Sha256, Self::Sha256Sess]
-            .into_iter()
-            .find(|algorithm| algorithm.as_str().eq_ignore_ascii_case(token))
+        ALGORITHMS.into_iter().find(|algorithm| algorithm.as_str().eq_ignore_ascii_case(token))
     }
 
     /// Whether the key is hashed with nonce and cnonce.
     pub fn is_session(self) -> bool {
-        matches!(self, Self::Md5Sess | Self::Sha256Sess)
+        matches!(self, Self::Md5Sess | Self::Sha256Sess | Self::Sha512_256Sess)
     }
 
-    /// The algorithm whose HA1 this one needs: MD5 or SHA-256.
+    /// The algorithm whose HA1 this one needs: MD5, SHA-256 or SHA-512-256.
     pub fn base(self) -> Self {
         match self {
             Self::Md5 | Self::Md5Sess => Self::Md5,
             Self::Sha256 | Self::Sha256Sess => Self::Sha256,
+            Self::Sha512_256 | Self::Sha512_256Sess => Self::Sha512_256,
         }
     }
 
     fn hash(self, parts: &[&str]) -> String {
-        let joined = parts.join(":");
-        match self.base() {
-            Self::Md5 | Self::Md5Sess => hex(&Md5::digest(joined.as_bytes())),
-            Self::Sha256 | Self::Sha256Sess => hex(&Sha256::digest(joined.as_bytes())),
+        self.hash_octets(parts.join(":").as_bytes())
+    }
+
+    fn hash_octets(self, octets: &[u8]) -> String {
+        match self {
+            Self::Md5 | Self::Md5Sess => hex(&Md5::digest(octets)),
+            Self::Sha256 | Self::Sha256Sess => hex(&Sha256::digest(octets)),
+            Self::Sha512_256 | Self::Sha512_256Sess => hex(&Sha512_256::digest(octets)),
         }
     }
 }
@@ -70,60 +91,15 @@ pub fn ha1(algorithm: Algorithm, user: &str, realm: &str, password: &str) -> Str
     algorithm.hash(&[user, realm, password])
 }
 
-/// Makes nonces and knows its own again.
-#[derive(Clone)]
-pub struct Nonces {
-    secret: [u8; 32],
-    lifetime: Duration,
-}
-
-/// What a nonce in a request is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NonceState {
-    /// Ours and in time.
-    Fresh,
-    /// Ours but too old: challenge again with `stale=true`, so that the phone does not ask its
-    /// user for the password.
-    Stale,
-    /// Not ours.
-    Foreign,
-}
-
-impl Nonces {
-    /// `secret` must be random; whoever knows it can forge nonces (not responses).
-    pub fn new(secret: [u8; 32], lifetime: Duration) -> Self {
-        Self { secret, lifetime }
-    }
-
-    /// A nonce of this moment: seconds since any fixed time, the same one in [`Nonces::check`].
-    pub fn issue(&self, now_s: u64) -> String {
-        format!("{now_s:016x}{}", self.seal(now_s))
-    }
-
-    /// Whether a nonce is ours and in time.
-    pub fn check(&self, now_s: u64, nonce: &str) -> NonceState {
-        let Some((time, seal)) = nonce.split_at_checked(16) else { return NonceState::Foreign };
-        let Ok(issued_s) = u64::from_str_radix(time, 16) else { return NonceState::Foreign };
-        if !is_equal(seal, &self.seal(issued_s)) {
-            return NonceState::Foreign;
-        }
-        let age = now_s.saturating_sub(issued_s);
-        if age > self.lifetime.as_secs() { NonceState::Stale } else { NonceState::Fresh }
-    }
-
-    fn seal(&self, time_s: u64) -> String {
-        let mut hash = Sha256::new();
-        hash.update(self.secret);
-        hash.update(time_s.to_be_bytes());
-        hash.update(self.secret);
-        hex(&hash.finalize()[..16])
-    }
-}
-
-impl fmt::Debug for Nonces {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Nonces").field("lifetime", &self.lifetime).finish_non_exhaustive()
-    }
+/// The request that an answer proves: what of it is hashed.
+#[derive(Clone, Copy, Debug)]
+pub struct Proved<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The Request-URI as the client writes it.
+    pub uri: &'a str,
+    /// The body, which `auth-int` hashes too.
+    pub body: &'a [u8],
 }
 
 /// A WWW-Authenticate or Proxy-Authenticate value.
@@ -137,6 +113,9 @@ pub struct Challenge {
     pub algorithm: Algorithm,
     /// Whether the server offers `qop=auth`.
     pub has_qop_auth: bool,
+    /// Whether the server offers `qop=auth-int`, which is used only where `auth` is not offered:
+    /// whatever changes a body on the way would break it.
+    pub has_qop_auth_int: bool,
     /// Whether the password was right and only the nonce too old.
     pub is_stale: bool,
     /// To be given back as it is.
@@ -151,6 +130,7 @@ impl Challenge {
             nonce: nonce.to_owned(),
             algorithm,
             has_qop_auth: true,
+            has_qop_auth_int: false,
             is_stale,
             opaque: None,
         }
@@ -173,6 +153,7 @@ impl Challenge {
             nonce: fields.get("nonce")?.to_owned(),
             algorithm,
             has_qop_auth: offers("auth"),
+            has_qop_auth_int: offers("auth-int"),
             is_stale: fields.get("stale").is_some_and(|stale| stale.eq_ignore_ascii_case("true")),
             opaque: fields.get("opaque").map(str::to_owned),
         })
@@ -191,20 +172,39 @@ impl Challenge {
         cnonce: &str,
         count: u32,
     ) -> Credentials {
-        let has_cnonce = self.has_qop_auth || self.algorithm.is_session();
+        self.answer_request(user, ha1, Proved { method, uri, body: b"" }, cnonce, count)
+    }
+
+    /// The same for a request with a body: what to use where the server may offer `auth-int` alone.
+    pub fn answer_request(
+        &self,
+        user: &str,
+        ha1: &str,
+        request: Proved<'_>,
+        cnonce: &str,
+        count: u32,
+    ) -> Credentials {
+        let qop = match (self.has_qop_auth, self.has_qop_auth_int) {
+            (true, _) => Some("auth"),
+            (false, true) => Some("auth-int"),
+            (false, false) => None,
+        };
+        let has_cnonce = qop.is_some() || self.algorithm.is_session();
         let mut credentials = Credentials {
             user: user.to_owned(),
+            is_user_hashed: false,
             realm: self.realm.clone(),
             nonce: self.nonce.clone(),
-            uri: uri.to_owned(),
+            uri: request.uri.to_owned(),
             response: String::new(),
             algorithm: self.algorithm,
-            qop: self.has_qop_auth.then(|| String::from("auth")),
-            nonce_count: self.has_qop_auth.then(|| format!("{count:08x}")),
+            qop: qop.map(str::to_owned),
+            nonce_count: qop.map(|_| format!("{count:08x}")),
             cnonce: has_cnonce.then(|| cnonce.to_owned()),
             opaque: self.opaque.clone(),
         };
-        credentials.response = credentials.expected(method, ha1).unwrap_or_default();
+        let response = credentials.expected(request.method, ha1, Some(request.body));
+        credentials.response = response.unwrap_or_default();
         credentials
     }
 }
@@ -216,8 +216,11 @@ impl fmt::Display for Challenge {
             write!(f, ", opaque={}", text::quote(opaque))?;
         }
         write!(f, ", algorithm={}", self.algorithm.as_str())?;
-        if self.has_qop_auth {
-            f.write_str(", qop=\"auth\"")?;
+        match (self.has_qop_auth, self.has_qop_auth_int) {
+            (true, true) => f.write_str(", qop=\"auth,auth-int\"")?,
+            (true, false) => f.write_str(", qop=\"auth\"")?,
+            (false, true) => f.write_str(", qop=\"auth-int\"")?,
+            (false, false) => {}
         }
         if self.is_stale {
             f.write_str(", stale=true")?;
@@ -229,8 +232,10 @@ impl fmt::Display for Challenge {
 /// An Authorization or Proxy-Authorization value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
-    /// Who says to be asking.
+    /// Who says to be asking; see [`Credentials::names`].
     pub user: String,
+    /// Whether `user` is a hash of the user and realm (RFC 7616 §3.4.4).
+    pub is_user_hashed: bool,
     /// The realm of the challenge answered.
     pub realm: String,
     /// The nonce of the challenge answered; see [`Nonces::check`].
@@ -241,7 +246,7 @@ pub struct Credentials {
     pub response: String,
     /// MD5 if none was named.
     pub algorithm: Algorithm,
-    /// `auth`, or nothing from old clients. `auth-int` is never accepted.
+    /// `auth`, `auth-int`, or nothing from old clients.
     pub qop: Option<String>,
     /// `nc` as written: hex of any length.
     pub nonce_count: Option<String>,
@@ -264,6 +269,9 @@ impl Credentials {
         let user = owned("username").or_else(|| extended(fields.get("username*")?))?;
         Some(Self {
             user,
+            is_user_hashed: fields
+                .get("userhash")
+                .is_some_and(|is| is.eq_ignore_ascii_case("true")),
             realm: owned("realm")?,
             nonce: owned("nonce")?,
             uri: owned("uri")?,
@@ -281,16 +289,32 @@ impl Credentials {
         u64::from_str_radix(self.nonce_count.as_deref()?, 16).ok()
     }
 
-    /// Whether the response proves knowledge of the password behind `ha1` (the hex of [`ha1`] for
-    /// this realm and [`Algorithm::base`]). Whether the nonce is ours is asked apart.
-    pub fn verify(&self, method: &str, ha1: &str) -> bool {
-        match self.expected(method, &ha1.to_ascii_lowercase()) {
-            Some(expected) => is_equal(&self.response.to_ascii_lowercase(), &expected),
-            None => false,
+    /// Whether this user is meant, be the name plain or hashed (RFC 7616 §3.4.4).
+    pub fn names(&self, user: &str) -> bool {
+        if !self.is_user_hashed {
+            return self.user == user;
         }
+        let hashed = self.algorithm.hash(&[user, &self.realm]);
+        is_equal(&self.user.to_ascii_lowercase(), &hashed)
     }
 
-    fn expected(&self, method: &str, ha1: &str) -> Option<String> {
+    /// Whether the response proves knowledge of the password behind `ha1` (the hex of [`ha1`] for
+    /// this realm and [`Algorithm::base`]). Whether the nonce is ours is asked apart. `auth-int`
+    /// needs the body and does not hold here.
+    pub fn verify(&self, method: &str, ha1: &str) -> bool {
+        self.proves(self.expected(method, &ha1.to_ascii_lowercase(), None))
+    }
+
+    /// The same for a request with this body, `auth-int` included.
+    pub fn verify_with_body(&self, method: &str, body: &[u8], ha1: &str) -> bool {
+        self.proves(self.expected(method, &ha1.to_ascii_lowercase(), Some(body)))
+    }
+
+    fn proves(&self, expected: Option<String>) -> bool {
+        expected.is_some_and(|expected| is_equal(&self.response.to_ascii_lowercase(), &expected))
+    }
+
+    fn expected(&self, method: &str, ha1: &str, body: Option<&[u8]>) -> Option<String> {
         let hash = |parts: &[&str]| self.algorithm.hash(parts);
         let session_key;
         let mut key = ha1;
@@ -298,11 +322,16 @@ impl Credentials {
             session_key = hash(&[ha1, &self.nonce, self.cnonce.as_deref()?]);
             key = &session_key;
         }
-        let ha2 = hash(&[method, &self.uri]);
-        let Some(qop) = &self.qop else { return Some(hash(&[key, &self.nonce, &ha2])) };
-        if !qop.eq_ignore_ascii_case("auth") {
+        let Some(qop) = &self.qop else {
+            return Some(hash(&[key, &self.nonce, &hash(&[method, &self.uri])]));
+        };
+        let ha2 = if qop.eq_ignore_ascii_case("auth") {
+            hash(&[method, &self.uri])
+        } else if qop.eq_ignore_ascii_case("auth-int") {
+            hash(&[method, &self.uri, &self.algorithm.hash_octets(body?)])
+        } else {
             return None;
-        }
+        };
         let (count, cnonce) = (self.nonce_count.as_deref()?, self.cnonce.as_deref()?);
         let is_hex = !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_hex.then(|| hash(&[key, &self.nonce, count, cnonce, qop, &ha2]))
@@ -326,6 +355,9 @@ impl fmt::Display for Credentials {
         }
         if let (Some(qop), Some(count)) = (&self.qop, &self.nonce_count) {
             write!(f, ", qop={qop}, nc={count}")?;
+        }
+        if self.is_user_hashed {
+            f.write_str(", userhash=true")?;
         }
         match &self.opaque {
             Some(opaque) => write!(f, ", opaque={}", text::quote(opaque)),
@@ -405,9 +437,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_answer_verifies_and_only_with_its_password() {
-        for algorithm in
-            [Algorithm::Md5, Algorithm::Md5Sess, Algorithm::Sha256, Algorithm::Sha256Sess]
-        {
+        for algorithm in ALGORITHMS {
             for has_qop_auth in [true, false] {
                 let mut challenge = Challenge::new("车行", "abc", algorithm, false);
                 challenge.has_qop_auth = has_qop_auth;
@@ -449,6 +479,7 @@ mod tests {
         }
         for tail in [
             "qop=auth-int,nc=1,cnonce=c",
+            "qop=auth-conf,nc=1,cnonce=c",
             "qop=auth,nc=1",
             "qop=auth,nc=zz,cnonce=c",
             "algorithm=MD5-sess",
@@ -461,22 +492,37 @@ mod tests {
     }
 
     #[test]
-    fn nonces_are_ours_for_their_lifetime() {
-        let nonces = Nonces::new([7; 32], Duration::from_secs(60));
-        let nonce = nonces.issue(1000);
-        for (now_s, want) in [
-            (1000, NonceState::Fresh),
-            (1060, NonceState::Fresh),
-            (1061, NonceState::Stale),
-            (900, NonceState::Fresh),
-        ] {
-            assert_eq!(nonces.check(now_s, &nonce), want);
+    fn auth_int_binds_the_body_and_is_used_only_when_nothing_else_is_offered() {
+        let key = ha1(Algorithm::Sha512_256, "u", "r", "p");
+        let mut challenge = Challenge::new("r", "n", Algorithm::Sha512_256, false);
+        challenge.has_qop_auth_int = true;
+        let request = Proved { method: "INVITE", uri: "sip:h", body: b"v=0" };
+        for (has_qop_auth, qop) in [(true, "auth"), (false, "auth-int")] {
+            challenge.has_qop_auth = has_qop_auth;
+            let read = Challenge::parse(&challenge.to_string()).unwrap();
+            assert_eq!(read, challenge);
+            let answer = read.answer_request("u", &key, request, "c", 1);
+            let credentials = Credentials::parse(&answer.to_string()).unwrap();
+            assert_eq!(credentials.qop.as_deref(), Some(qop));
+            assert!(credentials.verify_with_body("INVITE", b"v=0", &key));
+            assert_eq!(credentials.verify_with_body("INVITE", b"v=1", &key), has_qop_auth);
+            assert_eq!(credentials.verify("INVITE", &key), has_qop_auth);
         }
-        let other = Nonces::new([8; 32], Duration::from_secs(60));
-        let mut forged = nonce.clone();
-        forged.replace_range(15..16, "f");
-        for foreign in [other.issue(1000), forged, String::new(), "张".repeat(20)] {
-            assert_eq!(nonces.check(1000, &foreign), NonceState::Foreign);
-        }
+    }
+
+    #[test]
+    fn a_hashed_user_is_known_again() {
+        // The user and realm of RFC 7616 §3.9.2, hashed with SHA-512-256.
+        let hashed = Algorithm::Sha512_256.hash(&["Jäsøn Doe", "api@example.org"]);
+        let value = format!(
+            "Digest username=\"{}\", userhash=true, realm=\"api@example.org\", nonce=n, uri=u, \
+             response=r, algorithm=SHA-512-256",
+            hashed.to_uppercase()
+        );
+        let credentials = Credentials::parse(&value).unwrap();
+        assert!(credentials.is_user_hashed && credentials.names("Jäsøn Doe"));
+        assert!(!credentials.names("Jason Doe") && !credentials.names(&hashed));
+        let plain = Credentials::parse("Digest username=u,realm=r,nonce=n,uri=u,response=r");
+        assert!(plain.unwrap().names("u"));
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! Feed it messages, answers, requests and the time; after each, take what [`Endpoint::poll`] wants
 //! sent and what [`Endpoint::poll_event`] has to say. It repeats what must be repeated, absorbs
-//! what comes twice, acknowledges refusals, answers CANCEL, and repeats a 2xx until its ACK.
+//! what comes twice, acknowledges refusals, answers CANCEL, repeats a 2xx until its ACK, and
+//! refuses with 482 what a proxy's fork has brought us twice (RFC 3261 §8.2.2.2).
 //!
 //! Responses go back along the flow their request came by (RFC 3581; phones behind NAT that do not
 //! ask for it need it too).
@@ -24,11 +25,15 @@ use crate::transaction::{ClientInput, Timers, Timing};
 
 mod client;
 mod key;
+mod looping;
 mod server;
 
 use client::Client;
-use key::{AckKey, ClientKey, ServerKey};
+use key::{AckKey, ClientKey, MergeKey, ServerKey};
 use server::Server;
+
+pub use client::MAX_DATAGRAM_REQUEST_BYTES;
+pub use looping::{HopsExhausted, Looping};
 
 /// Names a server transaction: a request to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -139,6 +144,8 @@ pub struct Endpoint {
     client_ids: HashMap<ClientKey, ClientId>,
     servers: HashMap<ServerId, Server>,
     server_ids: HashMap<ServerKey, ServerId>,
+    /// The transactions that another copy of their request would merge with.
+    merging: HashMap<MergeKey, ServerId>,
     unacknowledged: HashMap<AckKey, ServerId>,
     timeouts: BinaryHeap<Reverse<(Instant, Side)>>,
     output: VecDeque<(Flow, Bytes)>,
@@ -162,6 +169,7 @@ impl Endpoint {
             client_ids: HashMap::new(),
             servers: HashMap::new(),
             server_ids: HashMap::new(),
+            merging: HashMap::new(),
             unacknowledged: HashMap::new(),
             timeouts: BinaryHeap::new(),
             output: VecDeque::new(),

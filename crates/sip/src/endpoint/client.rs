@@ -13,10 +13,15 @@ use crate::header::Name;
 use crate::message::{Request, Response};
 use crate::method::Method;
 use crate::transaction::{ClientInput, ClientInvite, ClientOther, ClientOutput, Timing};
-use crate::via::Via;
+use crate::uri::Uri;
+use crate::via::{MAGIC_COOKIE, Via};
 
 /// The most branches of one INVITE whose ACK is remembered.
 const MAX_ACKS: usize = 16;
+
+/// The longest request to send as a datagram where the path is unknown (RFC 3261 §18.1.1): a longer
+/// one could be fragmented, and fragments are what networks lose first.
+pub const MAX_DATAGRAM_REQUEST_BYTES: usize = 1300;
 
 #[derive(Debug)]
 pub(super) struct Client {
@@ -27,6 +32,8 @@ pub(super) struct Client {
     request: Request,
     bytes: Bytes,
     cancel: Cancel,
+    /// Where to send the request if it cannot be sent along `flow`.
+    fallback: Option<Flow>,
     /// The ACKs sent for 2xx, by To tag: a repeated 2xx gets the same one.
     acks: Vec<(String, Flow, Bytes)>,
     pub(super) scheduled: Option<Instant>,
@@ -67,11 +74,57 @@ impl Endpoint {
         let branch = self.tokens.branch();
         request.headers.insert_front(Name::Via, Via::new(flow.transport, flow.local, &branch));
         let timing = self.timing(flow);
-        let machine = match request.method {
-            Method::Invite => ClientMachine::Invite(ClientInvite::new(now, timing)),
-            _ => ClientMachine::Other(ClientOther::new(now, timing)),
-        };
+        let machine = ClientMachine::new(now, &request.method, timing);
         Ok(self.start_client(flow, timing, machine, request, branch))
+    }
+
+    /// Sends a request along `datagrams`, or, if it is longer than [`MAX_DATAGRAM_REQUEST_BYTES`],
+    /// along `stream` to the same peer. If it cannot be sent there, it goes out as datagrams after
+    /// all (RFC 3261 §18.1.1); [`Event::SendFailed`] comes only when neither way is open.
+    ///
+    /// # Errors
+    /// [`TooManyTransactions`], with nothing sent.
+    pub fn request_by_size(
+        &mut self,
+        now: Instant,
+        datagrams: Flow,
+        stream: Flow,
+        request: Request,
+    ) -> Result<ClientId, TooManyTransactions> {
+        if datagrams.transport.is_reliable()
+            || via_bytes(&datagrams) + request.to_bytes().len() <= MAX_DATAGRAM_REQUEST_BYTES
+        {
+            return self.request(now, datagrams, request);
+        }
+        let id = self.request(now, stream, request)?;
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.fallback = Some(datagrams);
+        }
+        Ok(id)
+    }
+
+    /// The flow a request of ours was sent along last; `None` if its transaction is over.
+    pub fn flow_of(&self, id: ClientId) -> Option<Flow> {
+        self.clients.get(&id).map(|client| client.flow)
+    }
+
+    /// Sends a request the other way, with a new branch, under the same name.
+    fn fall_back(&mut self, now: Instant, id: ClientId) -> bool {
+        let branch = self.tokens.branch();
+        let Some(client) = self.clients.get_mut(&id) else { return false };
+        let Some(flow) = client.fallback.take() else { return false };
+        let timing = Timing { is_reliable: flow.transport.is_reliable(), ..client.timing };
+        let via = Via::new(flow.transport, flow.local, &branch);
+        client.request.headers.set_first_value(Name::Via, via);
+        client.bytes = client.request.to_bytes();
+        client.machine = ClientMachine::new(now, &client.request.method, timing);
+        (client.flow, client.timing) = (flow, timing);
+        let key = ClientKey::new(branch, client.request.method.clone());
+        let old = std::mem::replace(&mut client.key, key.clone());
+        self.output.push_back((flow, client.bytes.clone()));
+        self.client_ids.remove(&old);
+        self.client_ids.insert(key, id);
+        true
     }
 
     /// Gives an INVITE of ours up. CANCEL goes out as soon as it may; a final response still comes
@@ -127,6 +180,7 @@ impl Endpoint {
             request,
             bytes,
             cancel: Cancel::NotWanted,
+            fallback: None,
             acks: Vec::new(),
             scheduled: None,
         };
@@ -178,7 +232,9 @@ impl Endpoint {
                 self.events.push_back(Event::TimedOut { id });
             }
             Some(ClientOutput::SendFailed) if !client.is_cancel() => {
-                self.events.push_back(Event::SendFailed { id });
+                if !self.fall_back(now, id) {
+                    self.events.push_back(Event::SendFailed { id });
+                }
             }
             Some(ClientOutput::TimedOut | ClientOutput::SendFailed) | None => {}
         }
@@ -239,7 +295,27 @@ impl Endpoint {
     }
 }
 
+/// What our Via adds to a request.
+fn via_bytes(flow: &Flow) -> usize {
+    let branch = format!("{MAGIC_COOKIE}{:020}", 0);
+    format!("Via: {}\r\n", Via::new(flow.transport, flow.local, &branch)).len()
+}
+
+impl ClientMachine {
+    fn new(now: Instant, method: &Method, timing: Timing) -> Self {
+        match method {
+            Method::Invite => Self::Invite(ClientInvite::new(now, timing)),
+            _ => Self::Other(ClientOther::new(now, timing)),
+        }
+    }
+}
+
 impl Client {
+    /// The Request-URI it was sent with.
+    pub(super) fn request_uri(&self) -> &Uri {
+        &self.request.uri
+    }
+
     fn handle(&mut self, now: Instant, input: ClientInput) -> Option<ClientOutput> {
         match self.machine {
             ClientMachine::Invite(machine) => {

@@ -98,3 +98,33 @@ impl AckKey {
             && self.to_tag == other.to_tag
     }
 }
+
+/// What requests have in common that were one before a proxy forked them (RFC 3261 §8.2.2.2).
+///
+/// The Request-URI counts, too: a proxy that rings two of our extensions at once sends us two
+/// requests that are meant to be two.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct MergeKey {
+    call_id: String,
+    from_tag: String,
+    number: u32,
+    method: Method,
+    uri: String,
+}
+
+impl MergeKey {
+    /// `None` for a request in a dialog, or of a client so old that it has no From tag.
+    pub(super) fn new(request: &Request) -> Option<Self> {
+        let headers = &request.headers;
+        if request.is_in_dialog() {
+            return None;
+        }
+        Some(Self {
+            call_id: headers.call_id()?.into_owned(),
+            from_tag: headers.from()?.tag()?.to_owned(),
+            number: headers.cseq()?.number,
+            method: request.method.clone(),
+            uri: request.uri.to_string(),
+        })
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::key::{AckKey, ServerKey};
+use super::key::{AckKey, MergeKey, ServerKey};
 use super::{Endpoint, Event, ServerId, Side};
 use crate::flow::Flow;
 use crate::message::{Request, Response};
@@ -17,6 +17,7 @@ use crate::transaction::{
 #[derive(Debug)]
 pub(super) struct Server {
     key: ServerKey,
+    merge_key: Option<MergeKey>,
     flow: Flow,
     timing: Timing,
     machine: ServerMachine,
@@ -45,6 +46,12 @@ impl Endpoint {
         let bytes = response.to_bytes();
         self.output.push_back((server.flow, bytes.clone()));
         server.response = Some(bytes);
+        // Some phones answer a challenge with the CSeq number they had before: not a merge.
+        if matches!(response.status, 401 | 407)
+            && let Some(key) = server.merge_key.take()
+        {
+            self.merging.remove(&key);
+        }
         if server.to_tag.is_none() {
             server.to_tag = response.headers.to().and_then(|to| to.tag().map(str::to_owned));
         }
@@ -79,7 +86,21 @@ impl Endpoint {
         if request.method == Method::Bye {
             self.acknowledge_by_bye(&request);
         }
+        let merge_key = MergeKey::new(&request);
+        if merge_key.as_ref().is_some_and(|key| self.merging.contains_key(key)) {
+            let tag = self.tokens.token();
+            let response = Response::to(&request, 482, "Request Merged", Some(&tag));
+            let id = self.start_server(now, flow, &request.method, key);
+            self.respond(now, id, &response);
+            return;
+        }
         let id = self.start_server(now, flow, &request.method, key);
+        if let Some(key) = merge_key
+            && let Some(server) = self.servers.get_mut(&id)
+        {
+            server.merge_key = Some(key.clone());
+            self.merging.insert(key, id);
+        }
         self.events.push_back(Event::Request { id, flow, request });
     }
 
@@ -172,6 +193,7 @@ impl Endpoint {
         };
         let server = Server {
             key: key.clone(),
+            merge_key: None,
             flow,
             timing,
             machine,
@@ -233,6 +255,9 @@ impl Endpoint {
         if server.is_over() {
             if let Some(server) = self.servers.remove(&id) {
                 self.server_ids.remove(&server.key);
+                if let Some(key) = server.merge_key {
+                    self.merging.remove(&key);
+                }
                 if let Some((key, _)) = server.accepted {
                     self.unacknowledged.remove(&key);
                 }

@@ -384,3 +384,118 @@ fn a_bye_stands_for_the_ack_that_was_lost() {
     assert_eq!(link.sent("SIP/2.0 200"), 2);
     assert_eq!(link.callee.poll_event(), None);
 }
+
+fn from_proxy(request: &Request, branch: &str) -> Message {
+    let mut request = request.clone();
+    request.headers.insert_front(Name::Via, format!("SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK{branch}"));
+    request.into()
+}
+
+fn statuses(endpoint: &mut Endpoint) -> Vec<u16> {
+    std::iter::from_fn(|| endpoint.poll())
+        .filter_map(|(_, bytes)| match Message::parse(&bytes).unwrap() {
+            Message::Response(response) => Some(response.status),
+            Message::Request(_) => None,
+        })
+        .collect()
+}
+
+#[test]
+fn the_second_branch_of_a_forked_request_is_refused_with_482() {
+    let mut link = Link::new(Transport::Udp, |_| false);
+    let flow = link.flow(CALLEE, CALLER);
+    let invite = request(Method::Invite);
+    link.callee.handle_message(link.now, flow, from_proxy(&invite, "1"));
+    let Some(Event::Request { id, request: first, .. }) = link.callee.poll_event() else {
+        panic!()
+    };
+    link.callee.handle_message(link.now, flow, from_proxy(&invite, "2"));
+    link.callee.handle_message(link.now, flow, from_proxy(&invite, "2"));
+    assert_eq!(link.callee.poll_event(), None);
+    assert_eq!(statuses(&mut link.callee), [482, 482]);
+    // Another number of ours, another request, or one in a dialog is none of it.
+    let mut other_uri = invite.clone();
+    other_uri.uri = Uri::parse("sip:c@h").unwrap();
+    let mut later = invite.clone();
+    later.headers.set(Name::CSeq, "2 INVITE");
+    let mut inside = invite.clone();
+    inside.headers.set(Name::To, "<sip:b@h>;tag=b");
+    for (number, request) in [other_uri, later, inside.clone(), inside].into_iter().enumerate() {
+        let message = from_proxy(&request, &format!("x{number}"));
+        link.callee.handle_message(link.now, flow, message);
+        assert!(matches!(link.callee.poll_event(), Some(Event::Request { .. })), "{number}");
+    }
+    // Once it was challenged, the same number may come again; and once it is over.
+    answer(&mut link, id, &first, 407);
+    link.callee.handle_message(link.now, flow, from_proxy(&invite, "3"));
+    let Some(Event::Request { id, request, .. }) = link.callee.poll_event() else { panic!() };
+    answer(&mut link, id, &request, 486);
+    link.callee.handle_message(link.now, flow, from_proxy(&invite, "4"));
+    assert_eq!(link.callee.poll_event(), None);
+    link.now += Duration::from_secs(60);
+    link.callee.handle_timeout(link.now);
+    link.callee.handle_message(link.now, flow, from_proxy(&invite, "5"));
+    assert!(matches!(link.callee.poll_event(), Some(Event::Request { .. })));
+    assert_eq!(link.callee.merging.len(), 3);
+}
+
+#[test]
+fn a_request_of_ours_that_comes_back_is_a_loop_unless_it_was_forwarded() {
+    let mut link = Link::new(Transport::Udp, |_| false);
+    let id = link.invite();
+    let (_, bytes) = link.caller.poll().unwrap();
+    let Message::Request(sent) = Message::parse(&bytes).unwrap() else { panic!() };
+    let Message::Request(mut back) = from_proxy(&sent, "proxy") else { panic!() };
+    assert_eq!(link.caller.looping(&back), Some(Looping::Loop(id)));
+    back.uri = Uri::parse("sip:c@h").unwrap();
+    assert_eq!(link.caller.looping(&back), Some(Looping::Spiral(id)));
+    assert_eq!(link.callee.looping(&back), None);
+    back.headers.set(Name::Via, "SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK0");
+    assert_eq!(link.caller.looping(&back), None);
+}
+
+#[test]
+fn max_forwards_goes_down_to_nothing() {
+    let mut invite = request(Method::Invite);
+    for (field, want) in [("70", Ok(69)), ("1", Ok(0)), ("0", Err(HopsExhausted)), ("x", Ok(70))] {
+        invite.headers.set(Name::MaxForwards, field);
+        assert_eq!(invite.next_max_forwards(), want, "{field}");
+    }
+}
+
+#[test]
+fn a_long_request_goes_by_stream_and_falls_back_to_datagrams() {
+    let mut link = Link::new(Transport::Udp, |_| false);
+    let datagrams = link.to_callee();
+    let stream = Flow { transport: Transport::Tcp, ..datagrams };
+    let mut long = request(Method::Message);
+    long.set_body("text/plain", "x".repeat(1200));
+    for (padding, transport) in [(0, Transport::Udp), (400, Transport::Tcp)] {
+        let mut request = long.clone();
+        request.set_body("text/plain", "x".repeat(800 + padding));
+        let id = link.caller.request_by_size(link.now, datagrams, stream, request).unwrap();
+        let (flow, bytes) = link.caller.poll().unwrap();
+        assert_eq!(flow.transport, transport, "{} bytes", bytes.len());
+        assert_eq!(bytes.len() <= MAX_DATAGRAM_REQUEST_BYTES, transport == Transport::Udp);
+        assert_eq!(link.caller.flow_of(id), Some(flow));
+    }
+    // Nobody listens for streams.
+    link.caller.handle_send_failed(link.now, &stream);
+    let (flow, bytes) = link.caller.poll().unwrap();
+    assert_eq!(flow, datagrams);
+    let Message::Request(sent) = Message::parse(&bytes).unwrap() else { panic!() };
+    assert_eq!(sent.headers.values(Name::Via).len(), 1);
+    assert_eq!(sent.headers.via().unwrap().protocol, "UDP");
+    let ok = Response::to(&sent, 200, "", Some("t"));
+    link.caller.handle_message(link.now, datagrams, ok.into());
+    assert!(matches!(link.caller.poll_event(), Some(Event::Response { .. })));
+    // Neither way is open.
+    let id = link.caller.request_by_size(link.now, datagrams, stream, long).unwrap();
+    link.caller.handle_send_failed(link.now, &stream);
+    assert!(link.caller.next_timeout().is_some());
+    link.caller.handle_send_failed(link.now, &datagrams);
+    let events: Vec<_> = std::iter::from_fn(|| link.caller.poll_event()).collect();
+    assert!(events.contains(&Event::SendFailed { id }), "{events:?}");
+    while link.wait() {}
+    assert!(link.caller.client_ids.is_empty());
+}
