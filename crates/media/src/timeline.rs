@@ -29,7 +29,7 @@ const MAX_PACKETS: usize = 8_000_000;
 /// How long the baseline looks back and ahead for a packet that met no queue.
 const BASELINE_US: i64 = 4_000_000;
 
-/// The last packets of a stream that can no longer move it by a little (0.5 s).
+/// The last packets before a pause or the end, which no longer move the stream by a little (0.5 s).
 const TAIL_US: i64 = 500_000;
 
 /// A packet this much earlier than the one before it has a new time base (1 s).
@@ -37,6 +37,9 @@ const MAX_EARLY_SAMPLES: i64 = RATE_HZ as i64;
 
 /// A packet this much later than the one before it has a new time base (20 s).
 pub(crate) const MAX_LATE_SAMPLES: i64 = 20 * RATE_HZ as i64;
+
+/// How many packets after one with a new time base may speak for it.
+const WITNESSES: usize = 4;
 
 /// Two packets with a new time base must agree to this before they are believed (0.5 s).
 const AGREEMENT_SAMPLES: i64 = RATE_HZ as i64 / 2;
@@ -201,62 +204,65 @@ fn unwrap_timestamps(entries: &mut [Entry], indices: &[u32], clock_rate_hz: u32)
     }
 }
 
-/// Splits a stream where its timestamps take a new base. A packet that agrees with neither
-/// neighbour is in no run.
+/// Splits a stream where its timestamps take a new base. A packet that agrees with none near it is
+/// in no run.
 fn runs(entries: &[Entry], indices: &[u32]) -> Vec<Vec<u32>> {
     let transit_of = |index: u32| transit(&entries[index as usize]);
-    let mut runs: Vec<Vec<u32>> = Vec::new();
-    let mut last = None;
+    let agree =
+        |one: i64, other: i64| one.saturating_sub(other).saturating_abs() < AGREEMENT_SAMPLES;
+    // Each run with the transit of its last packet.
+    let mut runs: Vec<(i64, Vec<u32>)> = Vec::new();
     for (at, &index) in indices.iter().enumerate() {
         let this = transit_of(index);
-        let step = last.map(|last: i64| this.saturating_sub(last));
-        match step {
-            Some(step) if (-MAX_EARLY_SAMPLES..=MAX_LATE_SAMPLES).contains(&step) => {}
-            Some(_) => {
-                let agrees = |other: &u32| {
-                    transit_of(*other).saturating_sub(this).saturating_abs() < AGREEMENT_SAMPLES
-                };
-                if !indices.get(at + 1).is_some_and(agrees) {
-                    continue;
-                }
-                runs.push(Vec::new());
+        if let Some((last, run)) = runs.last_mut() {
+            let step = this.saturating_sub(*last);
+            if (-MAX_EARLY_SAMPLES..=MAX_LATE_SAMPLES).contains(&step) {
+                *last = this;
+                run.push(index);
+                continue;
             }
-            None => runs.push(Vec::with_capacity(indices.len())),
         }
-        last = Some(this);
-        if let Some(run) = runs.last_mut() {
+        // A packet of the old base may be overtaken by the first of the new one.
+        let before = runs.len().checked_sub(2).and_then(|before| runs.get_mut(before));
+        if let Some((last, run)) = before
+            && agree(*last, this)
+        {
             run.push(index);
+            continue;
+        }
+        let mut witnesses = indices[at + 1..].iter().take(WITNESSES);
+        if runs.is_empty() || witnesses.any(|&other| agree(transit_of(other), this)) {
+            runs.push((this, vec![index]));
         }
     }
-    runs
+    runs.into_iter().map(|(_, run)| run).collect()
 }
 
 /// Places the packets of one run, in order of arrival: the timestamp plus an offset that follows
 /// the baseline.
 fn place_run(entries: &mut [Entry], run: &[u32]) {
-    let ahead = lowest_ahead(entries, run);
-    let Some(&first) = ahead.first() else { return };
-    let last_us = run.last().map_or(0, |&last| entries[last as usize].arrival_us);
+    let ahead = look_ahead(entries, run);
+    let Some(first) = ahead.first() else { return };
+    let mut offset = first.lowest;
     let mut behind = Lowest::default();
-    let mut offset = first;
     let mut before_us = None;
-    for (&index, ahead) in run.iter().zip(ahead) {
+    for (&index, ahead) in run.iter().zip(&ahead) {
         let entry = &mut entries[index as usize];
         let forget_us = entry.arrival_us.saturating_sub(BASELINE_US);
         if before_us.is_none_or(|before_us| before_us < forget_us) {
             // What is late after a pause, or at the very start, is judged by what comes after it.
             behind = Lowest::default();
-            behind.push(entry.arrival_us, ahead);
+            behind.push(entry.arrival_us, ahead.lowest);
         }
         before_us = Some(entry.arrival_us);
         behind.push(entry.arrival_us, transit(entry));
         behind.forget_before(forget_us);
         // A rise that lasts is seen at once by looking ahead, a fall by looking back; a rise that
         // does not last (a stall, one late packet) is seen by neither.
-        let baseline = ahead.max(behind.lowest());
+        let baseline = ahead.lowest.max(behind.lowest());
         let error = baseline.saturating_sub(offset);
         // Too little comes after the last packets to tell a rise from a late packet.
-        let is_tail = last_us.saturating_sub(entry.arrival_us) < TAIL_US;
+        let is_tail = ahead.until_us.saturating_sub(entry.arrival_us) < TAIL_US;
         let step = if is_tail { AGREEMENT_SAMPLES } else { STEP_SAMPLES };
         if error.saturating_abs() > step {
             offset = baseline;
@@ -268,17 +274,31 @@ fn place_run(entries: &mut [Entry], run: &[u32]) {
     }
 }
 
-/// For each packet of a run, the lowest transit from it to [`BASELINE_US`] later.
-fn lowest_ahead(entries: &[Entry], run: &[u32]) -> Vec<i64> {
+/// What comes after a packet.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ahead {
+    /// The lowest transit from it to [`BASELINE_US`] later.
+    lowest: i64,
+    /// When the last packet comes before a pause longer than that.
+    until_us: i64,
+}
+
+fn look_ahead(entries: &[Entry], run: &[u32]) -> Vec<Ahead> {
     let mut lowest = Lowest::default();
-    let mut ahead = vec![0; run.len()];
+    let mut ahead = vec![Ahead::default(); run.len()];
+    let mut after: Option<Ahead> = None;
+    let mut after_us = 0;
     for (at, &index) in run.iter().enumerate().rev() {
         let entry = &entries[index as usize];
         // The window runs backwards in time here, so its clock is negated.
         let clock_us = entry.arrival_us.saturating_neg();
         lowest.push(clock_us, transit(entry));
         lowest.forget_before(clock_us.saturating_sub(BASELINE_US));
-        ahead[at] = lowest.lowest();
+        let is_near = |_: &Ahead| i64::saturating_sub(after_us, entry.arrival_us) <= BASELINE_US;
+        let until_us = after.filter(is_near).map_or(entry.arrival_us, |after| after.until_us);
+        ahead[at] = Ahead { lowest: lowest.lowest(), until_us };
+        after = Some(ahead[at]);
+        after_us = entry.arrival_us;
     }
     ahead
 }

@@ -245,3 +245,21 @@ fn check_names_what_is_wrong() {
     assert!(house.check(Depth::Sizes).failures.len() == 5);
     assert!(Path::new(&rows[0].path).is_relative());
 }
+
+#[test]
+fn a_recordings_disk_that_fails_is_waited_for_and_leaves_nothing_half() {
+    let house = House::new();
+    let running = house.start();
+    // Nothing can be written below the root.
+    let drafts = house.files().root().join(".drafts");
+    std::fs::remove_dir_all(&drafts).unwrap();
+    std::fs::write(&drafts, b"in the way").unwrap();
+    running.call(6, 1500);
+    running.journal.handle().flush().unwrap();
+    assert!(!running.queue.wait_until_empty(Instant::now() + Duration::from_millis(600)));
+    assert!(running.landed.lock().unwrap().is_empty());
+    std::fs::remove_file(&drafts).unwrap();
+    std::fs::create_dir(&drafts).unwrap();
+    running.settle();
+    assert_eq!(house.check(Depth::Hashes).failures, []);
+}

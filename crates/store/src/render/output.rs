@@ -53,3 +53,43 @@ impl<W: Write> Output<W> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk that has room for so many bytes.
+    struct Full(usize);
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.0);
+            self.0 -= taken;
+            if taken == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(taken) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_at_whatever_byte() {
+        let samples: Vec<i16> = (0..4000).map(|n| (n * 37 % 9000) as i16).collect();
+        for container in [Container::Wav, Container::OggOpus] {
+            let settings = RenderSettings { container, ..RenderSettings::default() };
+            let write = |out: Full| -> io::Result<Full> {
+                let mut output = Output::new(out, &settings, 2000, &[])?;
+                output.write(&samples)?;
+                output.finish()
+            };
+            let room = 1 << 20;
+            let needed = room - write(Full(room)).unwrap_or(Full(0)).0;
+            assert!(write(Full(needed)).is_ok(), "{container:?}");
+            for short in [1, 2, needed / 2, needed - 1, needed] {
+                let err = write(Full(needed - short)).err().map(|err| err.kind());
+                assert_eq!(err, Some(io::ErrorKind::StorageFull), "{container:?} {short}");
+            }
+        }
+    }
+}
