@@ -9,7 +9,7 @@ use cheling_tests::ports::Ports;
 use cheling_tests::{cheling, eventually, http};
 use tokio::process::Command;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stranger_sees_calls_and_recordings_without_doing_anything() {
     let ports = Ports::claim();
     let folder = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ fn busy(_: &Call) -> AnswerPlan {
     AnswerPlan::Refuse { after: Duration::ZERO, status: 486 }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_kind_of_caller_pops_before_the_phone_is_answered() {
     let cheling = Cheling::start().await;
     cheling.customers(&[("王建国", "138 1234 5678"), ("李梅", "021-6123 4567")]).await;
@@ -42,7 +42,7 @@ async fn every_kind_of_caller_pops_before_the_phone_is_answered() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_card_is_there_a_blink_after_the_invite() {
     let cheling = Cheling::start().await;
     let rows: Vec<(String, String)> =
@@ -75,7 +75,7 @@ async fn the_card_is_there_a_blink_after_the_invite() {
     assert!(took[10] < Duration::from_millis(200), "{took:?}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_connection_resumes_with_nothing_missed_or_doubled() {
     let cheling = Cheling::start().await;
     let gateway = cheling.gateway(busy).await;
@@ -108,7 +108,7 @@ async fn a_lost_connection_resumes_with_nothing_missed_or_doubled() {
     assert!(sequence.is_sorted() && sequence.len() == all, "{sequence:?}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_is_dialled_by_a_click_and_its_recording_belongs_to_it() {
     let cheling = Cheling::start().await;
     cheling.customers(&[("王建国", "13812345678")]).await;

@@ -7,7 +7,7 @@ use cheling_phone::{AnswerPlan, Call, Sound, Transport};
 use cheling_tests::cheling::{Cheling, DID, incoming};
 use cheling_tests::within;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_is_popped_and_recorded_with_facts_in_postgresql() {
     let url = cheling_records::testing::postgres_url().await;
     let cheling = Cheling::start_with(&format!("[database]\nurl = {url:?}")).await;

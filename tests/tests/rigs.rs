@@ -34,7 +34,7 @@ async fn phone(port: u16) -> (Phone, mpsc::Receiver<Event>) {
     Phone::start(config).await.unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sipp_calls_our_phone_and_each_hears_the_other() {
     let ports = Ports::claim();
     let folder = tempfile::tempdir().unwrap();
@@ -68,7 +68,7 @@ async fn sipp_calls_our_phone_and_each_hears_the_other() {
     phone.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sipp_holds_and_resumes_our_phone() {
     let ports = Ports::claim();
     let folder = tempfile::tempdir().unwrap();
@@ -101,7 +101,7 @@ async fn sipp_holds_and_resumes_our_phone() {
     phone.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sipp_gives_up_and_is_refused() {
     let ports = Ports::claim();
     let folder = tempfile::tempdir().unwrap();
@@ -131,7 +131,7 @@ async fn sipp_gives_up_and_is_refused() {
     phone.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn our_phone_calls_sipp() {
     let ports = Ports::claim();
     let folder = tempfile::tempdir().unwrap();
@@ -160,7 +160,7 @@ async fn our_phone_calls_sipp() {
     phone.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn baresip_answers_our_phone_over_udp_and_tcp() {
     for transport in [cheling_phone::Transport::Udp, cheling_phone::Transport::Tcp] {
         let ports = Ports::claim();

@@ -15,7 +15,7 @@ fn busy(_: &Call) -> AnswerPlan {
     AnswerPlan::Refuse { after: Duration::ZERO, status: 486 }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_during_a_call_costs_at_most_two_seconds() {
     let mut cheling = Cheling::start().await;
     let gateway = cheling.gateway(busy).await;
@@ -52,7 +52,7 @@ async fn kill_9_during_a_call_costs_at_most_two_seconds() {
     customer.hang_up().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_on_every_port_harms_nobody() {
     let mut cheling = Cheling::start().await;
     let gateway = cheling.gateway(busy).await;
@@ -141,7 +141,7 @@ fn garbage() -> Vec<Vec<u8>> {
     ]
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_ends_it_cleanly_and_nothing_is_left() {
     let mut cheling = Cheling::start().await;
     let gateway = cheling.gateway(busy).await;

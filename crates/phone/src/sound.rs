@@ -107,15 +107,22 @@ pub fn tone_share(pcm: &[i16], frequency_hz: f32) -> f32 {
 
 /// The strongest frequency of a sound with one tone, to about 5 Hz; `None` for silence.
 ///
-/// Looks at windows of 50 ms, so that a phase jump (a lost packet, a hold) does not blur it.
+/// Looks at twenty windows of 50 ms, spread over the sound: a phase jump (a lost packet, a hold)
+/// does not blur it, and an hour costs no more than a second.
 pub fn dominant_frequency_hz(pcm: &[i16]) -> Option<f32> {
     if level_dbfs(pcm) < -60.0 {
         return None;
     }
-    let strength = |hz: f32| -> f32 {
-        pcm.chunks(400).filter(|w| w.len() == 400).map(|w| tone_share(w, hz)).sum()
+    let windows: Vec<&[i16]> = pcm.chunks_exact(400).collect();
+    let step = windows.len().div_ceil(20).max(1);
+    let strength =
+        |hz: f32| -> f32 { windows.iter().step_by(step).map(|w| tone_share(w, hz)).sum() };
+    // From coarse to fine: a window of 50 ms tells tones apart that are 20 Hz from each other.
+    let loudest = |candidates: &mut dyn Iterator<Item = f32>| {
+        candidates.max_by(|a, b| strength(*a).total_cmp(&strength(*b)))
     };
-    (10..760).map(|step| step as f32 * 5.0).max_by(|a, b| strength(*a).total_cmp(&strength(*b)))
+    let near = loudest(&mut (4..380).map(|step| step as f32 * 10.0))?;
+    loudest(&mut (-1..=1).map(|step| near + step as f32 * 5.0))
 }
 
 #[cfg(test)]

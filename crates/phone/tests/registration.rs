@@ -69,7 +69,7 @@ async fn next(requests: &mut mpsc::Receiver<Seen>) -> Seen {
     timeout(DEADLINE, requests.recv()).await.unwrap().unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_the_challenge_renews_and_takes_back() {
     let (server, mut requests) = registrar("200 OK", 1).await;
     let (phone, _events) = phone_at(server).await;
@@ -93,7 +93,7 @@ async fn answers_the_challenge_renews_and_takes_back() {
     assert!(last.authorization.is_some());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_password_is_not_tried_again() {
     let (server, mut requests) = registrar("403 Forbidden", 60).await;
     let (phone, _events) = phone_at(server).await;

@@ -33,7 +33,7 @@ fn uri(phone: &Phone, transport: Transport) -> String {
     format!("sip:bob@{}{parameter}", phone.local())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_hears_the_tone_of_the_other_by_every_transport_and_codec() {
     for (transport, codec) in
         [(Transport::Udp, Law::A), (Transport::Udp, Law::Mu), (Transport::Tcp, Law::A)]
@@ -59,7 +59,7 @@ async fn each_hears_the_tone_of_the_other_by_every_transport_and_codec() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hold_stops_the_sound_and_resume_brings_it_back() {
     let (alice, bob, mut events) = pair(Transport::Udp, Law::A).await;
     let out =
@@ -87,7 +87,7 @@ async fn hold_stops_the_sound_and_resume_brings_it_back() {
     assert_eq!(timeout(DEADLINE, out.ended()).await.unwrap().by, Side::Them);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_way_not_to_talk_is_told_to_both_ends() {
     let (alice, bob, mut events) = pair(Transport::Udp, Law::A).await;
     let to_bob = || Dial::number(uri(&bob, Transport::Udp));
@@ -111,7 +111,7 @@ async fn every_way_not_to_talk_is_told_to_both_ends() {
     alice.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancel_before_the_first_answer_waits_for_it() {
     let (alice, _) = Phone::start(PhoneConfig::standalone("alice")).await.unwrap();
     let silent = PhoneConfig { ringing: Ringing::ByHand, ..PhoneConfig::standalone("bob") };
@@ -123,7 +123,7 @@ async fn a_cancel_before_the_first_answer_waits_for_it() {
     assert_eq!(timeout(DEADLINE, out.ended()).await.unwrap().status, Some(487));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stopping_a_phone_hangs_up_its_calls() {
     let (alice, bob, mut events) = pair(Transport::Tcp, Law::A).await;
     let out = alice.call(Dial::number(uri(&bob, Transport::Tcp)), Sound::Silence).await.unwrap();
@@ -134,7 +134,7 @@ async fn stopping_a_phone_hangs_up_its_calls() {
     assert_eq!(timeout(DEADLINE, inward.ended()).await.unwrap().by, Side::Them);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_answers_by_the_number_that_is_dialled() {
     let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let gateway = Gateway::start(loopback, loopback, |call| {
@@ -158,7 +158,7 @@ async fn a_gateway_answers_by_the_number_that_is_dialled() {
     assert_eq!(timeout(DEADLINE, answered.ended()).await.unwrap().by, Side::Them);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_attendant_hangs_up_when_it_has_talked_enough() {
     let (alice, bob, events) = pair(Transport::Udp, Law::A).await;
     let stop = tokio_util::sync::CancellationToken::new();
