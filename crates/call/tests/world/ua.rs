@@ -192,8 +192,9 @@ impl Ua {
     }
 
     pub fn cancel(&mut self, now: Instant) {
-        let client = self.leg().client.unwrap();
-        self.endpoint.cancel(now, client, None);
+        if let Some(client) = self.leg().client {
+            self.endpoint.cancel(now, client, None);
+        }
     }
 
     /// Sends a request within the newest dialog that is not over.
