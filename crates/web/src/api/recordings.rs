@@ -137,12 +137,18 @@ async fn rows(request: &Request, items: Vec<RecordingItem>) -> Result<Vec<Record
         verdict: item.verdict.as_str().into(),
         container: item.container.clone(),
         bytes: item.bytes,
-        attach_method: item.attach_method.map_or("", AttachMethod::as_str).into(),
+        attach_method: attach_method(&item).into(),
         follow_up_type: item.follow_up_type.map_or("", FollowUpType::as_str).into(),
         call: calls.remove(&item.call_id.0).unwrap_or_else(|| without_call(&item)),
         verdict_detail: item.verdict_detail,
     };
     Ok(items.into_iter().map(row).collect())
+}
+
+/// How it was attached; a link that a person took away is one no longer.
+fn attach_method(item: &RecordingItem) -> &'static str {
+    let method = item.attach_method.filter(|_| item.follow_up_id.is_some());
+    method.map_or("", AttachMethod::as_str)
 }
 
 /// A recording whose call's own row is not written yet.

@@ -1,0 +1,9 @@
+//! The API over a real socket on loopback, on a database of the test's own.
+
+mod house;
+
+mod audio;
+mod calls;
+mod contract;
+mod people;
+mod socket;

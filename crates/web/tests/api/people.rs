@@ -1,0 +1,178 @@
+//! Signing in, users, extensions, lines.
+
+use crate::house::{JSON, PASSWORD, house};
+use serde_json::json;
+
+#[tokio::test]
+async fn a_session_says_who_and_ends_when_signed_out() {
+    let house = house().await;
+    let body = json!({ "username": "agent8001", "password": PASSWORD }).to_string();
+    let answer = house.send("POST", "/api/v1/session", &JSON, body.as_bytes()).await;
+    let cookie = answer.headers["set-cookie"].clone();
+    assert!(cookie.contains("HttpOnly; SameSite=Lax"), "{cookie}");
+    assert!(!cookie.contains("Secure"), "plain http in a LAN must work: {cookie}");
+    let me = answer.json();
+    assert_eq!(me["role"], "agent");
+    assert_eq!(me["extension"], "8001");
+    assert_eq!(me["extension_registered"], true);
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    assert_eq!(house.get(&cookie, "/session").await.json()["user_id"], me["user_id"]);
+    assert_eq!(house.call("DELETE", &cookie, "/session", json!(null)).await.status, 204);
+    assert_eq!(house.get(&cookie, "/session").await.status, 401);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn guessing_is_slowed_down() {
+    let house = house().await;
+    let try_it = async |name: &str, password: &str| {
+        let body = json!({ "username": name, "password": password }).to_string();
+        house.send("POST", "/api/v1/session", &JSON, body.as_bytes()).await
+    };
+    for n in 0..8 {
+        let answer = try_it("agent8001", "wrong password").await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "bad_credentials"), "{n}");
+    }
+    let answer = try_it("agent8001", PASSWORD).await;
+    assert_eq!(answer.status, 429);
+    assert!(answer.headers["retry-after"].parse::<u64>().unwrap() > 0);
+    assert_eq!(try_it("agent8002", PASSWORD).await.status, 200, "a colleague is not kept out");
+    assert_eq!(try_it("nobody", "x").await.code(), "bad_credentials", "names are not told");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn an_admin_makes_a_user_who_signs_in_and_is_cut_off_when_disabled() {
+    let house = house().await;
+    let admin = house.sign_in("admin").await;
+    let draft = json!({ "username": "LiHua", "name": "李华", "role": "agent",
+        "extension": "8002", "password": "long enough 1" });
+    let made = house.call("POST", &admin, "/users", draft.clone()).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(made.json()["username"], "lihua");
+    assert_eq!(made.json()["extension"], "8002");
+    assert_eq!(*house.switch.changes.lock().unwrap(), 1, "the switch reads its directory again");
+    let twice = house.call("POST", &admin, "/users", draft).await;
+    assert_eq!((twice.status, twice.code().as_str()), (409, "already_taken"));
+    assert_eq!(twice.json()["error"]["field"], "username");
+
+    let body = json!({ "username": "lihua", "password": "long enough 1" }).to_string();
+    let answer = house.send("POST", "/api/v1/session", &JSON, body.as_bytes()).await;
+    let cookie = answer.headers["set-cookie"].split(';').next().unwrap().to_owned();
+    assert_eq!(house.get(&cookie, "/session").await.json()["name"], "李华");
+    let path = format!("/users/{}", made.json()["user_id"].as_str().unwrap());
+    let change = json!({ "username": "lihua", "name": "李华", "role": "agent", "disabled": true });
+    let changed = house.call("PUT", &admin, &path, change).await;
+    assert_eq!((changed.status, &changed.json()["extension"]), (200, &json!(null)));
+    assert_eq!(house.get(&cookie, "/session").await.status, 401, "at once");
+    let answer = house.send("POST", "/api/v1/session", &JSON, body.as_bytes()).await;
+    assert_eq!(answer.code(), "bad_credentials");
+
+    for (draft, field) in [
+        (
+            json!({ "username": "a b", "name": "", "role": "agent", "password": "long enough 1" }),
+            "username",
+        ),
+        (
+            json!({ "username": "x", "name": "", "role": "king", "password": "long enough 1" }),
+            "role",
+        ),
+        (json!({ "username": "x", "name": "", "role": "agent", "password": "short" }), "password"),
+        (json!({ "username": "x", "name": "", "role": "agent" }), "password"),
+        (
+            json!({ "username": "x", "name": "", "role": "agent", "password": "long enough 1",
+            "extension": "9001" }),
+            "extension",
+        ),
+    ] {
+        let answer = house.call("POST", &admin, "/users", draft.clone()).await;
+        assert_eq!(
+            (answer.status, &answer.json()["error"]["field"]),
+            (422, &json!(field)),
+            "{draft}"
+        );
+    }
+    let me = house.get(&admin, "/session").await.json();
+    let path = format!("/users/{}", me["user_id"].as_str().unwrap());
+    let change = json!({ "username": "admin", "name": "", "role": "agent" });
+    assert_eq!(house.call("PUT", &admin, &path, change).await.code(), "last_admin");
+    assert_eq!(house.get(&admin, "/users").await.json()["items"].as_array().unwrap().len(), 6);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn an_extensions_password_is_shown_once_and_kept_as_digests() {
+    let house = house().await;
+    let admin = house.sign_in("admin").await;
+    let draft = json!({ "number": "8010", "display_name": "前台" });
+    let made = house.call("POST", &admin, "/extensions", draft.clone()).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let password = made.json()["password"].as_str().unwrap().to_owned();
+    assert_eq!(made.json()["registrar"], "10.0.0.5:5060");
+    let row = cheling_records::switchboard::phone(&house.db, "8010").await.unwrap().unwrap();
+    let want =
+        cheling_sip::digest::ha1(cheling_sip::digest::Algorithm::Md5, "8010", "cheling", &password);
+    assert_eq!(row.ha1_md5, want);
+    let list = house.get(&admin, "/extensions").await.json();
+    let find = |number: &str| {
+        let rows = list["items"].as_array().unwrap().clone();
+        rows.into_iter().find(|row| row["number"] == number).unwrap()
+    };
+    assert!(find("8010").get("password").is_none());
+    assert_eq!(find("8001")["registered"], true);
+    assert_eq!(find("8001")["user_agent"], "Yealink SIP-T31P");
+    assert_eq!(find("8010")["registered"], false);
+    assert!(list.to_string().find("9001").is_none(), "another dealership's");
+
+    assert_eq!(house.call("POST", &admin, "/extensions", draft.clone()).await.status, 409);
+    let taken = json!({ "number": "9001" });
+    assert_eq!(house.call("POST", &admin, "/extensions", taken).await.status, 409);
+    let again = house.call("POST", &admin, "/extensions/8010/password", json!(null)).await;
+    assert_ne!(again.json()["password"].as_str().unwrap(), password);
+    let gone = house.call("DELETE", &admin, "/extensions/8010", json!(null)).await;
+    assert_eq!(gone.status, 204);
+    assert_eq!(house.call("DELETE", &admin, "/extensions/8010", json!(null)).await.status, 404);
+    assert_eq!(house.call("DELETE", &admin, "/extensions/9001", json!(null)).await.status, 404);
+    assert_eq!(house.call("POST", &admin, "/extensions", draft).await.status, 201, "comes back");
+    for number in ["8", "123456789", "80a1", ""] {
+        let answer = house.call("POST", &admin, "/extensions", json!({ "number": number })).await;
+        assert_eq!(answer.status, 422, "{number}");
+    }
+    house.close().await;
+}
+
+#[tokio::test]
+async fn lines_and_groups_are_replaced_whole() {
+    let house = house().await;
+    let admin = house.sign_in("admin").await;
+    let wanted = json!({
+        "lines": [{ "line_id": null, "did": "58998000", "name": "售后热线", "group": "售后一组" }],
+        "groups": [{ "group_id": null, "name": "售后一组", "members": ["8002", "8001"],
+            "ring_seconds": 25 }],
+    });
+    let made = house.call("PUT", &admin, "/lines", wanted).await;
+    assert_eq!(made.status, 200, "{made:?}");
+    let mut lines = made.json();
+    assert_eq!(lines["groups"][0]["members"], json!(["8002", "8001"]), "in their order");
+    let line_id = lines["lines"][0]["line_id"].clone();
+    lines["lines"][0]["name"] = json!("服务热线");
+    let changed = house.call("PUT", &admin, "/lines", lines.clone()).await.json();
+    assert_eq!(changed["lines"][0]["line_id"], line_id, "keeps its id");
+    for (pointer, value) in [
+        ("/groups/0/members", json!(["9001"])),
+        ("/groups/0/ring_seconds", json!(2)),
+        ("/groups/0/name", json!("")),
+        ("/lines/0/group", json!("none")),
+        ("/lines/0/did", json!("abc")),
+        ("/lines/0/line_id", json!("0199d7a4-0000-7000-8000-000000000001")),
+    ] {
+        let mut bad = changed.clone();
+        *bad.pointer_mut(pointer).unwrap() = value;
+        let answer = house.call("PUT", &admin, "/lines", bad).await;
+        assert_eq!(answer.status, 422, "{pointer} {answer:?}");
+    }
+    assert_eq!(house.get(&admin, "/lines").await.json(), changed, "nothing half done");
+    let boss = house.sign_in("boss").await;
+    assert_eq!(house.get(&boss, "/lines").await.status, 403);
+    house.close().await;
+}
