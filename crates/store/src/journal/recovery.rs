@@ -58,7 +58,6 @@ pub fn recover(folder: &Path) -> Result<(Index, RecoveryReport, u32), JournalErr
     for (segment, path) in segments {
         last = segment;
         let bytes = std::fs::read(&path).map_err(|err| failed(&path, err))?;
-        index.add_segment(segment);
         let found = scan(&bytes, |offset, record| {
             let Ok(offset) = u32::try_from(offset) else { return };
             let len = (RECORD_HEADER_BYTES + record.body.len()) as u32;
@@ -78,7 +77,10 @@ pub fn recover(folder: &Path) -> Result<(Index, RecoveryReport, u32), JournalErr
         });
         report.torn_bytes += if found.has_header { found.torn_bytes } else { 0 };
         report.damaged_records += found.damaged_records;
-        if !found.has_header && !bytes.is_empty() {
+        if found.has_header || bytes.is_empty() {
+            index.add_segment(segment);
+        } else {
+            // Not ours to remove, or damaged where it matters most: a person must look.
             report.foreign_files.push(path);
         }
     }

@@ -372,6 +372,39 @@ fn a_full_disk_keeps_events_and_marks_the_gap() {
 }
 
 #[test]
+fn a_disk_full_from_the_start_is_no_reason_not_to_start() {
+    let mut bench = Bench::new();
+    bench.writer = None;
+    bench.disk.room.store(0, Ordering::Relaxed);
+    bench.open();
+    bench.take([offered(call(1)), answered(call(1)), media(&[(call(1), b"lost")])]);
+    bench.pass(20_000);
+    assert_eq!(bench.segments(), [1], "no litter of empty segments");
+    bench.disk.room.store(i64::MAX, Ordering::Relaxed);
+    bench.pass(1000);
+    bench.take([media(&[(call(1), b"kept")])]);
+    bench.pass(1000);
+    assert_eq!(bench.packets(call(1)), [b"kept"]);
+    assert!(bench.records(call(1)).unwrap().has_gap());
+}
+
+#[test]
+fn a_file_that_is_no_segment_is_reported_and_left_alone() {
+    let mut bench = Bench::new();
+    let foreign = segment_path(bench.folder.path(), 3);
+    std::fs::write(&foreign, b"something of somebody").unwrap();
+    std::fs::write(segment_path(bench.folder.path(), u32::MAX - 1), b"").unwrap();
+    assert_eq!(bench.kill().foreign_files, [foreign.clone()]);
+    bench.pass(3000);
+    assert_eq!(bench.segments(), [3, u32::MAX]);
+    // The last number there is: nothing can be written, and nothing panics.
+    bench.kill();
+    bench.take([offered(call(1))]);
+    bench.pass(1000);
+    assert!(foreign.exists());
+}
+
+#[test]
 fn below_the_floor_media_is_refused_until_there_is_room() {
     let mut bench = Bench::new();
     bench.take([offered(call(1)), answered(call(1)), media(&[(call(1), b"1")])]);

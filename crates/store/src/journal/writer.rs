@@ -130,8 +130,11 @@ impl Writer {
             last_care: None,
             _lock: lock,
         };
-        writer.roll().map_err(failed)?;
-        writer.write();
+        if let Err(err) = writer.roll() {
+            // Calls must go on without a disk; it is tried again with the first batch.
+            writer.is_failing = true;
+            tracing::error!(%err, "the journal cannot write: recordings will have gaps");
+        }
         writer.care(now);
         Ok((writer, report))
     }
@@ -411,12 +414,15 @@ impl Writer {
         if let Some(mut segment) = self.segment.take() {
             segment.file.sync()?;
         }
-        let number = self.last_number + 1;
+        let number = self.last_number.checked_add(1).ok_or(std::io::ErrorKind::FileTooLarge)?;
         let path = segment_path(&self.settings.folder, number);
-        // The number is used up even if this fails: the file may be there, half made.
-        self.last_number = number;
         let mut file = self.disk.create(&path)?;
-        file.append(&segment_header(number))?;
+        if let Err(err) = file.append(&segment_header(number)) {
+            // A full disk still makes empty files: one for each attempt, if they stayed.
+            std::fs::remove_file(&path)?;
+            return Err(err);
+        }
+        self.last_number = number;
         self.shared.index().add_segment(number);
         self.segment = Some(OpenSegment { number, file, len: SEGMENT_HEADER_BYTES as u64 });
         Ok(())
