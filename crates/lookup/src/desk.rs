@@ -553,3 +553,6 @@ pub(crate) fn is_known(card: &Card) -> bool {
 pub(crate) fn is_outside(number: &PhoneNumber) -> bool {
     number.kind != NumberKind::Internal
 }
+
+#[cfg(test)]
+mod tests;

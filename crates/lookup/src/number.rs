@@ -65,6 +65,9 @@ pub fn read(raw: &str, area_code: &str) -> Option<PhoneNumber> {
 /// `13812345678.0`, or have lost the 0 in front.
 pub fn read_cell(cell: &str, area_code: &str) -> Option<PhoneNumber> {
     let cell = cell.trim();
+    if has_lost_digits(cell) {
+        return None;
+    }
     let is_number =
         cell.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+'));
     let as_integer = (is_number && cell.contains(['.', 'e', 'E']))
@@ -80,6 +83,15 @@ pub fn read_cell(cell: &str, area_code: &str) -> Option<PhoneNumber> {
         return Some(landline);
     }
     Some(number)
+}
+
+/// Whether a spreadsheet rounded a number when it wrote it: `1.38E+10` has three digits of
+/// eleven.
+pub fn has_lost_digits(cell: &str) -> bool {
+    let Some((mantissa, exponent)) = cell.trim().split_once(['e', 'E']) else { return false };
+    let Ok(exponent) = exponent.trim_start_matches('+').parse::<usize>() else { return false };
+    let is_number = mantissa.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    is_number && !mantissa.is_empty() && digits_of(mantissa).len() < exponent + 1
 }
 
 /// How one trunk wants numbers dialled.
@@ -221,11 +233,11 @@ fn domestic(digits: &str, has_country: bool, area_code: &str) -> Option<PhoneNum
     if let Some(number) = landline(digits) {
         return Some(number);
     }
-    if has_country && let Some(number) = landline(&format!("0{digits}")) {
-        return Some(number);
-    }
     if digits.len() == 10 && (digits.starts_with("400") || digits.starts_with("800")) {
         return Some(plain(digits, NumberKind::Service));
+    }
+    if has_country && let Some(number) = landline(&format!("0{digits}")) {
+        return Some(number);
     }
     if let Some(rest) = without_carrier(digits) {
         return domestic(rest, false, area_code);
@@ -381,7 +393,8 @@ mod tests {
             assert_eq!(read_cell(cell, SHANGHAI).unwrap().key, key, "{cell}");
         }
         // Digits that are gone cannot be guessed.
-        assert_ne!(read_cell("1.38E+10", SHANGHAI).map(|it| it.key), Some("+8613812345678".into()));
+        assert!(has_lost_digits("1.38E+10"));
+        assert_eq!(read_cell("1.38E+10", SHANGHAI), None);
     }
 
     #[test]
