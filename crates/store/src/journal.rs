@@ -47,13 +47,13 @@ pub struct JournalSettings {
 }
 
 impl JournalSettings {
-    /// The usual settings for a folder: segments of 64 MiB, 1 GiB kept free, 512 blocks waiting.
+    /// The usual settings for a folder: segments of 64 MiB, 1 GiB kept free, 1024 blocks waiting.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
             segment_bytes: 64 << 20,
             free_floor_bytes: 1 << 30,
-            media_queue_blocks: 512,
+            media_queue_blocks: 1024,
         }
     }
 }
