@@ -99,6 +99,21 @@ fn all_caller_headers() -> Vec<CallerHeader> {
     vec![CallerHeader::PAssertedIdentity, CallerHeader::RemotePartyId, CallerHeader::From]
 }
 
+impl TrunkEntry {
+    /// A trunk at `address` with every other key at its default.
+    pub fn at(address: SocketAddr) -> Self {
+        Self {
+            name: "gateway".into(),
+            address,
+            transport: TrunkTransport::default(),
+            strip_prefix: String::new(),
+            add_prefix: String::new(),
+            caller_number: None,
+            caller_from: all_caller_headers(),
+        }
+    }
+}
+
 impl From<TrunkEntry> for Trunk {
     fn from(entry: TrunkEntry) -> Self {
         Self {
@@ -296,7 +311,10 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         let mut faults = Vec::new();
         if self.media.first_port % 2 == 1 {
-            faults.push(format!("media.first_port: {} is odd; RTP ports are even", self.media.first_port));
+            faults.push(format!(
+                "media.first_port: {} is odd; RTP ports are even",
+                self.media.first_port
+            ));
         }
         if self.media.last_port < self.media.first_port.saturating_add(7) {
             faults.push(format!(
@@ -309,7 +327,10 @@ impl Config {
                 faults.push(format!("trunk[{index}].name: give it a name"));
             }
             if self.trunk[..index].iter().any(|other| other.name == trunk.name) {
-                faults.push(format!("trunk[{index}].name: {:?} is taken by another trunk", trunk.name));
+                faults.push(format!(
+                    "trunk[{index}].name: {:?} is taken by another trunk",
+                    trunk.name
+                ));
             }
             if trunk.caller_from.is_empty() {
                 faults.push(format!("trunk[{index}].caller_from: name at least one header"));
@@ -332,7 +353,9 @@ impl Config {
             faults.push("dealership.utc_offset_minutes: between -840 and 840".into());
         }
         if let Some(url) = &self.database.url
-            && !["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme))
+            && !["sqlite:", "postgres://", "postgresql://"]
+                .iter()
+                .any(|scheme| url.starts_with(scheme))
         {
             faults.push("database.url: begins with sqlite:// or postgres://".into());
         }
@@ -341,9 +364,10 @@ impl Config {
 
     /// The database's URL, the default included.
     pub fn database_url(&self) -> String {
-        self.database.url.clone().unwrap_or_else(|| {
-            format!("sqlite://{}", self.data_dir.join("cheling.db").display())
-        })
+        self.database
+            .url
+            .clone()
+            .unwrap_or_else(|| format!("sqlite://{}", self.data_dir.join("cheling.db").display()))
     }
 
     /// The database's URL for people to read: without its password.
@@ -423,7 +447,10 @@ mod tests {
             ("[media]\nfirst_port = 20001", "media.first_port: 20001 is odd"),
             ("[sip]\nmax_calls = 0", "sip.max_calls"),
             ("[database]\nurl = \"mysql://x\"", "database.url"),
-            ("[[trunk]]\nname=\"a\"\naddress=\"10.0.0.1:5060\"\n[[trunk]]\nname=\"a\"\naddress=\"10.0.0.2:5060\"", "trunk[1].name"),
+            (
+                "[[trunk]]\nname=\"a\"\naddress=\"10.0.0.1:5060\"\n[[trunk]]\nname=\"a\"\naddress=\"10.0.0.2:5060\"",
+                "trunk[1].name",
+            ),
             ("[sip\n", "line 1"),
         ] {
             let error = load(text).unwrap_err().to_string();

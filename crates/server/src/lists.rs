@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 pub async fn calls(list: &List, config: &Config) -> anyhow::Result<()> {
     let facts = facts::open(config).await?;
     let dealership_id = facts.dealership.dealership_id;
-    let page =
-        call::list(&facts.database, dealership_id, &CallFilter::default(), None, list.limit).await?;
+    let page = call::list(&facts.database, dealership_id, &CallFilter::default(), None, list.limit)
+        .await?;
     if list.output.json {
         println!("{}", Value::from(page.items.iter().map(call_json).collect::<Vec<_>>()));
         return Ok(());
@@ -56,8 +56,7 @@ pub async fn recordings(list: &List, config: &Config) -> anyhow::Result<()> {
     let facts = facts::open(config).await?;
     let dealership_id = facts.dealership.dealership_id;
     let wanted = RecordingFilter::default();
-    let page =
-        recording::list(&facts.database, dealership_id, &wanted, None, list.limit).await?;
+    let page = recording::list(&facts.database, dealership_id, &wanted, None, list.limit).await?;
     let mut rows = Vec::with_capacity(page.items.len());
     for item in page.items {
         let whole = recording::find(&facts.database, dealership_id, item.recording_id).await?;

@@ -13,11 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A registry that reads the counters when it is asked.
-pub fn registry(
-    capture: Handle,
-    journal: JournalHandle,
-    workers: Arc<WorkerCounters>,
-) -> Registry {
+pub fn registry(capture: Handle, journal: JournalHandle, workers: Arc<WorkerCounters>) -> Registry {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Meters { capture, journal, workers }));
     registry
@@ -42,7 +38,11 @@ impl Collector for Meters {
         let (journal, workers) = (self.journal.counters(), &self.workers);
         for (name, help, value) in [
             ("cheling_relay_packets", "Media packets passed on", relay.relayed_packets),
-            ("cheling_relay_stranger_packets", "Media from unknown sources", relay.stranger_packets),
+            (
+                "cheling_relay_stranger_packets",
+                "Media from unknown sources",
+                relay.stranger_packets,
+            ),
             ("cheling_relay_unsent_packets", "Media that could not be sent", relay.unsent_packets),
             ("cheling_relay_failed_opens", "Calls without media ports", relay.failed_opens),
             ("cheling_tap_dropped_packets", "Media not recorded", relay.tap_dropped_packets),
@@ -55,7 +55,11 @@ impl Collector for Meters {
             ("cheling_journal_bytes", "Bytes journalled", journal.bytes.load(Relaxed)),
             ("cheling_journal_writes", "Write calls", journal.writes.load(Relaxed)),
             ("cheling_journal_write_errors", "Failed writes", journal.write_errors.load(Relaxed)),
-            ("cheling_journal_lost_packets", "Packets lost to a full disk", journal.lost_packets.load(Relaxed)),
+            (
+                "cheling_journal_lost_packets",
+                "Packets lost to a full disk",
+                journal.lost_packets.load(Relaxed),
+            ),
             ("cheling_recordings_landed", "Recordings finished", workers.landed.load(Relaxed)),
             ("cheling_render_failures", "Failed renderings", workers.failures.load(Relaxed)),
         ] {

@@ -205,10 +205,7 @@ pub fn files(config: &Config) -> anyhow::Result<RecordingFiles> {
 }
 
 /// The journal; each call that is over goes to `queue`.
-pub fn journal(
-    config: &Config,
-    queue: &RenderQueue,
-) -> anyhow::Result<(Journal, RecoveryReport)> {
+pub fn journal(config: &Config, queue: &RenderQueue) -> anyhow::Result<(Journal, RecoveryReport)> {
     let dir = config.journal_dir();
     private_dir(&dir)?;
     let settings = JournalSettings {
@@ -276,7 +273,8 @@ fn call_settings(config: &Config) -> Settings {
         trunks: config.trunk.iter().cloned().map(Into::into).collect(),
         nonce_secret: rand::random(),
         seed: rand::random(),
-        registration: Duration::from_secs(60)..=Duration::from_secs(config.sip.registration_seconds),
+        registration: Duration::from_secs(60)
+            ..=Duration::from_secs(config.sip.registration_seconds),
         max_calls: config.sip.max_calls,
     }
 }

@@ -19,7 +19,9 @@ pub async fn user(command: User, config: &Config) -> anyhow::Result<()> {
             })?;
             add(&facts, username, name, role, extension, password_stdin).await
         }
-        User::Passwd { username, password_stdin } => passwd(&facts, &username, password_stdin).await,
+        User::Passwd { username, password_stdin } => {
+            passwd(&facts, &username, password_stdin).await
+        }
         User::List(output) => list(&facts, output).await,
     }
 }
@@ -106,7 +108,12 @@ async fn list(facts: &Facts, output: Output) -> anyhow::Result<()> {
     }
     for user in users {
         let state = if user.disabled { "  disabled" } else { "" };
-        println!("{:<16} {:<10} {}{state}", user.sign_in_name, user.role.as_str(), user.display_name);
+        println!(
+            "{:<16} {:<10} {}{state}",
+            user.sign_in_name,
+            user.role.as_str(),
+            user.display_name
+        );
     }
     Ok(())
 }

@@ -22,7 +22,10 @@ pub async fn extension(command: Extension, config: &Config) -> anyhow::Result<()
                 }
                 error => error.into(),
             })?;
-            println!("extension {number} added; point the phone at {}", registrar(config, config.sip.udp.port()));
+            println!(
+                "extension {number} added; point the phone at {}",
+                registrar(config, config.sip.udp.port())
+            );
             secret.print();
         }
         Extension::List(output) => list_extensions(&facts, output).await?,
@@ -59,8 +62,7 @@ pub fn account(
 }
 
 async fn list_extensions(facts: &Facts, output: Output) -> anyhow::Result<()> {
-    let phones =
-        switchboard::phones(&facts.database, Some(facts.dealership.dealership_id)).await?;
+    let phones = switchboard::phones(&facts.database, Some(facts.dealership.dealership_id)).await?;
     if output.json {
         let rows: Vec<_> = phones
             .iter()
@@ -150,7 +152,9 @@ async fn list_lines(facts: &Facts, output: Output) -> anyhow::Result<()> {
         return Ok(());
     }
     if lines.is_empty() {
-        println!("none yet; begin with: cheling line add 58998000 --name 售后热线 --ring 8001,8002");
+        println!(
+            "none yet; begin with: cheling line add 58998000 --name 售后热线 --ring 8001,8002"
+        );
     }
     for line in &lines {
         println!("{:<14} {:<12} rings {}", line.did, line.name, ring(line).join(", "));

@@ -58,7 +58,12 @@ pub enum Told {
 }
 
 /// Feeds the desk and publishes what it says, until everybody who tells it has gone.
-pub async fn attend(desk: Arc<Desk>, hub: Arc<Hub>, mut events: mpsc::Receiver<TapEvent>, mut landed: mpsc::Receiver<Recording>) {
+pub async fn attend(
+    desk: Arc<Desk>,
+    hub: Arc<Hub>,
+    mut events: mpsc::Receiver<TapEvent>,
+    mut landed: mpsc::Receiver<Recording>,
+) {
     loop {
         // Events first: a recording is told of after the end of its call.
         let told = tokio::select! {
