@@ -41,6 +41,7 @@ pub const GROUPS: &[Group] = &[
     recordings::GROUP,
     customers::GROUP,
     lookup::GROUP,
+    imports::GROUP,
     follow_ups::GROUP,
     users::GROUP,
     extensions::GROUP,

@@ -133,6 +133,12 @@ pub struct BadRow {
     pub row: u64,
     /// The column's header, or `""`.
     pub column: String,
-    /// What is wrong with it.
+    /// What stands there.
+    #[serde(default)]
+    pub cell: String,
+    /// What is wrong with it, in Chinese.
     pub reason: String,
+    /// The same as a word: `phone_invalid` …
+    #[serde(default)]
+    pub reason_code: String,
 }

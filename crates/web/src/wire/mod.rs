@@ -27,7 +27,7 @@
 //! | `GET`, `PUT /customers/{id}` | [`customer::CustomerDraft`] → [`customer::CustomerDetail`] | |
 //! | `GET /lookup?number=` | → `Card` of `cheling_model::card` | |
 //! | `POST /imports?profile=&apply=` (multipart `file`) | → [`customer::ImportReport`] | supervisor, admin |
-//! | `GET /follow-ups?view=today\|overdue\|done\|all&owner_id=me&cursor=&limit=&type=&customer_id=` | → [`follow_up::FollowUpPage`], most urgent first | |
+//! | `GET /follow-ups?view=today\|overdue\|done\|all&owner_id=me&cursor=&limit=&type=&customer_id=` | → [`follow_up::FollowUpPage`], earliest due first; `today` open and due today, `done` closed today; contact records only by `type` | |
 //! | `POST /follow-ups` | [`follow_up::FollowUpDraft`] → 201 [`follow_up::FollowUpRow`] | |
 //! | `GET`, `PUT /follow-ups/{id}` | [`follow_up::FollowUpDraft`] → [`follow_up::FollowUpRow`] | |
 //! | `GET /users`, `POST /users` | [`admin::UserDraft`] → [`admin::UserRow`] (list: [`Page`]) | admin; list: supervisor |
@@ -38,7 +38,26 @@
 //! | `GET /lines`, `PUT /lines` | [`admin::Lines`] | admin |
 //! | `GET /ws?since=N` | WebSocket: `{seq, at, type, …}` of `cheling_model::console` | signed in |
 //!
-//! At the root: `GET /healthz`, `/readyz`, `/metrics`. An error is [`ErrorBody`].
+//! At the root: `GET /healthz`, `/readyz`, `/metrics`. An error is [`ErrorBody`]: 400 `malformed` (the
+//! JSON or query cannot be read, or has unknown fields), 401 `not_signed_in`, `bad_credentials`, 403
+//! `forbidden`, `cross_origin`, 404 `not_found` (also for what belongs to others), 409 with a word for
+//! each cause (`already_taken`, `extension_not_registered`, `extension_busy`, `no_route`,
+//! `no_extension`, `last_admin`), 422 `invalid` with the `field`, 429 `too_many_attempts`, 503
+//! `unavailable`.
+//!
+//! # The WebSocket
+//! `seq` counts one user's events by ones. A browser takes a snapshot (`GET /calls/live`), connects
+//! with `since=` its `seq`, and on each loss again with the last `seq` it has seen: it gets what it
+//! missed, or one `{seq, at, type: "reset"}` that tells it to take the snapshot again. A number of an
+//! earlier run of the server gets `reset`. Without `since` it begins with the next event. At once and
+//! then each 5 s comes `{seq, at, type: "heartbeat"}` with the last number sent. The server closes
+//! with 1001 when it stops, 1013 when the browser did not read (resume at once), 4401 when the session
+//! ended.
+//!
+//! # Requests that change something
+//! Their body is `application/json` (files: `multipart/form-data`), at most 256 KiB (50 MiB). They are
+//! refused from a page of another origin. `GET /recordings/{id}/audio?format=` is 406
+//! `format_not_available` for another container than the recording is kept in.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

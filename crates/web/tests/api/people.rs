@@ -176,3 +176,40 @@ async fn lines_and_groups_are_replaced_whole() {
     assert_eq!(house.get(&boss, "/lines").await.status, 403);
     house.close().await;
 }
+
+#[tokio::test]
+async fn a_spreadsheet_is_tried_and_then_applied() {
+    let house = house().await;
+    let boss = house.sign_in("boss").await;
+    let csv = "客户姓名,手机号码,车牌号\n王建国,13812345678,\n李静,abc,\n张伟,13900000001,\n";
+    let form = format!(
+        "--line\r\nContent-Disposition: form-data; name=\"file\"; filename=\"客户.csv\"\r\n\
+         Content-Type: text/csv\r\n\r\n{csv}\r\n--line--\r\n"
+    );
+    let send = async |cookie: &str, path: &str| {
+        let mime = "multipart/form-data; boundary=line";
+        let headers = [("Cookie", cookie), ("Content-Type", mime)];
+        house.send("POST", &format!("/api/v1{path}"), &headers, form.as_bytes()).await
+    };
+    for (path, applied, created) in
+        [("/imports", false, 2), ("/imports?apply=true", true, 2), ("/imports?apply=true", true, 0)]
+    {
+        let answer = send(&boss, path).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let report = answer.json();
+        assert_eq!((&report["applied"], &report["created"]), (&json!(applied), &json!(created)));
+        assert_eq!((&report["rows"], &report["bad_row_count"]), (&json!(3), &json!(1)));
+        let bad = &report["bad_rows"][0];
+        assert_eq!((&bad["row"], &bad["cell"]), (&json!(3), &json!("abc")));
+        assert_eq!(bad["reason_code"], "phone_invalid");
+        assert_eq!(bad["reason"], "不是有效的电话号码");
+    }
+    let rows = house.get(&boss, "/customers").await.json();
+    assert_eq!(rows["items"].as_array().unwrap().len(), 2);
+    let agent = house.sign_in("a1").await;
+    assert_eq!(send(&agent, "/imports").await.status, 403);
+    assert_eq!(send(&boss, "/imports?profile=none").await.status, 422);
+    let plain = house.call("POST", &boss, "/imports", json!({})).await;
+    assert_eq!(plain.status, 415, "{plain:?}");
+    house.close().await;
+}
