@@ -3,7 +3,7 @@
 use crate::clock::AnchoredClock;
 use crate::events::{EventCounters, EventTap};
 use crate::handle::Handle;
-use crate::relay::{RelayConfig, RelayError, Relays};
+use crate::relay::{RelayConfig, RelayError, Relays, Reporter};
 use crate::sink::{SpareBlocks, TapSink};
 use crate::sip_task::SipTask;
 use crate::transport::{ARRIVAL_QUEUE, BindError, TransportConfig, Transports};
@@ -95,7 +95,11 @@ impl Capture {
         settings.tcp_port = tcp.first().map(SocketAddr::port);
 
         let (report, reports) = mpsc::channel(REPORT_QUEUE);
-        let reporter = Arc::new(move |it| report.try_send(it).map_err(|err| err.into_inner()));
+        let reporter: Reporter = Arc::new(move |it| match report.try_send(it) {
+            Err(mpsc::error::TrySendError::Full(it)) => Err(it),
+            // Once the SIP task is gone there is nobody to tell.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
+        });
         let relays = Relays::start(
             &config.relay,
             Arc::clone(&sinks.journal),

@@ -111,6 +111,12 @@ impl Handle {
         self.send(Request::Tell(Command::EndAll)).await
     }
 
+    /// Waits until call control has ended, by a stop or by a fault: without it the process is of
+    /// no use.
+    pub async fn ended(&self) {
+        self.requests.closed().await;
+    }
+
     /// What the relay threads count, in sum and per call.
     pub fn relays(&self) -> &RelayWatch {
         &self.relays

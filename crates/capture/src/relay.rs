@@ -103,7 +103,8 @@ impl Report {
     }
 }
 
-/// Takes reports, or gives one back if there is no room now; it comes again then. Must not wait.
+/// Takes reports, or gives one back if there is no room now; it comes again then. Must not wait,
+/// and must take what nobody will ever want, or the threads cannot end.
 pub type Reporter = Arc<dyn Fn(Report) -> Result<(), Report> + Send + Sync>;
 
 /// Why the relay cannot start.

@@ -1,5 +1,6 @@
 //! Whole calls of an independent softphone through capture: what is said arrives on the other
 //! side, and the sink gets every event and every packet, in order.
+#![allow(clippy::unwrap_used)]
 
 use cheling_call::io::Settings;
 use cheling_capture::relay::RelayConfig;

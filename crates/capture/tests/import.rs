@@ -1,4 +1,5 @@
 //! Capture files made here, played into a sink: what comes out is what a live call gives.
+#![allow(clippy::unwrap_used)]
 
 use cheling_capture::pcap::{ImportError, ImportReport, Perspective, Progress, import};
 use cheling_capture::sink::TapSink;

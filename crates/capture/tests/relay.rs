@@ -1,5 +1,6 @@
 //! The relay over loopback, with real sockets on both sides. Nothing sleeps: each step waits for
 //! what it needs, with a deadline.
+#![allow(clippy::unwrap_used)]
 
 use cheling_call::io::RelayRemote;
 use cheling_capture::clock::AnchoredClock;

@@ -1,4 +1,5 @@
 //! SIP transports over loopback: framing, keep-alives, limits, garbage.
+#![allow(clippy::unwrap_used)]
 
 use cheling_capture::transport::{Arrived, SendError, TransportConfig, Transports};
 use cheling_sip::{Flow, Transport};

@@ -6,7 +6,7 @@ use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError};
 use std::io::Read;
 
 /// Read at once; larger than any frame that `snaplen` allows.
-const BUFFER_BYTES: usize = 1 << 20;
+const BUFFER_BYTES: usize = 256 << 10;
 /// A buffer is grown up to this for a larger block; then the file counts as broken.
 const MAX_BLOCK_BYTES: usize = 64 << 20;
 /// Interfaces of one pcapng section.
@@ -181,7 +181,9 @@ mod tests {
         file
     }
 
-    fn read(file: &[u8]) -> (Result<u64, FileError>, Vec<(i64, Vec<u8>)>) {
+    type Frames = Vec<(i64, Vec<u8>)>;
+
+    fn read(file: &[u8]) -> (Result<u64, FileError>, Frames) {
         let mut frames = Vec::new();
         let result = read_frames(file, |frame| {
             frames.push((frame.at.as_micros(), frame.bytes.to_vec()));

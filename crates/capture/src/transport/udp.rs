@@ -6,6 +6,7 @@ use cheling_sip::Flow;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::net::UdpSocket;
 
 /// The largest datagram there is.
@@ -13,6 +14,9 @@ const DATAGRAM_BYTES: usize = 64 * 1024;
 /// What the kernel may hold for us while the SIP task is busy: some thousand messages. The
 /// kernel grants less where `net.core.rmem_max` says so.
 const KERNEL_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// After an error that recurs at once, so that it does not take a core.
+const ERROR_PAUSE: Duration = Duration::from_millis(20);
 
 /// The sending half of a listener.
 #[derive(Debug)]
@@ -69,8 +73,8 @@ pub(super) async fn receive(socket: UdpSocket, local: SocketAddr, shared: Shared
         let (len, from) = match received {
             Ok(received) => received,
             Err(err) => {
-                // A port unreachable for an answer of ours; nothing to do with what comes next.
-                tracing::debug!(%local, %err, "UDP receive");
+                tracing::warn!(%local, %err, "UDP receive");
+                tokio::time::sleep(ERROR_PAUSE).await;
                 continue;
             }
         };
