@@ -21,6 +21,7 @@ pub mod params;
 pub mod reader;
 pub mod reliable;
 pub mod sdp;
+pub mod session_timer;
 pub mod text;
 pub mod token;
 pub mod transaction;
