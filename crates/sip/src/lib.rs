@@ -22,6 +22,7 @@ pub mod reader;
 pub mod reliable;
 pub mod sdp;
 pub mod session_timer;
+pub mod subscription;
 pub mod text;
 pub mod token;
 pub mod transaction;
