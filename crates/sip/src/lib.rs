@@ -19,6 +19,7 @@ pub mod multipart;
 pub mod name_addr;
 pub mod params;
 pub mod reader;
+pub mod refer;
 pub mod reliable;
 pub mod sdp;
 pub mod session_timer;
