@@ -1,6 +1,7 @@
 //! Every statement, on both engines.
 
 mod calls;
+mod console;
 mod customers;
 mod engine;
 mod people;

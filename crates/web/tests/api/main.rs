@@ -1,5 +1,7 @@
 //! The API over a real socket on loopback, on a database of the test's own.
 
+#![allow(clippy::unwrap_used)]
+
 mod house;
 
 mod audio;
