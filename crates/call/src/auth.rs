@@ -1,7 +1,8 @@
 //! Whether a phone is whom it says: digest against the directory, and a guard against guessing.
 //!
 //! An unknown extension is answered exactly like a wrong password. Nonces are bound to the address
-//! they were sent to, so that an answer overheard on the network is of no use elsewhere.
+//! they were sent to and each use of one is counted, so that an answer overheard on the network is
+//! of no use.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use cheling_model::Now;
 use cheling_model::directory::{Directory, Extension};
-use cheling_sip::digest::{Algorithm, Challenge, Credentials, NonceState, Nonces};
+use cheling_sip::digest::{
+    Algorithm, Challenge, Credentials, NonceLedger, NonceState, NonceUse, Nonces,
+};
 use cheling_sip::{Flow, Method, Name, Request, Response, Uri};
 use sha2::{Digest, Sha256};
 
@@ -25,6 +28,10 @@ const FAILURES_PER_SOURCE: u32 = 100;
 const MEMORY: Duration = Duration::from_secs(300);
 /// Failing sources and accounts that are remembered at most; the oldest go first.
 const MAX_REMEMBERED: usize = 4096;
+/// Nonces whose use is counted at most; older ones are challenged anew.
+const MAX_NONCES: usize = 8192;
+/// Hex digits of a nonce that [`Nonces`] makes; what follows makes it one of a kind.
+const SEALED_CHARS: usize = 48;
 
 /// Which hashes a challenge offers. Whatever was offered, an answer in MD5 or SHA-256 is verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,6 +81,9 @@ pub struct Auth {
     secret: [u8; 32],
     offered: Offered,
     failures: HashMap<Suspect, Failures>,
+    ledger: NonceLedger,
+    /// Challenges sent: two within one second must differ.
+    challenges: u32,
 }
 
 /// An address, or an extension as tried from it.
@@ -88,7 +98,8 @@ struct Failures {
 impl Auth {
     /// `secret` keys the nonces.
     pub fn new(secret: [u8; 32], offered: Offered) -> Self {
-        Self { secret, offered, failures: HashMap::new() }
+        let ledger = NonceLedger::new(MAX_NONCES, NONCE_LIFETIME);
+        Self { secret, offered, failures: HashMap::new(), ledger, challenges: 0 }
     }
 
     /// Changes what challenges offer.
@@ -129,19 +140,23 @@ impl Auth {
         if !is_for_this_uri(&credentials.uri, &request.uri) {
             return Outcome::Refused(Refusal::OtherRequest);
         }
-        match self.nonces(source).check(seconds(now), &credentials.nonce) {
-            NonceState::Fresh => {
+        let sealed = credentials.nonce.get(..SEALED_CHARS).unwrap_or_default();
+        if self.nonces(source).check(seconds(now), sealed) != NonceState::Fresh {
+            // A nonce from before our restart, or from before the phone moved to another address.
+            return Outcome::Challenged { is_stale: true };
+        }
+        match self.ledger.note(seconds(now), &credentials) {
+            NonceUse::First | NonceUse::Uncounted => {
                 self.failures.remove(&account);
                 Outcome::Accepted(extension)
             }
-            // A nonce from before our restart, or from before the phone moved to another address.
-            NonceState::Stale | NonceState::Foreign => Outcome::Challenged { is_stale: true },
+            NonceUse::Replayed | NonceUse::Forgotten => Outcome::Challenged { is_stale: true },
         }
     }
 
     /// The 401 (REGISTER) or 407 that asks for a password.
     pub fn challenge(
-        &self,
+        &mut self,
         now: Now,
         realm: &str,
         request: &Request,
@@ -153,7 +168,9 @@ impl Auth {
             Method::Register => (401, Name::WwwAuthenticate),
             _ => (407, Name::ProxyAuthenticate),
         };
-        let nonce = self.nonces(flow.remote.ip()).issue(seconds(now));
+        self.challenges = self.challenges.wrapping_add(1);
+        let sealed = self.nonces(flow.remote.ip()).issue(seconds(now));
+        let nonce = format!("{sealed}{:08x}", self.challenges);
         let algorithms: &[Algorithm] = match self.offered {
             Offered::Md5 => &[Algorithm::Md5],
             Offered::Sha256AndMd5 => &[Algorithm::Sha256, Algorithm::Md5],
@@ -291,7 +308,13 @@ mod tests {
             self.now = Now { monotonic: self.now.monotonic + by, wall: self.now.wall + by };
         }
 
-        fn answered(&self, method: Method, user: &str, password: &str, which: usize) -> Request {
+        fn answered(
+            &mut self,
+            method: Method,
+            user: &str,
+            password: &str,
+            which: usize,
+        ) -> Request {
             let mut request = request(method.clone());
             let response =
                 self.auth.challenge(self.now, "cheling", &request, self.flow, false, "t");
@@ -349,6 +372,16 @@ mod tests {
         scene.flow = home;
         scene.later(NONCE_LIFETIME + Duration::from_secs(1));
         assert_eq!(scene.check(&request), "challenged stale=true");
+    }
+
+    #[test]
+    fn an_answer_is_good_once() {
+        let mut scene = scene();
+        let request = scene.answered(Method::Register, "8001", "right", 1);
+        assert_eq!(scene.check(&request), "accepted 8001");
+        assert_eq!(scene.check(&request), "challenged stale=true");
+        let again = scene.answered(Method::Register, "8001", "right", 1);
+        assert_eq!(scene.check(&again), "accepted 8001", "the next challenge is another one");
     }
 
     #[test]

@@ -10,10 +10,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use cheling_model::call::Offer;
-use cheling_model::{CallId, EndCause, Lane, TapKind};
-use cheling_sip::{ClientId, Flow, Request, Response, ServerId};
+use cheling_model::directory::CallerHeader;
+use cheling_model::{CallId, Direction, EndCause, Lane, Presentation, TapKind};
+use cheling_sip::{ClientId, Flow, Name, Request, Response, ServerId};
 
 use crate::core::{Core, Entries};
+use crate::identity;
 use crate::io::Output;
 
 mod fork;
@@ -299,6 +301,37 @@ impl Call {
             _ => {}
         }
         State::Over(forks)
+    }
+
+    /// Analogue gateways learn the caller's number after the first ring and tell it in a later
+    /// request.
+    fn caller_changed(&mut self, core: &mut Core, request: &Request) {
+        let trunks = &core.settings.trunks;
+        let is_inbound = self.offer.direction == Direction::Inbound;
+        let name = self.offer.trunk.as_deref().filter(|_| is_inbound);
+        let Some(trunk) = trunks.iter().find(|trunk| Some(trunk.name.as_str()) == name) else {
+            return;
+        };
+        // From stays what it was in a dialog: only what stands beside it is news.
+        let order: Vec<CallerHeader> = trunk
+            .caller_from
+            .iter()
+            .copied()
+            .filter(|header| match header {
+                CallerHeader::PAssertedIdentity => request.headers.has(Name::PAssertedIdentity),
+                CallerHeader::RemotePartyId => request.headers.has(Name::RemotePartyId),
+                CallerHeader::From => false,
+            })
+            .collect();
+        if order.is_empty() {
+            return;
+        }
+        let caller = identity::caller(&request.headers, &order);
+        if caller.presentation == Presentation::Allowed && caller.number != self.offer.caller.number
+        {
+            self.offer.caller = caller.clone();
+            core.tap(self.id, TapKind::CallerChanged { caller });
+        }
     }
 
     fn changed(&self, core: &mut Core, changes: impl IntoIterator<Item = Change>) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use cheling_model::call::{Offer, Party};
 use cheling_model::directory::{Extension, Trunk, TrunkTransport};
 use cheling_model::{DealershipId, Direction, Lane, LineId, Presentation};
+use cheling_sip::endpoint::Looping;
 use cheling_sip::sdp::CONTENT_TYPE;
 use cheling_sip::via::host_text;
 use cheling_sip::{Flow, Method, Name, Request, Response, ServerId, Transport, Uri};
@@ -25,24 +26,6 @@ use crate::switch::Switch;
 
 /// What Retry-After says when we are full, in seconds.
 const RETRY_AFTER_S: u32 = 10;
-
-/// What is the same in an INVITE that reaches us twice by different ways (RFC 3261 §8.2.2.2).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct InviteKey {
-    call_id: String,
-    from_tag: String,
-    cseq: u32,
-}
-
-impl InviteKey {
-    fn new(request: &Request) -> Option<Self> {
-        Some(Self {
-            call_id: request.headers.call_id()?.into_owned(),
-            from_tag: request.headers.from()?.tag().unwrap_or_default().to_owned(),
-            cseq: request.headers.cseq()?.number,
-        })
-    }
-}
 
 /// A request outside any dialog.
 pub(crate) fn request(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
@@ -130,8 +113,8 @@ fn invite(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
     if request.headers.max_forwards() == Some(0) {
         return core.refuse(server, &request, 483);
     }
-    let key = InviteKey::new(&request);
-    if key.as_ref().is_some_and(|key| switch.invites.contains_key(key)) {
+    if let Some(Looping::Loop(_)) = core.endpoint.looping(&request) {
+        tracing::warn!(from = %flow, "INVITE refused: one of ours that came back");
         return core.refuse(server, &request, 482);
     }
     let Some(source) = source(core, server, flow, &request) else { return };
@@ -172,7 +155,7 @@ fn invite(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
     let is_unknown_number = planned.is_unknown_number;
     let invited = Invited { server, request, flow, tag, side, offer, is_unknown_number };
     let call = Call::invited(core, call_id, invited, planned.plan);
-    switch.add(call_id, key, call);
+    switch.add(call_id, call);
 }
 
 /// Finds out who sends an INVITE; `None` if it has been challenged or refused.
@@ -438,7 +421,7 @@ pub(crate) fn dial(switch: &mut Switch, command: Command) -> CommandReply {
     let plan = Plan { offer, caller_lane: Lane::Agent, ways, ring_for: RING_TRUNK };
     let call = Call::dialled(core, call_id, agent, plan);
     switch.remember_dialled(call_id);
-    switch.add(call_id, None, call);
+    switch.add(call_id, call);
     CommandReply::Accepted
 }
 

@@ -16,7 +16,7 @@ use cheling_sip::{Flow, Message, ParseError, ParseErrorKind};
 use crate::auth::Offered;
 use crate::b2bua::{Call, Event};
 use crate::core::Core;
-use crate::intake::{self, InviteKey};
+use crate::intake;
 use crate::io::{Command, CommandReply, Input, Output, Settings};
 use crate::registrar::Registration;
 
@@ -28,7 +28,6 @@ const MAX_DIALLED: usize = 1024;
 pub struct Switch {
     pub(crate) core: Core,
     pub(crate) calls: HashMap<CallId, Slot>,
-    pub(crate) invites: HashMap<InviteKey, CallId>,
     pub(crate) dialled: VecDeque<CallId>,
     pub(crate) is_draining: bool,
     timers: BTreeSet<(Instant, CallId)>,
@@ -39,7 +38,6 @@ pub struct Switch {
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) call: Call,
-    pub(crate) key: Option<InviteKey>,
     wake_at: Option<Instant>,
 }
 
@@ -75,7 +73,6 @@ impl Switch {
         Self {
             core: Core::new(now, settings, directory),
             calls: HashMap::new(),
-            invites: HashMap::new(),
             dialled: VecDeque::new(),
             is_draining: false,
             timers: BTreeSet::new(),
@@ -151,7 +148,6 @@ impl Switch {
     /// Whether nothing at all is kept of any call: no state, no transaction.
     pub fn is_idle(&self) -> bool {
         self.calls.is_empty()
-            && self.invites.is_empty()
             && self.timers.is_empty()
             && self.core.table_sizes() == [0; 3]
             && self.core.endpoint.transactions() == (0, 0)
@@ -269,11 +265,8 @@ impl Switch {
     }
 
     /// Takes a new call in.
-    pub(crate) fn add(&mut self, call_id: CallId, key: Option<InviteKey>, call: Call) {
-        if let Some(key) = &key {
-            self.invites.insert(key.clone(), call_id);
-        }
-        self.calls.insert(call_id, Slot { call, key, wake_at: None });
+    pub(crate) fn add(&mut self, call_id: CallId, call: Call) {
+        self.calls.insert(call_id, Slot { call, wake_at: None });
         self.settle(call_id);
     }
 
@@ -312,9 +305,6 @@ impl Switch {
             && let Some(slot) = self.calls.remove(&call_id)
         {
             self.core.forget(slot.call.entries());
-            if let Some(key) = slot.key {
-                self.invites.remove(&key);
-            }
         }
     }
 }

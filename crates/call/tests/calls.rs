@@ -343,3 +343,130 @@ fn without_a_relay_the_caller_is_refused() {
     let story = world.story();
     assert_eq!(story[1..], ["ended Failed None Some(503)", "relay closed"]);
 }
+
+fn talking(world: &mut World) {
+    world.uas[2].manner = Manner::Ring;
+    world.call(0, DID);
+    world.run(5 * SECOND);
+    assert_eq!(world.uas[0].leg().status, Some(200));
+}
+
+#[test]
+fn a_refresh_is_answered_without_troubling_the_other_side() {
+    let mut world = World::dealership(1);
+    talking(&mut world);
+    let before = world.uas[1].log.len();
+    let now = world.now.monotonic;
+    let body = world.uas[0].last_sdp();
+    world.uas[0].say(now, Method::Invite, Some(("application/sdp", body)));
+    world.run(SECOND);
+    world.uas[0].say(now, Method::Update, None);
+    world.uas[0].say(now, Method::Options, None);
+    world.run(SECOND);
+    let log = world.uas[0].log.join(" ");
+    assert!(log.ends_with("200 INVITE 200 UPDATE 200 OPTIONS"), "{log}");
+    assert_eq!(world.uas[1].log.len(), before);
+    let now = world.now.monotonic;
+    world.uas[0].hang_up(now);
+    world.settle();
+}
+
+#[test]
+fn an_update_passes_like_a_reinvite_and_may_name_the_caller_late() {
+    let mut world = World::dealership(1);
+    world.uas[0].extra.push(("From", "<sip:unavailable@gw>".into()));
+    talking(&mut world);
+    world.uas[0].in_dialog.push(("P-Asserted-Identity", "<sip:13900000000@gw>".into()));
+    let now = world.now.monotonic;
+    let body = world.uas[0].new_sdp(Direction::SendOnly);
+    world.uas[0].say(now, Method::Update, Some(("application/sdp", body)));
+    world.run(SECOND);
+    assert!(world.uas[1].log.contains(&"UPDATE".to_owned()));
+    assert!(world.uas[0].log.contains(&"200 UPDATE".to_owned()));
+    let now = world.now.monotonic;
+    world.uas[0].hang_up(now);
+    world.settle();
+    let story = world.story().join("\n");
+    assert!(story.contains("caller 13900000000\nheld Customer"), "{story}");
+}
+
+#[test]
+fn a_side_that_is_gone_is_found_out_and_the_call_ends() {
+    let mut world = World::dealership(1);
+    talking(&mut world);
+    world.uas[1].address = "192.0.2.99:9".parse().unwrap();
+    world.run(250 * SECOND);
+    assert_eq!(world.switch.live_calls(), 1);
+    world.run(150 * SECOND);
+    assert_eq!(world.switch.live_calls(), 0, "{:?} {:?}", world.sent, world.story());
+    assert!(world.uas[0].leg().is_over);
+    world.run(100 * SECOND);
+    assert!(world.switch.is_idle());
+}
+
+#[test]
+fn a_second_phone_beyond_the_trunk_that_answers_too_is_hung_up() {
+    let mut world = World::dealership(1);
+    world.call(1, "913812345678");
+    world.run(5 * SECOND);
+    let invite = world.uas[0].invites[0].clone();
+    let mut second = cheling_sip::Response::to(&invite, 200, "", Some("second"));
+    second.headers.push(Name::Contact, "<sip:x@192.0.2.50>");
+    world.sent.clear();
+    world.receive(world::GATEWAY.parse().unwrap(), &second.to_bytes());
+    world.run(SECOND);
+    let sent: Vec<_> =
+        world.sent_to(0).into_iter().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(sent, ["ACK", "BYE"]);
+    assert_eq!(world.switch.live_calls(), 1);
+    let now = world.now.monotonic;
+    world.uas[1].hang_up(now);
+    world.settle();
+}
+
+#[test]
+fn the_next_trunk_is_tried_when_the_first_is_out_of_order() {
+    let mut settings = world::settings(1);
+    let mut second = settings.trunks[0].clone();
+    second.name = "second".into();
+    second.address = "192.0.2.51:5060".parse().unwrap();
+    settings.trunks.push(second);
+    let mut world = World::with(settings, 1);
+    world.add(Ua::new("gateway", world::GATEWAY));
+    let phone = world.add(Ua::new("8001", "192.0.2.11:5060"));
+    let backup = world.add(Ua::new("second", "192.0.2.51:5060"));
+    world.register(phone);
+    world.uas[0].manner = Manner::Refuse(503, SECOND);
+    world.run(SECOND);
+    world.call(phone, "913812345678");
+    world.run(10 * SECOND);
+    assert_eq!(world.uas[phone].leg().status, Some(200));
+    assert_eq!(world.uas[backup].invites.len(), 1);
+    let now = world.now.monotonic;
+    world.uas[backup].hang_up(now);
+    world.settle();
+    // What the far end's person decided is not asked again elsewhere.
+    world.uas[0].manner = Manner::Refuse(486, SECOND);
+    world.call(phone, "913812345678");
+    world.run(10 * SECOND);
+    assert_eq!(world.uas[phone].leg().status, Some(486));
+    assert_eq!(world.uas[backup].invites.len(), 1);
+}
+
+#[test]
+fn two_phones_of_one_extension_ring_as_one() {
+    let mut world = World::dealership(1);
+    let other = world.add(Ua::new("8002", "192.0.2.77:5060"));
+    world.register(other);
+    world.uas[2].manner = Manner::Refuse(486, SECOND);
+    world.run(SECOND);
+    world.call(1, "8002");
+    world.run(5 * SECOND);
+    assert_eq!(world.uas[other].legs.len(), 1);
+    let now = world.now.monotonic;
+    world.uas[1].hang_up(now);
+    world.settle();
+    let story = world.story();
+    assert_eq!(story.iter().filter(|line| line.starts_with("ringing")).count(), 1);
+    assert_eq!(story.iter().filter(|line| line.starts_with("withdrawn")).count(), 0);
+}

@@ -1,9 +1,11 @@
 //! One side of a call that has answered, or was answered: its dialog and the way to it.
 
+use std::net::{IpAddr, SocketAddr};
+
 use cheling_model::CallId;
 use cheling_sip::dialog::DialogError;
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
-use cheling_sip::{ClientId, Dialog, Flow, Method, Name, Request, Response};
+use cheling_sip::{ClientId, Dialog, Flow, Method, Name, Request, Response, Transport};
 
 use crate::core::{Core, Entries};
 
@@ -54,17 +56,26 @@ impl Leg {
     ) -> Option<Self> {
         let dialog = Dialog::uac(invite, response)?;
         let cseq = invite.headers.cseq()?.number;
+        let flow = flow_to(&side, flow, &dialog);
         Some(Self { side, flow, dialog, unacknowledged: Some((client, cseq)) })
     }
 
     /// The dialog that `request` asked for and our 2xx with this tag makes.
     pub(crate) fn caller(side: Side, flow: Flow, request: &Request, tag: &str) -> Option<Self> {
-        Some(Self { side, flow, dialog: Dialog::uas(request, tag)?, unacknowledged: None })
+        let dialog = Dialog::uas(request, tag)?;
+        let flow = flow_to(&side, flow, &dialog);
+        Some(Self { side, flow, dialog, unacknowledged: None })
     }
 
     /// Our tag.
     pub(crate) fn tag(&self) -> &str {
         &self.dialog.id.local_tag
+    }
+
+    /// Whether this response comes from the other end of the dialog, and no other fork of it.
+    pub(crate) fn is_from_there(&self, response: &Response) -> bool {
+        let to = response.headers.to();
+        to.as_ref().and_then(|to| to.tag()).unwrap_or_default() == self.dialog.id.remote_tag
     }
 
     /// The way there.
@@ -118,7 +129,7 @@ impl Leg {
             self.dialog.refresh_target(&request.headers);
         }
         // A phone behind NAT may have got another address; what answers it goes there too.
-        self.flow = flow;
+        self.flow = flow_to(&self.side, flow, &self.dialog);
         Ok(())
     }
 
@@ -136,5 +147,65 @@ impl Leg {
                 request.headers.push(Name::Reason, reason);
             }
         });
+    }
+}
+
+/// The way our requests take to a side whose last message came along `flow`.
+///
+/// A phone is where it was heard from, whatever its Contact says: it may sit behind NAT. A gateway
+/// may send from a port that it does not listen on, or hand the call to a neighbour, so its Contact
+/// or Record-Route counts, unless it names an inside address for one that was heard from outside.
+fn flow_to(side: &Side, flow: Flow, dialog: &Dialog) -> Flow {
+    let Side::Trunk { .. } = side else { return flow };
+    if flow.transport != Transport::Udp {
+        return flow;
+    }
+    let hop = dialog.next_hop();
+    let (Some(ip), Some(sip)) = (hop.as_sip().and_then(|sip| sip.ip()), hop.as_sip()) else {
+        return flow;
+    };
+    let is_hidden = is_inside(ip) && !is_inside(flow.remote.ip());
+    let is_udp = sip.params.get("transport").is_none_or(|name| name.eq_ignore_ascii_case("udp"));
+    if is_hidden || !is_udp || ip.is_unspecified() {
+        return flow;
+    }
+    Flow { remote: SocketAddr::new(ip, sip.port.unwrap_or(5060)), ..flow }
+}
+
+/// Whether an address has no meaning outside its network (RFC 1918, RFC 4193 and their kin).
+fn is_inside(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cheling_sip::{NameAddr, Uri};
+
+    #[test]
+    fn a_gateway_is_where_its_contact_says_and_a_phone_where_it_was_heard() {
+        let phone = Side::Phone { extension: "8001".into() };
+        let trunk = Side::Trunk { name: "gw".into() };
+        for (side, heard, contact, want) in [
+            (&phone, "203.0.113.9:40000", "<sip:a@10.0.0.1:5060>", "203.0.113.9:40000"),
+            (&trunk, "203.0.113.9:40000", "<sip:a@203.0.113.9>", "203.0.113.9:5060"),
+            (&trunk, "203.0.113.9:40000", "<sip:a@203.0.113.10:5080>", "203.0.113.10:5080"),
+            (&trunk, "203.0.113.9:40000", "<sip:a@10.0.0.1:5060>", "203.0.113.9:40000"),
+            (&trunk, "192.168.1.9:40000", "<sip:a@192.168.1.9:5062>", "192.168.1.9:5062"),
+            (&trunk, "192.168.1.9:5060", "<sip:a@gw.example>", "192.168.1.9:5060"),
+            (&trunk, "192.168.1.9:5060", "<sip:a@192.168.1.9;transport=tcp>", "192.168.1.9:5060"),
+        ] {
+            let from = NameAddr::parse("<sip:a@h>;tag=1").unwrap();
+            let to = NameAddr::parse("<sip:b@h>").unwrap();
+            let uri = Uri::sip(Some("b"), "h", None);
+            let mut invite = Request::outside_dialog(Method::Invite, uri, &from, &to, "c", 1);
+            invite.headers.push(Name::Contact, contact);
+            let flow = Flow::udp("203.0.113.1:5060".parse().unwrap(), heard.parse().unwrap());
+            let leg = Leg::caller(side.clone(), flow, &invite, "t").unwrap();
+            assert_eq!(leg.flow().remote, want.parse().unwrap(), "{heard} {contact}");
+        }
     }
 }

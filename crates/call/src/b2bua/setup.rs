@@ -16,7 +16,7 @@ use super::fork::{
 };
 use super::leg::{Leg, Side};
 use super::media::{Media, read_body};
-use super::talk::{Exchange, Talk};
+use super::talk::{Exchange, KEEP_ALIVE, Talk};
 use super::{Call, Ending, Event, RING_AGENT, Relay, State, fork, outcome, withdraw_all};
 use crate::core::Core;
 use crate::io::Output;
@@ -323,7 +323,7 @@ impl Call {
             self.fork_refused(core, &mut fetch.forks, client, response.status);
             return self.fetch_next(core, fetch);
         }
-        let Some((mut leg, chosen)) = self.taken(core, &mut fetch.forks, client, response, None)
+        let Some((mut leg, chosen, _)) = self.taken(core, &mut fetch.forks, client, response, None)
         else {
             return self.fetch_next(core, fetch);
         };
@@ -372,6 +372,9 @@ impl Call {
             }
             Event::Request { server, request, flow } => {
                 let is_caller = ringing.caller.receive(&request, flow);
+                if is_caller {
+                    self.caller_changed(core, &request);
+                }
                 early_request(core, server, &request);
                 if !is_caller || request.method != Method::Bye {
                     return State::Ringing(ringing);
@@ -452,12 +455,12 @@ impl Call {
         response: &Response,
     ) -> State {
         let early = ringing.forks.iter().find(|f| f.client == client).and_then(|f| f.early.clone());
-        let Some((mut callee, sdp)) = self.taken(core, &mut ringing.forks, client, response, early)
+        let Some((mut callee, sdp, winner)) =
+            self.taken(core, &mut ringing.forks, client, response, early)
         else {
             return self.ring_on(core, ringing);
         };
         self.answered_elsewhere(core, &mut ringing.forks, &callee.side);
-        self.wake_at = None;
         let lane = self.caller_lane;
         let Ringing { caller, forks, .. } = *ringing;
         let (caller, exchange) = match caller {
@@ -499,7 +502,8 @@ impl Call {
             cheling_model::Lane::Customer => [caller, callee],
             cheling_model::Lane::Agent => [callee, caller],
         };
-        State::Talking(Box::new(Talk::new(legs, exchange, forks)))
+        self.wake_at = Some(core.now.monotonic + KEEP_ALIVE);
+        State::Talking(Box::new(Talk::new(legs, exchange, forks, winner)))
     }
 
     /// Takes the fork that sent this 2xx out and gives its dialog and description; `None`, with the
@@ -511,7 +515,7 @@ impl Call {
         client: ClientId,
         response: &Response,
         early: Option<Sdp>,
-    ) -> Option<(Leg, Sdp)> {
+    ) -> Option<(Leg, Sdp, Fork)> {
         let at = forks.iter().position(|fork| fork.client == client)?;
         if forks[at].state != ForkState::Calling {
             // It crossed our CANCEL.
@@ -528,10 +532,7 @@ impl Call {
         };
         let leg = forks[at].leg(response);
         match (leg, sdp) {
-            (Some(leg), Some(sdp)) => {
-                forks.remove(at);
-                Some((leg, sdp))
-            }
+            (Some(leg), Some(sdp)) => Some((leg, sdp, forks.remove(at))),
             _ => {
                 let reason = "SIP;cause=488;text=\"No audio in the answer\"";
                 forks[at].hang_up(core, self.id, &mut self.entries, response, reason);

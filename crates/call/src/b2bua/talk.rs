@@ -17,6 +17,8 @@ use crate::core::{ALLOW, Core};
 
 /// How long the other side may think about a re-INVITE before we give it up.
 const EXCHANGE_PATIENCE: Duration = Duration::from_secs(60);
+/// How often both sides are asked whether they are still there.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(300);
 /// INFO and MESSAGE on their way at once; more are refused.
 const MAX_RELAYED: usize = 16;
 
@@ -29,6 +31,10 @@ pub(crate) struct Talk {
     relayed: Vec<Relayed>,
     /// INVITEs given up whose last answer is still to come.
     forks: Vec<Fork>,
+    /// The one that was answered: a proxy beyond may have more than one phone answer it.
+    winner: Fork,
+    /// OPTIONS whose answer says that a side is still there.
+    asked_alive: Vec<ClientId>,
 }
 
 /// An INFO or MESSAGE that waits for the other side's answer.
@@ -75,15 +81,25 @@ impl Exchange {
         Self::new(caller, invite, Step::WaitsForAnswer { offer })
     }
 
+    /// Whether this request of ours asks what it is about.
+    fn is_for(&self, client: ClientId) -> bool {
+        matches!(&self.step, Step::Asked(asked) if asked.client == client)
+    }
+
     fn new(from: Lane, request: &Request, step: Step) -> Self {
         Self { from, cseq: request.headers.cseq().map_or(0, |cseq| cseq.number), step }
     }
 }
 
 impl Talk {
-    pub(super) fn new(legs: [Leg; 2], exchange: Option<Exchange>, forks: Vec<Fork>) -> Self {
+    pub(super) fn new(
+        legs: [Leg; 2],
+        exchange: Option<Exchange>,
+        forks: Vec<Fork>,
+        winner: Fork,
+    ) -> Self {
         let forks = forks.into_iter().filter(Fork::is_pending).collect();
-        Self { legs, exchange, relayed: Vec::new(), forks }
+        Self { legs, exchange, relayed: Vec::new(), forks, winner, asked_alive: Vec::new() }
     }
 
     /// Whether this extension talks.
@@ -138,9 +154,12 @@ impl Call {
                 return self.part(core, talk, ending, None, None);
             }
             Event::Timeout => {
-                self.wake_at = None;
-                if let Some(Exchange { step: Step::Asked(asked), .. }) = &talk.exchange {
-                    core.cancel(asked.client, None);
+                self.wake_at = Some(core.now.monotonic + KEEP_ALIVE);
+                match &talk.exchange {
+                    Some(Exchange { step: Step::Asked(asked), .. }) => {
+                        core.cancel(asked.client, None);
+                    }
+                    _ => self.ask_alive(core, &mut talk),
                 }
             }
             Event::HangUp => {
@@ -156,6 +175,14 @@ impl Call {
         State::Talking(talk)
     }
 
+    /// Asks both sides whether they are still there: a phone without power says no BYE.
+    fn ask_alive(&mut self, core: &mut Core, talk: &mut Talk) {
+        for leg in &mut talk.legs {
+            let client = leg.request(core, self.id, &mut self.entries, Method::Options, |_| {});
+            talk.asked_alive.extend(client);
+        }
+    }
+
     /// Hangs up both sides but the one that hung up itself.
     fn part(
         &mut self,
@@ -165,7 +192,7 @@ impl Call {
         gone: Option<Lane>,
         reason: Option<&str>,
     ) -> State {
-        let Talk { legs, exchange, relayed, forks } = *talk;
+        let Talk { legs, exchange, relayed, forks, .. } = *talk;
         for (lane, mut leg) in Lane::BOTH.into_iter().zip(legs) {
             if gone != Some(lane) {
                 leg.bye(core, self.id, &mut self.entries, reason);
@@ -224,6 +251,9 @@ impl Call {
         server: ServerId,
         request: Request,
     ) {
+        if from == self.caller_lane {
+            self.caller_changed(core, &request);
+        }
         if let Some(exchange) = &talk.exchange {
             // RFC 3261 §14.2: our own offer is under way to this side, or its own was first.
             let is_glare = exchange.from != from;
@@ -351,6 +381,15 @@ impl Call {
         if response.is_provisional() {
             return None;
         }
+        if client == talk.winner.client && response.is_success() {
+            let is_known = talk.legs.iter().any(|leg| leg.is_from_there(response));
+            if !is_known {
+                let reason = ANSWERED_ELSEWHERE;
+                talk.winner.hang_up(core, self.id, &mut self.entries, response, reason);
+            }
+            return None;
+        }
+        talk.asked_alive.retain(|asked| *asked != client);
         if let Some(at) = talk.relayed.iter().position(|relayed| relayed.client == client) {
             let Relayed { server, request, .. } = talk.relayed.swap_remove(at);
             let mut passed = Response::to(&request, response.status, "", None);
@@ -359,10 +398,9 @@ impl Call {
             core.respond(server, passed);
             return None;
         }
-        let is_asked = |exchange: &Exchange| matches!(&exchange.step, Step::Asked(asked) if asked.client == client);
-        match talk.exchange.take_if(|exchange| is_asked(exchange)) {
+        match talk.exchange.take_if(|exchange| exchange.is_for(client)) {
             Some(Exchange { from, step: Step::Asked(asked), .. }) => {
-                self.wake_at = None;
+                self.wake_at = Some(core.now.monotonic + KEEP_ALIVE);
                 if response.is_success() {
                     self.agreed(core, talk, from, *asked, response)
                 } else {
@@ -454,9 +492,11 @@ impl Call {
             core.forget_client(&mut self.entries, client);
             return None;
         }
-        let is_asked = |exchange: &Exchange| matches!(&exchange.step, Step::Asked(asked) if asked.client == client);
-        let exchange = talk.exchange.take_if(|exchange| is_asked(exchange))?;
-        if let Step::Asked(asked) = exchange.step {
+        let exchange = talk.exchange.take_if(|exchange| exchange.is_for(client));
+        if exchange.is_none() && !talk.asked_alive.contains(&client) {
+            return None;
+        }
+        if let Some(Exchange { step: Step::Asked(asked), .. }) = exchange {
             core.refuse(asked.server, &asked.request, status);
         }
         tracing::warn!(call_id = %self.id, "the other side is gone");

@@ -61,6 +61,8 @@ pub struct Ua {
     pub invites: Vec<Request>,
     /// Extra headers of INVITEs sent.
     pub extra: Vec<(&'static str, String)>,
+    /// Extra headers of requests within dialogs.
+    pub in_dialog: Vec<(&'static str, String)>,
     pub has_late_offer: bool,
     pub acknowledges: bool,
     acts: Vec<(Instant, Act)>,
@@ -86,6 +88,7 @@ impl Ua {
             legs: Vec::new(),
             invites: Vec::new(),
             extra: Vec::new(),
+            in_dialog: Vec::new(),
             has_late_offer: false,
             acknowledges: true,
             acts: Vec::new(),
@@ -204,6 +207,9 @@ impl Ua {
         let Some(dialog) = &mut leg.dialog else { return false };
         let mut request = dialog.request(method.clone());
         request.headers.push(Name::Contact, contact);
+        for (name, value) in &self.in_dialog {
+            request.headers.push(*name, value);
+        }
         if let Some((content_type, body)) = body {
             request.set_body(content_type, body);
         }
@@ -221,6 +227,18 @@ impl Ua {
 
     pub fn hang_up(&mut self, now: Instant) -> bool {
         self.say(now, Method::Bye, None)
+    }
+
+    /// The description of the last INVITE sent.
+    pub fn last_sdp(&mut self) -> Vec<u8> {
+        self.leg().invite.body.to_vec()
+    }
+
+    /// A changed description.
+    pub fn new_sdp(&mut self, direction: Direction) -> Vec<u8> {
+        self.leg().version += 1;
+        let version = self.leg().version;
+        self.sdp(direction, version).to_bytes().to_vec()
     }
 
     /// Offers anew with this direction.
