@@ -99,7 +99,7 @@ impl TapSink for Recycling {
 /// relay threads' CPU time by the packets they relayed.
 fn relay(calls: usize, tap: Tap) -> Run {
     let mut config = RelayConfig::at(LOCALHOST);
-    config.ports = 42_000..=49_999;
+    config.ports = 20_000..=29_999;
     let (sender, blocks) = sync_channel::<TapBlock>(256);
     let spare = Arc::new(SpareBlocks::new(64));
     let recycle = Arc::clone(&spare);
