@@ -18,6 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 use warp::filters::BoxedFilter;
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use warp::reply::{Reply as _, Response};
@@ -25,6 +26,8 @@ use warp::{Filter as _, Rejection};
 
 /// Largest JSON body.
 pub const JSON_LIMIT_BYTES: usize = 256 * 1024;
+/// How long it may take to come.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,7 +221,8 @@ impl Request {
         if !mime.eq_ignore_ascii_case("application/json") {
             return Err(ApiError::UnsupportedMediaType("application/json"));
         }
-        let bytes = self.bytes(JSON_LIMIT_BYTES).await?;
+        let bytes = tokio::time::timeout(BODY_PATIENCE, self.bytes(JSON_LIMIT_BYTES)).await;
+        let bytes = bytes.map_err(|_| ApiError::Malformed("the body did not come".into()))??;
         serde_json::from_slice(&bytes).map_err(|error| ApiError::Malformed(error.to_string()))
     }
 

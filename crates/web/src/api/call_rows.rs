@@ -5,6 +5,7 @@ use crate::auth::right::Right;
 use crate::endpoint::Request;
 use crate::error::ApiError;
 use crate::wire::call::{CallDetail, CallLegRow, CallRow};
+use cheling_lookup::desk::LiveState;
 use cheling_model::follow_up::Outcome;
 use cheling_model::{CallId, CustomerId, Direction, Timestamp};
 use cheling_records::call::{self, CallItem, MatchMethod};
@@ -62,8 +63,10 @@ fn row(item: &CallItem, plate: String, now: Timestamp) -> CallRow {
 /// What the sender of a request is to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tie {
-    /// Talked, dialled or was rung.
+    /// Talks, talked or dialled.
     Party,
+    /// Was rung; somebody else may have answered.
+    Rung,
     /// May see it as it may see all.
     Overseer,
 }
@@ -77,12 +80,16 @@ pub async fn visible(request: &Request, id: Uuid) -> Result<(CallItem, Tie), Api
     let (app, user) = (&request.app, request.user()?);
     let found = call::item(&app.database, user.dealership_id, CallId(id)).await;
     let item = found.map_err(|error| missing(error, "call"))?;
-    if item.user_id == Some(user.user_id) {
+    // Of a call between colleagues the row names the one who answered: the desk knows both.
+    let live = app.desk.live_calls(user.user_id).into_iter();
+    let live = live.filter(|call| call.state != LiveState::Ringing);
+    let is_on_it = live.map(|call| call.offered.call_id).any(|id| id == item.call_id);
+    if is_on_it || item.user_id == Some(user.user_id) {
         return Ok((item, Tie::Party));
     }
     let legs = call::legs(&app.database, item.call_id).await?;
     if legs.iter().any(|leg| leg.user_id == Some(user.user_id)) {
-        return Ok((item, Tie::Party));
+        return Ok((item, Tie::Rung));
     }
     match request.holds(Right::SeeAllCalls) {
         true => Ok((item, Tie::Overseer)),

@@ -39,6 +39,8 @@ pub const GROUP: Group = Group {
 
 /// A call that ended longer ago no longer waits on the desk for its wrap-up.
 const WRAP_UP_FOR: Duration = Duration::from_secs(30 * 60);
+/// A request to dial may be repeated for this long without dialling twice.
+const KEY_HOLDS_FOR: Duration = Duration::from_secs(24 * 3600);
 
 static LIST: Endpoint = Endpoint {
     verb: Verb::Get,
@@ -195,8 +197,9 @@ async fn dial(mut request: Request, _: NoPart) -> ApiResult {
     }
     let number = digits_to_dial(app, &user.area_code, &wanted.number).await?;
     let call_id: CallId = mint();
-    let claimed =
-        admin::claim_idempotency(&app.database, user.user_id, &key, call_id, app.now()).await?;
+    let now = app.now();
+    admin::purge_idempotency(&app.database, before(now, KEY_HOLDS_FOR)).await?;
+    let claimed = admin::claim_idempotency(&app.database, user.user_id, &key, call_id, now).await?;
     if let Some(first) = claimed {
         return json_with(StatusCode::ACCEPTED, &Dialling { call_id: first.0 });
     }
@@ -208,6 +211,10 @@ async fn dial(mut request: Request, _: NoPart) -> ApiResult {
         return Err(refused(refusal));
     }
     json_with(StatusCode::ACCEPTED, &Dialling { call_id: call_id.0 })
+}
+
+fn before(now: Timestamp, by: Duration) -> Timestamp {
+    Timestamp::from_micros(now.as_micros() - i64::try_from(by.as_micros()).unwrap_or(0))
 }
 
 /// What the switch is to dial for a number as typed: a colleague's extension as it is, any other as
@@ -246,8 +253,7 @@ async fn live(request: Request, _: NoPart) -> ApiResult {
     let seq = app.hub.seq(user.user_id);
     let mut calls: Vec<LiveCall> =
         app.desk.live_calls(user.user_id).into_iter().map(in_progress).collect();
-    let since = app.now().as_micros() - i64::try_from(WRAP_UP_FOR.as_micros()).unwrap_or(0);
-    let since = Timestamp::from_micros(since);
+    let since = before(app.now(), WRAP_UP_FOR);
     for item in console::awaiting_wrap_up(&app.database, user.user_id, since).await? {
         calls.push(LiveCall {
             state: "wrap_up".into(),
@@ -308,7 +314,9 @@ async fn hang_up(request: Request, id: Uuid) -> ApiResult {
 async fn wrap_up(mut request: Request, id: Uuid) -> ApiResult {
     let draft: WrapUp = request.json().await?;
     let (item, tie) = visible(&request, id).await?;
-    if tie != Tie::Party {
+    // What nobody answered, whoever was rung may note down.
+    let is_missed = item.answered_at.is_none() && tie == Tie::Rung;
+    if tie != Tie::Party && !is_missed {
         return Err(ApiError::Forbidden);
     }
     let (app, user) = (&request.app, request.user()?);
@@ -341,7 +349,7 @@ async fn wrap_up(mut request: Request, id: Uuid) -> ApiResult {
 async fn link(mut request: Request, id: Uuid) -> ApiResult {
     let LinkCustomer { customer_id } = request.json().await?;
     let (item, tie) = visible(&request, id).await?;
-    if tie != Tie::Party && !request.holds(Right::ChangeAllFollowUps) {
+    if tie == Tie::Overseer && !request.holds(Right::ChangeAllFollowUps) {
         return Err(ApiError::Forbidden);
     }
     let (app, user) = (&request.app, request.user()?);

@@ -102,7 +102,17 @@ async fn a_call_is_live_then_waits_for_its_wrap_up_then_is_past() {
 async fn only_a_party_or_a_supervisor_hangs_up() {
     let house = house().await;
     let call = house.inbound(house.dealership, "13812345678", "8001").await;
-    for (name, status) in [("a2", 404), ("b1", 404), ("qa", 403), ("a1", 202), ("boss", 202)] {
+    let leg = cheling_records::mint();
+    let rang = TapKind::Ringing { leg, extension: "8002".into() };
+    house.happens(call, now(), rang).await;
+    let rung = house.sign_in("a2").await;
+    let path = format!("/calls/{call}");
+    assert_eq!(house.get(&rung, &path).await.status, 200, "whoever was rung sees the call");
+    assert_eq!(house.call("DELETE", &rung, &path, json!(null)).await.status, 403);
+    let body = json!({ "outcome": "completed" });
+    let wrapped = house.call("PUT", &rung, &format!("{path}/wrap-up"), body).await;
+    assert_eq!(wrapped.status, 403, "not a colleague's call");
+    for (name, status) in [("b1", 404), ("qa", 403), ("a1", 202), ("boss", 202)] {
         let cookie = house.sign_in(name).await;
         let answer = house.call("DELETE", &cookie, &format!("/calls/{call}"), json!(null)).await;
         assert_eq!(answer.status, status, "{name}");
