@@ -69,6 +69,7 @@ create index call_user on call (user_id, offered_at_us, call_id);
 create index call_customer on call (customer_id, offered_at_us);
 create index call_customer_key on call (dealership_id, customer_key, offered_at_us);
 create index call_follow_up on call (follow_up_id);
+create index call_going_on on call (offered_at_us) where ended_at_us is null;
 
 -- One phone of ours that rang or dialled.
 create table call_leg (

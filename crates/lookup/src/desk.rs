@@ -2,12 +2,13 @@
 //!
 //! Each event is written down and answered with notices. Every write may be repeated: after a
 //! crash the journal's events are given again. A database that is away costs names, never the
-//! pop: the card then shows the number alone, and the writes are made up for by the replay.
+//! pop: the card then shows the number alone, and the writes are made up for when it is back.
 //!
 //! Belongs here: who is told what, when. Does not: numbering and sending (`web`), the card's
 //! contents (`card`), which task a call is for (`attach`).
 
 mod live;
+mod patience;
 mod write;
 
 use crate::{Result, attach, card, date, follow_up, number};
@@ -25,12 +26,9 @@ use cheling_records::call::MatchMethod;
 use cheling_records::{Database, admin, call, switchboard, user};
 use live::{Live, Seat};
 pub use live::{LiveCall, LiveState};
+use patience::Patience;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
-
-/// How long a lookup may keep a pop waiting before the number is shown alone.
-const LOOKUP_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Pops, call records and live calls. Feed [`Desk::handle`] from one task, in order.
 #[derive(Debug)]
@@ -38,6 +36,7 @@ pub struct Desk {
     db: Database,
     phones: RwLock<Arc<Phones>>,
     live: Mutex<Live>,
+    patience: Patience,
     /// Events of one call must not overtake each other.
     order: tokio::sync::Mutex<()>,
 }
@@ -62,6 +61,7 @@ impl Desk {
             db,
             phones: RwLock::default(),
             live: Mutex::default(),
+            patience: Patience::default(),
             order: tokio::sync::Mutex::default(),
         };
         desk.reload().await?;
@@ -98,13 +98,52 @@ impl Desk {
     /// Takes one event: writes it down, and answers who is to be told what.
     pub async fn handle(&self, event: TapEvent) -> Vec<Notice> {
         let _in_order = self.order.lock().await;
+        self.catch_up().await;
+        self.patience.begin();
+        let notices = self.take(event.clone()).await;
+        if self.patience.has_failed() {
+            self.patience.keep(event);
+        }
+        notices
+    }
+
+    /// Marks calls over that began before `before` and whose end nobody will tell: at start-up,
+    /// after the journal was replayed. Answers how many.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unavailable`].
+    pub async fn close_stale(&self, before: Timestamp) -> Result<u64> {
+        call::close_stale(&self.db, before).await
+    }
+
+    /// Writes what could not be written before, oldest first, until it is done or fails again.
+    async fn catch_up(&self) {
+        while !self.patience.is_away()
+            && let Some(event) = self.patience.next_kept()
+        {
+            self.patience.begin();
+            // Everybody was told when it happened.
+            self.take(event.clone()).await;
+            if self.patience.has_failed() {
+                self.patience.put_back(event);
+                return;
+            }
+        }
+    }
+
+    /// How many events wait for a database that is away.
+    pub fn backlog(&self) -> usize {
+        self.patience.backlog()
+    }
+
+    async fn take(&self, event: TapEvent) -> Vec<Notice> {
         let TapEvent { call_id, at, kind } = event;
         match kind {
             TapKind::Offered(offer) => self.offered(call_id, at, offer).await,
             TapKind::CallerChanged { caller } => self.caller_changed(call_id, at, caller).await,
             TapKind::Ringing { leg, extension } => self.ringing(call_id, at, leg, &extension).await,
             TapKind::FarEndRinging => {
-                self.note(call_id, call::far_end_ringing(&self.db, call_id, at).await);
+                self.tried(call_id, call::far_end_ringing(&self.db, call_id, at)).await;
                 self.live().update(call_id, |live| live.far_end_ringing = true);
                 self.updated(call_id, at, |it| it.far_end_ringing = Some(true))
             }
@@ -124,9 +163,8 @@ impl Desk {
     /// A recording has its row: attaches it, and tells who talked.
     pub async fn recording_landed(&self, recording: &Recording, at: Timestamp) -> Vec<Notice> {
         let call_id = recording.call_id;
-        let link = attach::run(&self.db, call_id).await;
-        let link = self.note(call_id, link).flatten();
-        let row = self.note(call_id, call::any(&self.db, call_id).await).flatten();
+        let link = self.tried(call_id, attach::run(&self.db, call_id)).await.flatten();
+        let row = self.tried(call_id, call::any(&self.db, call_id)).await.flatten();
         let Some(user_id) = row.and_then(|row| row.user_id) else { return Vec::new() };
         let event = ConsoleEvent::RecordingReady {
             call_id,
@@ -215,8 +253,8 @@ impl Desk {
             .user_id
             .or_else(|| offer.extension.as_ref().and_then(|number| phones.user_of(number)));
         let row = write::call_row(call_id, at, &offer, &read, &card, user_id, task);
-        if self.note(call_id, call::offered(&self.db, &row).await) == Some(false) {
-            let row = self.note(call_id, call::any(&self.db, call_id).await).flatten();
+        if self.tried(call_id, call::offered(&self.db, &row)).await == Some(false) {
+            let row = self.tried(call_id, call::any(&self.db, call_id)).await.flatten();
             if row.is_some_and(|row| row.ended_at.is_some()) {
                 // A replay of what everybody has seen.
                 return Vec::new();
@@ -259,7 +297,7 @@ impl Desk {
         read: &CallerNumber,
     ) -> (Card, Option<FollowUpId>) {
         let CallerNumber::Known(number) = read else { return (card::withheld(), None) };
-        let found = tokio::time::timeout(LOOKUP_PATIENCE, async {
+        let found = async {
             let dealership_id = offer.dealership_id;
             if let Some(follow_up_id) = offer.follow_up_id
                 && let Ok(task) =
@@ -283,16 +321,8 @@ impl Desk {
                 return Ok((card, Some(follow_up_id)));
             }
             Ok((self.number_card(dealership_id, raw, number, call_id, at).await?, None))
-        })
-        .await;
-        match found {
-            Ok(found) => self.note(call_id, found),
-            Err(_) => {
-                tracing::warn!(%call_id, "lookup took too long; the number is shown alone");
-                None
-            }
-        }
-        .unwrap_or_else(|| (card::unknown(raw, number), None))
+        };
+        self.tried(call_id, found).await.unwrap_or_else(|| (card::unknown(raw, number), None))
     }
 
     async fn number_card(
@@ -326,14 +356,14 @@ impl Desk {
             CallerNumber::Withheld => card::withheld(),
             CallerNumber::Known(number) => {
                 let raw = caller.number.as_str();
-                let found = self.number_card(dealership_id, raw, number, call_id, at).await;
-                self.note(call_id, found).unwrap_or_else(|| card::unknown(raw, number))
+                let found = self.number_card(dealership_id, raw, number, call_id, at);
+                self.tried(call_id, found).await.unwrap_or_else(|| card::unknown(raw, number))
             }
         };
         let key = write::key_of(&read);
         let customer_id = write::customer_of(&card);
-        let written = call::caller_changed(&self.db, call_id, &caller, key, customer_id).await;
-        self.note(call_id, written);
+        let written = call::caller_changed(&self.db, call_id, &caller, key, customer_id);
+        self.tried(call_id, written).await;
         self.live().update(call_id, |live| live.card = card.clone());
         self.updated(call_id, at, |it| it.card = Some(Box::new(card)))
     }
@@ -347,7 +377,7 @@ impl Desk {
     ) -> Vec<Notice> {
         let user_id = self.phones().user_of(extension);
         let row = write::leg_row(call_id, leg, extension, user_id, Some(at));
-        self.note(call_id, call::ringing(&self.db, &row).await);
+        self.tried(call_id, call::ringing(&self.db, &row)).await;
         let Some(user_id) = user_id else { return Vec::new() };
         let mut live = self.live();
         let Some(call) = live.get_mut(call_id) else { return Vec::new() };
@@ -366,7 +396,7 @@ impl Desk {
         let phones = self.phones();
         let user_id = phones.user_of(extension);
         let row = write::withdrawn_row(call_id, leg, extension, user_id, at, &why);
-        self.note(call_id, call::withdrawn(&self.db, &row).await);
+        self.tried(call_id, call::withdrawn(&self.db, &row)).await;
         let mut live = self.live();
         let Some(call) = live.get_mut(call_id) else { return Vec::new() };
         let Some(user_id) = call.stops_ringing(leg) else { return Vec::new() };
@@ -397,10 +427,9 @@ impl Desk {
             Some((user_id, _)) if is_outbound => Some(*user_id),
             _ => self.phones().user_of(extension),
         };
-        let written = call::answered(&self.db, call_id, extension, user_id, at).await;
-        self.note(call_id, written);
-        let link = attach::run(&self.db, call_id).await;
-        let link = self.note(call_id, link).flatten();
+        let written = call::answered(&self.db, call_id, extension, user_id, at);
+        self.tried(call_id, written).await;
+        let link = self.tried(call_id, attach::run(&self.db, call_id)).await.flatten();
         let mut notices = Vec::new();
         {
             let mut live = self.live();
@@ -445,10 +474,9 @@ impl Desk {
         by: Option<Lane>,
         sip_status: Option<u16>,
     ) -> Vec<Notice> {
-        let written = call::ended(&self.db, call_id, at, cause, by, sip_status).await;
-        self.note(call_id, written);
-        let link = attach::run(&self.db, call_id).await;
-        let link = self.note(call_id, link).flatten();
+        let written = call::ended(&self.db, call_id, at, cause, by, sip_status);
+        self.tried(call_id, written).await;
+        let link = self.tried(call_id, attach::run(&self.db, call_id)).await.flatten();
         let Some(live) = self.live().remove(call_id) else { return Vec::new() };
         let mut notices = Vec::new();
         if live.answered_at.is_none()
@@ -460,8 +488,8 @@ impl Desk {
                 EndCause::NotFound => Outcome::EmptyNumber,
                 _ => Outcome::NoAnswer,
             };
-            let noted = follow_up::note_unanswered(&self.db, call_id, outcome, at).await;
-            if let Some(follow_up_id) = self.note(call_id, noted).flatten() {
+            let noted = follow_up::note_unanswered(&self.db, call_id, outcome, at);
+            if let Some(follow_up_id) = self.tried(call_id, noted).await.flatten() {
                 let to = live.audience();
                 notices.push(Notice { to, at, event: ConsoleEvent::TaskChanged { follow_up_id } });
             }
@@ -517,11 +545,13 @@ impl Desk {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says once what could not be written or read; the call goes on without it.
-    fn note<T>(&self, call_id: CallId, result: Result<T>) -> Option<T> {
-        result
-            .inspect_err(|err| tracing::error!(%call_id, %err, "call record not written or read"))
-            .ok()
+    /// Waits for a statement as long as is right; the call goes on without it.
+    async fn tried<T>(
+        &self,
+        call_id: CallId,
+        statement: impl Future<Output = Result<T>>,
+    ) -> Option<T> {
+        self.patience.tried(call_id, statement).await
     }
 }
 

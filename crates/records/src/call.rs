@@ -257,6 +257,17 @@ pub async fn ended(
     on.execute(sql, args![call_id, at]).await.map(|_| ())
 }
 
+/// Ends calls that were offered before `before` and have no end: the process that carried them is
+/// gone and its journal does not know them. Answers how many.
+///
+/// # Errors
+/// [`crate::Error::Unavailable`].
+pub async fn close_stale(on: impl Into<On<'_>>, before: Timestamp) -> Result<u64> {
+    let sql = "update call set ended_at_us = coalesce(answered_at_us, offered_at_us), \
+               cause = 'shutdown' where ended_at_us is null and offered_at_us < $1";
+    on.into().execute(sql, args![before]).await
+}
+
 /// Links a call to a customer, or to none.
 ///
 /// # Errors

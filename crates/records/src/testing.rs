@@ -105,6 +105,7 @@ impl Cluster {
         } else {
             Command::new("sh")
         };
+        #[allow(clippy::zombie_processes, reason = "it ends after this process does")]
         let mut shell = command
             .args(["-c", HOLD, "sh"])
             .arg(&programs)

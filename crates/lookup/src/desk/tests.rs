@@ -466,4 +466,35 @@ async fn a_database_that_is_away_costs_the_name_and_not_the_pop() {
     assert_eq!((card.kind, card.number.as_str()), (CardKind::Unknown, WANG));
     assert_eq!(script.answer("8001").await.len(), 1);
     assert_eq!(script.end(EndCause::HungUp).await.len(), 1);
+    assert_eq!(s.desk.backlog(), 4);
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_is_written_when_the_database_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("x.db").display());
+    let s = scene(Database::open(&url).await.unwrap()).await;
+    let script = Script::new(&s);
+    // As if each had been told while the database was away.
+    let mut offered = script.offer(Direction::Inbound, WANG, "02168880001");
+    offered.trunk = Some("gateway".into());
+    let leg = script.legs[0];
+    for (second, kind) in [
+        (0, TapKind::Offered(offered)),
+        (1, TapKind::Ringing { leg, extension: "8001".into() }),
+        (5, TapKind::Answered { extension: "8001".into() }),
+        (65, TapKind::Ended { cause: EndCause::HungUp, by: None, sip_status: None }),
+    ] {
+        s.desk.patience.keep(TapEvent { call_id: script.id, at: after(second), kind });
+    }
+    let other = Script::new(&s);
+    other.inbound("13900000001").await;
+    assert_eq!((s.desk.backlog(), s.desk.live_count()), (0, 1));
+    let row = script.row().await;
+    assert_eq!((row.customer_id, row.ended_at), (Some(s.wang), Some(after(65))));
+    assert_eq!(row.attach_method, Some(AttachMethod::InboundContact));
+    // Nobody will tell the end of the other one.
+    assert_eq!(s.desk.close_stale(after(0)).await.unwrap(), 0);
+    assert_eq!(s.desk.close_stale(after(1)).await.unwrap(), 1);
+    assert_eq!(other.row().await.cause, Some(EndCause::Shutdown));
 }

@@ -1,7 +1,8 @@
 use super::*;
 use crate::call::{
-    CallFilter, Leg, MatchMethod, answered, any, caller_changed, contacts_of, contacts_of_number,
-    ended, far_end_ringing, find, item, legs, link_customer, list, offered, ringing, withdrawn,
+    CallFilter, Leg, MatchMethod, answered, any, caller_changed, close_stale, contacts_of,
+    contacts_of_number, ended, far_end_ringing, find, item, legs, link_customer, list, offered,
+    ringing, withdrawn,
 };
 use crate::recording::{self, RecordingFilter};
 use crate::testing::call;
@@ -86,6 +87,18 @@ async fn a_call_written_twice_reads_as_once() {
         assert_eq!(phones[1], lost);
         assert_eq!(any(&db, id).await.unwrap().as_ref(), Some(read));
         assert!(matches!(find(&db, mint(), id).await, Err(Error::NotFound)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_whose_end_nobody_saw_is_closed_once() {
+    on_both(async |db| {
+        let here = dealership(&db).await;
+        insert(&db, &call(here, Direction::Inbound, "13812345678")).await.unwrap();
+        assert_eq!(close_stale(&db, NOW).await.unwrap(), 0);
+        assert_eq!(close_stale(&db, after(1)).await.unwrap(), 1);
+        assert_eq!(close_stale(&db, after(1)).await.unwrap(), 0);
     })
     .await;
 }
