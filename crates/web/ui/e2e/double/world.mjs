@@ -1,0 +1,166 @@
+// What happens while the double runs: live calls, numbered events, browsers that listen.
+import { cardFor, Refusal } from './routes.mjs'
+import { makeDealership, nowUs } from './dealership.mjs'
+
+export class World {
+  constructor() {
+    this.d = makeDealership()
+    this.seq = 100
+    this.ring = []
+    this.live = []
+    this.sockets = new Set()
+    this.dialled = new Map()
+    this.stat = { connections: 0, since: [], ranges: [], dials: 0, wrapUps: [] }
+    this.failures = 0
+    this.count = 0
+  }
+
+  emit(event) {
+    const numbered = { seq: ++this.seq, at: nowUs(), ...event }
+    this.ring.push(numbered)
+    for (const socket of this.sockets) socket.send(JSON.stringify(numbered))
+  }
+
+  /** An inbound call begins to ring. */
+  offer({ number = '13800004409', direction = 'inbound', call_id, follow_up_id = null } = {}) {
+    const offered = {
+      call_id: call_id ?? this.d.id('11fe', ++this.count),
+      direction,
+      extension: '8021',
+      line_name: direction === 'inbound' ? '售后热线' : '',
+      called: direction === 'inbound' ? '58998000' : number,
+      offered_at: nowUs(),
+      follow_up_id,
+      card: cardFor(this.d, number),
+    }
+    this.live.push({ offered, state: 'ringing', answered_at: null, ended_at: null })
+    this.emit({ type: 'call.offered', ...offered })
+    return offered.call_id
+  }
+
+  at(id) {
+    const live = id
+      ? this.live.find((l) => l.offered.call_id === id)
+      : this.live[this.live.length - 1]
+    if (!live) throw new Refusal(404, 'not_found')
+    return live
+  }
+
+  answer(id) {
+    const live = this.at(id)
+    Object.assign(live, { state: 'talking', answered_at: nowUs() })
+    const { call_id, extension } = live.offered
+    this.emit({ type: 'call.answered', call_id, extension, answered_at: live.answered_at })
+  }
+
+  hold(id, held) {
+    const live = this.at(id)
+    live.state = held ? 'held' : 'talking'
+    this.emit({ type: 'call.updated', call_id: live.offered.call_id, held })
+  }
+
+  withdraw(id) {
+    const live = this.at(id)
+    this.live = this.live.filter((l) => l !== live)
+    this.emit({
+      type: 'call.withdrawn',
+      call_id: live.offered.call_id,
+      reason: 'answered_elsewhere',
+      extension: '8022',
+      answered_by: '周敏',
+    })
+  }
+
+  end(id, by = 'customer') {
+    const live = this.at(id)
+    const { call_id } = live.offered
+    const ended_at = nowUs()
+    const talk_ms = live.answered_at ? Math.round((ended_at - live.answered_at) / 1000) : 0
+    if (live.answered_at) Object.assign(live, { state: 'wrap_up', ended_at })
+    else this.live = this.live.filter((l) => l !== live)
+    this.emit({
+      type: 'call.ended',
+      call_id,
+      cause: talk_ms ? 'hung_up' : 'cancelled',
+      by,
+      ended_at,
+      talk_ms,
+    })
+    const { card } = live.offered
+    this.d.calls.unshift({
+      ...this.d.calls[0],
+      call_id,
+      direction: live.offered.direction,
+      offered_at: live.offered.offered_at,
+      answered_at: live.answered_at,
+      ended_at,
+      talk_ms,
+      number: card.number,
+      customer_id: card.customer?.customer_id ?? null,
+      customer_name: card.customer?.name ?? '',
+      plate: card.customer?.vehicles[0]?.plate ?? '',
+      outcome: '',
+      recording_id: live.answered_at ? this.d.id('00ec', 700 + this.count) : null,
+      verdict: live.answered_at ? 'ok' : '',
+    })
+    if (live.answered_at) {
+      this.emit({
+        type: 'recording.ready',
+        call_id,
+        recording_id: this.d.calls[0].recording_id,
+        duration_ms: talk_ms,
+        verdict: 'ok',
+        follow_up_id: null,
+      })
+    }
+  }
+
+  dial(body, key) {
+    if (this.failures > 0) {
+      this.failures--
+      throw new Refusal(409, 'extension_not_registered')
+    }
+    if (!key) throw new Refusal(400, 'malformed')
+    if (!this.dialled.has(key)) {
+      this.stat.dials++
+      const call_id = this.d.id('22fe', ++this.count)
+      this.dialled.set(key, call_id)
+      setTimeout(() => this.offer({ ...body, direction: 'outbound', call_id }), 400)
+    }
+    return { call_id: this.dialled.get(key) }
+  }
+
+  wrapUp(id, body) {
+    this.stat.wrapUps.push(body)
+    this.live = this.live.filter((l) => !(l.offered.call_id === id && l.state === 'wrap_up'))
+    const task = this.d.followUps.find((f) => f.follow_up_id === body.follow_up_id)
+    if (task && body.outcome === 'completed')
+      Object.assign(task, { state: 'done', closed_at: nowUs() })
+    if (task) this.emit({ type: 'task.changed', follow_up_id: task.follow_up_id })
+    const call = this.d.calls.find((c) => c.call_id === id)
+    if (call) call.outcome = body.outcome
+    return {
+      ...this.d.calls[0],
+      ...call,
+      legs: [],
+      note: body.note,
+      hangup_by: '',
+      match_method: '',
+    }
+  }
+
+  link(id, customer_id) {
+    const live = this.at(id)
+    const customer = this.d.customers.find((c) => c.customer_id === customer_id)
+    live.offered.card = { ...live.offered.card, kind: 'known', customer, candidates: [] }
+    this.emit({ type: 'call.updated', call_id: id, card: live.offered.card })
+    return {
+      ...this.d.calls[0],
+      call_id: id,
+      legs: [],
+      note: '',
+      hangup_by: '',
+      match_method: 'chosen',
+    }
+  }
+}

@@ -1,0 +1,134 @@
+import AxeBuilder from '@axe-core/playwright'
+import type { Page } from '@playwright/test'
+import { expect, signIn, steer, test } from './double/driver'
+
+const CUSTOMER = '/customers/019000c0-0000-7000-8000-000000000000'
+const ROUTES = [
+  '/desk',
+  '/calls',
+  '/calls/019000ca-0000-7000-8000-000000000000',
+  '/recordings',
+  '/recordings/019000ec-0000-7000-8000-000000000000',
+  '/customers',
+  CUSTOMER,
+  `${CUSTOMER}/edit`,
+  '/customers/new',
+  '/import',
+  '/follow-ups',
+  '/admin',
+  '/admin?tab=extensions',
+  '/admin?tab=lines',
+]
+const TAGS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']
+
+async function faults(page: Page): Promise<string[]> {
+  const { violations } = await new AxeBuilder({ page }).withTags(TAGS).analyze()
+  return violations.map((v) => `${v.id}: ${v.nodes[0]?.html.slice(0, 140)}`)
+}
+const settled = async (page: Page) => {
+  await page.waitForLoadState('networkidle')
+  await expect(page.locator('.pane.loading')).toHaveCount(0)
+}
+
+for (const locale of ['zh-CN', 'en']) {
+  test(`no WCAG A or AA fault on any page, ${locale}`, async ({ page }) => {
+    test.setTimeout(150_000)
+    await page.goto('/sign-in')
+    await settled(page)
+    expect(await faults(page), 'sign in').toEqual([])
+    await signIn(page, 'admin')
+    await page.evaluate((to) => localStorage.setItem('cheling.locale', to), locale)
+    for (const route of ROUTES) {
+      await page.goto(route)
+      await settled(page)
+      expect(await faults(page), route).toEqual([])
+    }
+  })
+}
+
+test('no WCAG A or AA fault on the desk during calls', async ({ page }) => {
+  await signIn(page)
+  for (const number of ['13800004409', '13512340987', '13700001111']) {
+    await steer(`offer?number=${number}`)
+    await page.locator('.strip .open').last().or(page.locator('.bar.ringing')).first().click()
+    expect(await faults(page), number).toEqual([])
+  }
+  await steer('answer')
+  await steer('end')
+  expect(await faults(page), 'wrap-up').toEqual([])
+})
+
+test('lists are usable on a phone', async ({ page }) => {
+  await page.setViewportSize({ width: 390, height: 844 })
+  await signIn(page, 'admin')
+  for (const route of ROUTES) {
+    await page.goto(route)
+    await settled(page)
+    const [scroll, client] = await page
+      .locator('.view')
+      .evaluate((view) => [view.scrollWidth, view.clientWidth])
+    expect(scroll, route).toBeLessThanOrEqual((client ?? 0) + 1)
+  }
+})
+
+test('the first view is at most 220 KiB compressed', async ({ page }) => {
+  const { gzipSync } = await import('node:zlib')
+  const bodies: Promise<Buffer>[] = []
+  page.on('response', (response) => {
+    const isFile = /\.(js|css|svg)$|\/desk$/.test(new URL(response.url()).pathname)
+    if (isFile && response.ok()) bodies.push(response.body())
+  })
+  await signIn(page)
+  bodies.length = 0
+  await page.goto('/desk')
+  await settled(page)
+  const sizes = (await Promise.all(bodies)).map((body) => gzipSync(body, { level: 9 }).length)
+  const total = sizes.reduce((sum, size) => sum + size, 0) / 1024
+  console.log(`first view: ${total.toFixed(0)} KiB gzip in ${sizes.length} files`)
+  expect(total).toBeLessThanOrEqual(220)
+})
+
+test('an import is tried first, then applied', async ({ page }) => {
+  await signIn(page, 'zhoumin', '/import')
+  await page.locator('input[type=file]').setInputFiles({
+    name: '客户名单.csv',
+    mimeType: 'text/csv',
+    buffer: Buffer.from('姓名,手机号\n王建国,13800004409\n'),
+  })
+  await expect(page.getByText('试算结果（尚未写入）')).toBeVisible()
+  await expect(page.getByText('16 characters, expected 17')).toBeVisible()
+  await page.getByRole('button', { name: '导入 117 位客户' }).click()
+  await expect(page.getByText('导入完成')).toBeVisible()
+})
+
+test('a new extension shows its password once', async ({ page }) => {
+  await signIn(page, 'admin', '/admin?tab=extensions')
+  await page.getByRole('button', { name: '新建分机' }).click()
+  await page.getByLabel('分机号').fill('8024')
+  await page.getByRole('button', { name: '保存' }).click()
+  const dialog = page.getByRole('dialog', { name: '分机 8024 的话机设置' })
+  await expect(dialog).toContainText('k7Qm-2vXe-Tn4R')
+  await dialog.getByRole('button', { name: '已填好' }).click()
+  await expect(page.getByRole('cell', { name: '8024' })).toBeVisible()
+  await expect(page.getByText('k7Qm-2vXe-Tn4R')).toHaveCount(0)
+})
+
+test('a task is made from the list', async ({ page }) => {
+  await signIn(page, 'chenjing', '/follow-ups?view=all')
+  await page.getByRole('button', { name: '新建任务' }).click()
+  const dialog = page.getByRole('dialog')
+  await dialog.getByLabel('客户').fill('徐磊')
+  await dialog.locator('li button').click()
+  await dialog.getByLabel('事由').fill('询问提车满意度')
+  await dialog.getByRole('button', { name: '保存' }).click()
+  await expect(page.getByRole('cell', { name: '询问提车满意度' })).toBeVisible()
+})
+
+test('a filter is in the URL, and an empty list says so', async ({ page }) => {
+  await signIn(page, 'chenjing', '/calls')
+  await page.getByLabel('号码 / 车牌 / 姓名').last().fill('不存在的人')
+  await expect(page).toHaveURL(/q=/)
+  await expect(page.getByText('没有符合条件的记录')).toBeVisible()
+  await page.getByRole('button', { name: '清除筛选' }).click()
+  await expect(page.locator('tbody tr').first()).toBeVisible()
+})

@@ -1,0 +1,39 @@
+import { defineConfig } from '@playwright/test'
+
+/**
+ * Two projects: `double` drives the console on the test double of e2e/server.mjs; `real` drives
+ * it on a running `cheling` whose address is in CHELING_URL.
+ */
+const url = process.env.CHELING_URL ?? 'http://127.0.0.1:4173'
+const args = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--autoplay-policy=no-user-gesture-required',
+]
+
+export default defineConfig({
+  testDir: 'e2e',
+  timeout: 45_000,
+  workers: 1,
+  retries: 0,
+  reporter: 'list',
+  use: {
+    baseURL: url,
+    locale: 'zh-CN',
+    timezoneId: 'Asia/Shanghai',
+    viewport: { width: 1366, height: 768 },
+    launchOptions: { executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args },
+  },
+  projects: [
+    { name: 'double', testMatch: /e2e\/[^/]+\.spec\.ts$/ },
+    { name: 'real', testMatch: /e2e\/real\/.+\.spec\.ts$/ },
+  ],
+  webServer: process.env.CHELING_URL
+    ? undefined
+    : { command: 'node e2e/server.mjs', url: 'http://127.0.0.1:4173/', reuseExistingServer: false },
+})
