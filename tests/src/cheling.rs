@@ -28,6 +28,8 @@ pub struct Cheling {
     pub ports: Ports,
     folder: TempDir,
     process: Option<Process>,
+    /// Settings for the next start that override the file: `CHELING_WEB__LISTEN` ...
+    pub environment: Vec<(&'static str, String)>,
 }
 
 impl Cheling {
@@ -71,7 +73,7 @@ impl Cheling {
     /// If the folder cannot be made.
     pub fn prepare(ports: Ports, (first_port, last_port): (u16, u16), more: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("cheling-test-").tempdir().unwrap();
-        let cheling = Self { ports, folder, process: None };
+        let cheling = Self { ports, folder, process: None, environment: Vec::new() };
         let config = format!(
             "data_dir = {:?}\n\
              [sip]\nudp = \"{}\"\n\
@@ -94,6 +96,7 @@ impl Cheling {
         let mut command = Command::new(binary());
         command.arg("run").arg("--config").arg(self.folder().join("cheling.toml"));
         command.env("RUST_BACKTRACE", "1");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let mut process = Process::start("cheling", command, self.folder());
         let web = self.web();
         let mut ticks = tokio::time::interval(std::time::Duration::from_millis(50));

@@ -116,6 +116,11 @@ impl Desk {
         self.ask("POST", path, &[], Some(body)).await
     }
 
+    /// PUT of JSON below `/api/v1`.
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.ask("PUT", path, &[], Some(body)).await
+    }
+
     /// POST with an idempotency key.
     pub async fn post_once(&self, path: &str, key: &str, body: &Value) -> Answer {
         self.ask("POST", path, &[("Idempotency-Key", key)], Some(body)).await

@@ -41,9 +41,11 @@ impl Recording {
     /// How long one lane carries this tone, in steps of 50 ms, wherever it is.
     pub fn seconds_of_tone(&self, lane: usize, frequency_hz: f32) -> f64 {
         let window = self.rate_hz as usize / 20;
+        // The filter takes its samples for 8000 a second.
+        let at_8_khz = frequency_hz * 8000.0 / self.rate_hz as f32;
         let count = self.lanes[lane]
             .chunks_exact(window)
-            .filter(|pcm| level_dbfs(pcm) > -40.0 && tone_share(pcm, frequency_hz) > 0.9)
+            .filter(|pcm| level_dbfs(pcm) > -40.0 && tone_share(pcm, at_8_khz) > 0.9)
             .count();
         count as f64 / 20.0
     }

@@ -132,6 +132,52 @@ async fn speech_comes_out_as_it_went_in() {
     baresip.quit().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_opus_recording_is_read_by_another_decoder() {
+    let mut cheling = Cheling::start().await;
+    cheling.stop().await;
+    cheling.environment.push(("CHELING_RECORDING__CONTAINER", "ogg_opus".into()));
+    cheling.run().await;
+    let gateway = cheling
+        .gateway(|_: &_| cheling_phone::AnswerPlan::Refuse {
+            after: std::time::Duration::ZERO,
+            status: 486,
+        })
+        .await;
+    let mut desk = cheling.desk("agent8001").await;
+    let (_phone, mut events) = cheling.phone("8001", Transport::Udp).await;
+    let customer = gateway.call_in("13812345678", DID, Sound::tone(500.0)).await.unwrap();
+    let agent = incoming(&mut events).await;
+    agent.answer(Sound::tone(700.0)).await;
+    cheling_tests::within("the answer", customer.answered()).await.unwrap();
+    let length = std::time::Duration::from_secs(3);
+    cheling_tests::within("talk", agent.hears(length)).await.unwrap();
+    customer.hang_up().await;
+    let ended = desk.next_of("call.ended").await;
+    let row = cheling.recording_of(&desk, ended.call_id()).await;
+    assert_eq!((&row["container"], &row["verdict"]), (&"ogg_opus".into(), &"ok".into()), "{row}");
+    let path = format!("/recordings/{}/audio", row["recording_id"].as_str().unwrap());
+    let answer = desk.get(&path).await;
+    assert_eq!(answer.header("content-type"), Some("audio/ogg"));
+    let (ogg, wav) = (cheling.folder().join("a.ogg"), cheling.folder().join("a.wav"));
+    std::fs::write(&ogg, &answer.body).unwrap();
+    let status = tokio::process::Command::new("opusdec")
+        .args(["--quiet", "--rate", "48000"])
+        .args([&ogg, &wav])
+        .status()
+        .await
+        .expect("opusdec; scripts/bootstrap test installs it");
+    assert!(status.success());
+    let recording = Recording::read(&std::fs::read(&wav).unwrap());
+    let said = row["duration_ms"].as_f64().unwrap() / 1000.0;
+    assert!((recording.seconds() - said).abs() < 0.1, "{} {said}", recording.seconds());
+    for (lane, own, other) in [(CUSTOMER, 500.0, 700.0), (OUR_SIDE, 700.0, 500.0)] {
+        assert!(recording.seconds_of_tone(lane, own) > said - 0.4);
+        assert!(recording.seconds_of_tone(lane, other) < 0.11);
+    }
+    cheling.check().await;
+}
+
 /// The best correlation of the middle second of `spoken` with any place in `recorded`.
 fn likeness(spoken: &[i16], recorded: &[i16]) -> f64 {
     let middle = spoken.len() / 2;

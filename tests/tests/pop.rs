@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use cheling_phone::{AnswerPlan, Call, Dial, Sound, Transport};
+use cheling_phone::{AnswerPlan, Call, Dial, Phone, Sound, Transport};
 use cheling_tests::cheling::{Cheling, DID, incoming};
+use cheling_tests::desk::Desk;
 use cheling_tests::{eventually, within};
 use serde_json::json;
 
@@ -108,6 +109,60 @@ async fn a_lost_connection_resumes_with_nothing_missed_or_doubled() {
     assert!(sequence.is_sorted() && sequence.len() == all, "{sequence:?}");
 }
 
+/// A customer and an open task of this agent for him; returns the task's id.
+async fn task_for(desk: &Desk, number: &str) -> String {
+    let found = desk.get(&format!("/lookup?number={number}")).await.good();
+    let customer_id = found["customer"]["customer_id"].as_str().expect("known").to_owned();
+    let draft = json!({
+        "type": "delivery_3dc", "due_on": "2026-11-22", "subject": "三日回访",
+        "customer_id": customer_id,
+    });
+    let task = desk.post("/follow-ups", &draft).await.good();
+    task["follow_up_id"].as_str().unwrap().to_owned()
+}
+
+fn answers(_: &Call) -> AnswerPlan {
+    let after = Duration::from_millis(200);
+    AnswerPlan::Answer { after, sound: Sound::tone(440.0), talk: None }
+}
+
+/// Dials by hand, talks for a second; returns the call's id.
+async fn dial_by_hand(phone: &Phone, desk: &mut Desk, number: &str) -> String {
+    let agent = phone.call(Dial::number(number), Sound::tone(620.0)).await.unwrap();
+    within("the answer", agent.answered()).await.unwrap();
+    within("talk", agent.hears(Duration::from_millis(1200))).await.unwrap();
+    agent.hang_up().await;
+    desk.next_of("call.ended").await.call_id().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hand_dialled_call_belongs_to_the_only_open_task_and_two_are_left_to_a_person() {
+    let cheling = Cheling::start().await;
+    cheling.customers(&[("王建国", "13812345678"), ("李梅", "13912345678")]).await;
+    let _gateway = cheling.gateway(answers).await;
+    let mut desk = cheling.desk("agent8001").await;
+    let (phone, _events) = cheling.phone("8001", Transport::Udp).await;
+    let task_id = task_for(&desk, "13812345678").await;
+    let call_id = dial_by_hand(&phone, &mut desk, "13812345678").await;
+    let row = cheling.recording_of(&desk, &call_id).await;
+    assert_eq!(row["attach_method"], "inferred", "{row}");
+    assert_eq!(row["call"]["follow_up_id"], task_id.as_str());
+
+    task_for(&desk, "13912345678").await;
+    task_for(&desk, "13912345678").await;
+    let call_id = dial_by_hand(&phone, &mut desk, "13912345678").await;
+    let row = cheling.recording_of(&desk, &call_id).await;
+    assert_eq!(row["attach_method"], "", "{row}");
+    let page = desk.get("/recordings?attached=false").await.good();
+    let waiting: Vec<&str> = page["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|r| r["call"]["call_id"].as_str())
+        .collect();
+    assert_eq!(waiting, [call_id.as_str()]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_is_dialled_by_a_click_and_its_recording_belongs_to_it() {
     let cheling = Cheling::start().await;
@@ -124,15 +179,7 @@ async fn a_task_is_dialled_by_a_click_and_its_recording_belongs_to_it() {
         .await;
     let mut desk = cheling.desk("agent8001").await;
     let (_phone, mut events) = cheling.phone("8001", Transport::Udp).await;
-    let found = desk.get("/lookup?number=13812345678").await.good();
-    let customer_id = found["customer"]["customer_id"].as_str().expect("known").to_owned();
-    let draft = json!({
-        "type": "delivery_3dc", "due_on": "2026-11-22", "subject": "三日回访",
-        "customer_id": customer_id,
-    });
-    let task = desk.post("/follow-ups", &draft).await.good();
-    let task_id = task["follow_up_id"].as_str().unwrap().to_owned();
-
+    let task_id = task_for(&desk, "13812345678").await;
     let dial = json!({ "number": "13812345678", "follow_up_id": task_id });
     let first = desk.post_once("/calls", "click-1", &dial).await.good();
     let agent = incoming(&mut events).await;
@@ -148,7 +195,7 @@ async fn a_task_is_dialled_by_a_click_and_its_recording_belongs_to_it() {
     assert_eq!(row["attach_method"], "click_to_dial", "{row}");
     assert_eq!(row["call"]["follow_up_id"], task_id.as_str());
     let wrap = json!({ "outcome": "completed", "note": "客户很满意" });
-    desk.post(&format!("/calls/{call_id}/wrap-up"), &wrap).await.good();
+    desk.put(&format!("/calls/{call_id}/wrap-up"), &wrap).await.good();
     eventually("the closed task", || async {
         let task = desk.get(&format!("/follow-ups/{task_id}")).await.good();
         (task["state"] == "done").then_some(())
