@@ -2,7 +2,8 @@
 //! relay between them.
 //!
 //! A [`Call`] is a state machine: [`Event`]s in, messages and [`Output`]s out by way of
-//! [`Core`]. `setup` rings, `talk` carries what is said within the dialogs, `media` passes
+//! [`Core`]. `setup` rings, `fetch` gets the agent who clicked, `talk`
+//! carries what is said within the dialogs, `media` passes
 //! descriptions across, `fork` and `leg` are the sides.
 
 use std::collections::VecDeque;
@@ -18,6 +19,8 @@ use crate::core::{Core, Entries};
 use crate::identity;
 use crate::io::Output;
 
+mod caller;
+mod fetch;
 mod fork;
 mod leg;
 pub mod media;
@@ -25,12 +28,13 @@ pub mod outcome;
 mod setup;
 mod talk;
 
+pub(crate) use caller::Invited;
+use fetch::Fetch;
 pub(crate) use fork::Target;
 use fork::{Fork, ForkState};
 pub(crate) use leg::Side;
 use media::{Change, Media};
-pub(crate) use setup::Invited;
-use setup::{Fetch, Opening, Ringing};
+use setup::{Opening, Ringing};
 use talk::Talk;
 
 /// How long one target rings when nothing else says so.
@@ -78,7 +82,7 @@ pub(crate) enum Event<'a> {
         /// The way it came.
         flow: Flow,
         /// The request.
-        request: Request,
+        request: Box<Request>,
     },
     /// The ACK to a 2xx of ours.
     Ack(&'a Request),
@@ -171,7 +175,7 @@ impl Call {
             return call;
         }
         let Plan { ways, ring_for, .. } = plan;
-        call.open(core, Opening::Invited { invited, ways, ring_for });
+        call.open(core, Opening::Invited { invited: Box::new(invited), ways, ring_for });
         call
     }
 

@@ -21,6 +21,9 @@ use crate::registrar::Registrar;
 /// What we do, for Allow.
 pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, MESSAGE, REGISTER";
 
+/// What Retry-After says when we are the reason, in seconds.
+pub(crate) const RETRY_AFTER_S: u32 = 10;
+
 /// All that is shared between the calls of one switch.
 #[derive(Debug)]
 pub(crate) struct Core {

@@ -22,11 +22,9 @@ pub fn caller(headers: &Headers, order: &[CallerHeader]) -> Party {
     let order = if order.is_empty() { &from_only[..] } else { order };
     let found = order.iter().find_map(|header| match header {
         CallerHeader::PAssertedIdentity => {
-            headers.p_asserted_identity().into_iter().find(|a| names_somebody(a))
+            headers.p_asserted_identity().into_iter().find(names_somebody)
         }
-        CallerHeader::RemotePartyId => {
-            headers.remote_party_id().into_iter().find(|a| names_somebody(a))
-        }
+        CallerHeader::RemotePartyId => headers.remote_party_id().into_iter().find(names_somebody),
         CallerHeader::From => headers.from().filter(names_somebody),
     });
     let from = headers.from();

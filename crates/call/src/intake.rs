@@ -18,14 +18,11 @@ use cheling_sip::{Flow, Method, Name, Request, Response, ServerId, Transport, Ur
 use crate::auth::Outcome;
 use crate::b2bua::media::read_body;
 use crate::b2bua::{Call, Invited, Plan, RING_EXTENSION, RING_TRUNK, Side, Target};
-use crate::core::Core;
+use crate::core::{Core, RETRY_AFTER_S};
 use crate::identity;
 use crate::io::{Command, CommandReply};
 use crate::router::{self, MAX_FORKS, Route};
 use crate::switch::Switch;
-
-/// What Retry-After says when we are full, in seconds.
-const RETRY_AFTER_S: u32 = 10;
 
 /// A request outside any dialog.
 pub(crate) fn request(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {

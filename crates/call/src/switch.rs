@@ -192,6 +192,7 @@ impl Switch {
                 let tag = request.headers.to().and_then(|to| to.tag().map(str::to_owned));
                 match tag.and_then(|tag| self.core.call_of_tag(&tag)) {
                     Some(call_id) => {
+                        let request = Box::new(request);
                         self.feed(call_id, Event::Request { server: id, flow, request });
                     }
                     None => self.core.refuse(id, &request, 481),

@@ -1,4 +1,5 @@
 //! Calls through the switch, seen from the phones, the gateway and the events.
+#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 

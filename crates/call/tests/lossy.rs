@@ -1,5 +1,6 @@
 //! A link that loses, delays and doubles: whatever happens to the messages, every call ends, its
 //! events are in order, and nothing of it is left.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Before the answer: opening the relay, fetching an agent who clicked, ringing whoever is called.
+//! Before the answer: opening the relay and ringing whoever is called.
 //!
 //! All phones of a way ring at once and the first 2xx wins; the others are cancelled. When all have
 //! refused, the next way is tried, and at last the caller gets the best of their answers.
@@ -6,10 +6,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use cheling_model::{EndCause, TapKind, Withdrawal};
-use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
-use cheling_sip::{ClientId, Flow, Method, Name, Request, Response, ServerId};
+use cheling_model::{EndCause, Lane, TapKind, Withdrawal};
+use cheling_sip::sdp::Sdp;
+use cheling_sip::{ClientId, Method, Response};
 
+use super::caller::{Caller, Invited, early_request};
+use super::fetch::Fetch;
 use super::fork::{
     ANSWERED_ELSEWHERE, CALLER_GONE, ENDED_BY_US, Fork, ForkState, Manner, NO_ANSWER, SHUTDOWN,
     Target,
@@ -23,79 +25,14 @@ use crate::io::Output;
 
 /// How long the relay may take to open.
 const RELAY_PATIENCE: Duration = Duration::from_secs(5);
-/// What Retry-After says when we are the reason, in seconds.
-pub(crate) const RETRY_AFTER_S: u32 = 10;
-
-/// A caller whose INVITE has no final answer yet.
-#[derive(Debug)]
-pub(crate) struct Invited {
-    /// The INVITE's transaction.
-    pub(crate) server: ServerId,
-    /// The INVITE.
-    pub(crate) request: Request,
-    /// The way it came.
-    pub(crate) flow: Flow,
-    /// Our tag towards the caller.
-    pub(crate) tag: String,
-    /// Who calls.
-    pub(crate) side: Side,
-    /// What the caller offers; `None` if the answer will bring the offer.
-    pub(crate) offer: Option<Sdp>,
-    /// Whether nobody has the number: 404 rather than 480.
-    pub(crate) is_unknown_number: bool,
-}
-
-impl Invited {
-    /// Answers the INVITE.
-    fn respond(&self, core: &mut Core, status: u16, sdp: Option<&Sdp>) {
-        let mut response = Response::to(&self.request, status, "", Some(&self.tag));
-        response.headers.push(Name::Contact, core.contact(self.flow.transport));
-        if status >= 200 {
-            response.headers.push(Name::Allow, crate::core::ALLOW);
-        }
-        if let Some(sdp) = sdp {
-            response.set_body(CONTENT_TYPE, sdp.to_bytes());
-        }
-        core.respond(self.server, response);
-    }
-
-    /// Refuses the INVITE.
-    pub(crate) fn refuse(&self, core: &mut Core, status: u16, reason: Option<&str>) {
-        let mut response = Response::to(&self.request, status, "", Some(&self.tag));
-        if status == 503 {
-            response.headers.push(Name::RetryAfter, RETRY_AFTER_S);
-        }
-        if let Some(reason) = reason {
-            response.headers.push(Name::Reason, reason);
-        }
-        core.respond(self.server, response);
-    }
-}
 
 /// What follows when the relay has opened.
 #[derive(Debug)]
 pub(crate) enum Opening {
     /// Ring for a caller.
-    Invited { invited: Invited, ways: VecDeque<Vec<Target>>, ring_for: Duration },
+    Invited { invited: Box<Invited>, ways: VecDeque<Vec<Target>>, ring_for: Duration },
     /// Fetch the agent who clicked.
     Dialled { agent: Vec<Target>, ways: VecDeque<Vec<Target>>, ring_for: Duration },
-}
-
-/// The phones of the agent who clicked are ringing.
-#[derive(Debug)]
-pub(crate) struct Fetch {
-    forks: Vec<Fork>,
-    ways: VecDeque<Vec<Target>>,
-    ring_for: Duration,
-}
-
-/// Who waits for the answer.
-#[derive(Debug)]
-enum Caller {
-    /// Whoever sent us an INVITE.
-    Invited(Invited),
-    /// The agent, who has answered already; and what his phone chose.
-    Fetched { leg: Leg, chosen: Sdp },
 }
 
 /// The phones of whoever is called are ringing.
@@ -227,7 +164,7 @@ impl Call {
     }
 
     /// Rings the next way; without one, the caller is refused.
-    fn ring(&mut self, core: &mut Core, mut ringing: Box<Ringing>) -> State {
+    pub(super) fn ring(&mut self, core: &mut Core, mut ringing: Box<Ringing>) -> State {
         let callee = self.caller_lane.other();
         while let Some(targets) = ringing.ways.pop_front() {
             let media = self.media.as_mut();
@@ -278,74 +215,6 @@ impl Call {
             }
         }
         self.end(core, ending, forks)
-    }
-
-    pub(super) fn fetching(
-        &mut self,
-        core: &mut Core,
-        mut fetch: Box<Fetch>,
-        event: Event<'_>,
-    ) -> State {
-        let (why, reason, cause, status) = match event {
-            Event::Response(client, response) => {
-                return self.fetch_response(core, fetch, client, response);
-            }
-            Event::NoResponse(client, status) => {
-                self.fork_refused(core, &mut fetch.forks, client, status);
-                return self.fetch_next(core, fetch);
-            }
-            Event::Request { server, request, .. } => {
-                early_request(core, server, &request);
-                return State::Fetching(fetch);
-            }
-            Event::Timeout => (Withdrawal::NoAnswer, NO_ANSWER, EndCause::NoAnswer, 480),
-            Event::HangUp => (Withdrawal::CallerHungUp, ENDED_BY_US, EndCause::Cancelled, 487),
-            Event::Shutdown => {
-                (Withdrawal::Failed { status: 503 }, SHUTDOWN, EndCause::Shutdown, 503)
-            }
-            _ => return State::Fetching(fetch),
-        };
-        withdraw_all(core, self.id, &mut fetch.forks, reason, &why);
-        self.end(core, Ending { cause, by: None, status: Some(status) }, fetch.forks)
-    }
-
-    fn fetch_response(
-        &mut self,
-        core: &mut Core,
-        mut fetch: Box<Fetch>,
-        client: ClientId,
-        response: &Response,
-    ) -> State {
-        if response.is_provisional() {
-            return State::Fetching(fetch);
-        }
-        if !response.is_success() {
-            self.fork_refused(core, &mut fetch.forks, client, response.status);
-            return self.fetch_next(core, fetch);
-        }
-        let Some((mut leg, chosen, _)) = self.taken(core, &mut fetch.forks, client, response, None)
-        else {
-            return self.fetch_next(core, fetch);
-        };
-        leg.ack(core, None);
-        let lane = self.caller_lane;
-        let change = self.media.as_mut().and_then(|media| media.point(lane, &chosen));
-        self.changed(core, change);
-        self.answered_elsewhere(core, &mut fetch.forks, &leg.side);
-        let Fetch { forks, ways, ring_for } = *fetch;
-        let caller = Caller::Fetched { leg, chosen };
-        self.ring(core, Box::new(Ringing::new(caller, forks, ways, ring_for)))
-    }
-
-    fn fetch_next(&mut self, core: &mut Core, fetch: Box<Fetch>) -> State {
-        if fetch.forks.iter().any(|fork| fork.state == ForkState::Calling) {
-            return State::Fetching(fetch);
-        }
-        let status = outcome::best(fetch.forks.iter().filter_map(|fork| match fork.state {
-            ForkState::Failed(status) => Some(status),
-            ForkState::Calling | ForkState::Cancelling => None,
-        }));
-        self.end(core, Ending::unanswered(status), fetch.forks)
     }
 
     pub(super) fn ringing(
@@ -468,10 +337,10 @@ impl Call {
                 callee.ack(core, None);
                 let changes = self.media.as_mut().map(|media| media.agree(lane, &chosen, &sdp));
                 self.changed(core, changes.into_iter().flatten());
-                (leg, None)
+                (*leg, None)
             }
             Caller::Invited(invited) => {
-                let Invited { side, flow, request, tag, .. } = &invited;
+                let Invited { side, flow, request, tag, .. } = &*invited;
                 let Some(leg) = Leg::caller(side.clone(), *flow, request, tag) else {
                     // Cannot be: a request without From or Call-ID is not read.
                     callee.bye(core, self.id, &mut self.entries, None);
@@ -499,8 +368,8 @@ impl Call {
         core.tap(self.id, TapKind::Answered { extension: extension.unwrap_or_default() });
         core.put(Output::StartRecording { call_id: self.id });
         let legs = match lane {
-            cheling_model::Lane::Customer => [caller, callee],
-            cheling_model::Lane::Agent => [callee, caller],
+            Lane::Customer => [caller, callee],
+            Lane::Agent => [callee, caller],
         };
         self.wake_at = Some(core.now.monotonic + KEEP_ALIVE);
         State::Talking(Box::new(Talk::new(legs, exchange, forks, winner)))
@@ -508,7 +377,7 @@ impl Call {
 
     /// Takes the fork that sent this 2xx out and gives its dialog and description; `None`, with the
     /// fork refused and hung up, if there is nothing to be done with it.
-    fn taken(
+    pub(super) fn taken(
         &mut self,
         core: &mut Core,
         forks: &mut Vec<Fork>,
@@ -544,7 +413,13 @@ impl Call {
 
     /// A fork had its final refusal: its phone stops ringing, unless another of its extension
     /// rings on.
-    fn fork_refused(&self, core: &mut Core, forks: &mut [Fork], client: ClientId, status: u16) {
+    pub(super) fn fork_refused(
+        &self,
+        core: &mut Core,
+        forks: &mut [Fork],
+        client: ClientId,
+        status: u16,
+    ) {
         let Some(at) = forks.iter().position(|fork| fork.client == client) else { return };
         let was_ringing = forks[at].state == ForkState::Calling;
         forks[at].state = ForkState::Failed(status);
@@ -560,7 +435,7 @@ impl Call {
         }
     }
 
-    fn answered_elsewhere(&self, core: &mut Core, forks: &mut [Fork], by: &Side) {
+    pub(super) fn answered_elsewhere(&self, core: &mut Core, forks: &mut [Fork], by: &Side) {
         let extension = by.extension().unwrap_or_default().to_owned();
         let why = Withdrawal::AnsweredElsewhere { extension };
         withdraw_all(core, self.id, forks, ANSWERED_ELSEWHERE, &why);
@@ -591,7 +466,7 @@ impl Opening {
 }
 
 impl Ringing {
-    fn new(
+    pub(super) fn new(
         caller: Caller,
         forks: Vec<Fork>,
         ways: VecDeque<Vec<Target>>,
@@ -600,38 +475,4 @@ impl Ringing {
         let told = (100, false);
         Self { caller, forks, ways, ring_for, told, has_far_end_rung: false, early: None }
     }
-}
-
-impl Caller {
-    /// The description that an answer answers.
-    fn offer(&self) -> Option<&Sdp> {
-        match self {
-            Self::Invited(invited) => invited.offer.as_ref(),
-            Self::Fetched { chosen, .. } => Some(chosen),
-        }
-    }
-
-    /// Whether a request within a dialog is the caller's.
-    fn receive(&mut self, request: &Request, flow: Flow) -> bool {
-        match self {
-            Self::Invited(invited) => {
-                request.headers.to().is_some_and(|to| to.tag() == Some(invited.tag.as_str()))
-            }
-            Self::Fetched { leg, .. } => leg.receive(request, flow).is_ok(),
-        }
-    }
-}
-
-/// Answers a request within a dialog of a call that is not answered yet.
-fn early_request(core: &mut Core, server: ServerId, request: &Request) {
-    let status = match request.method {
-        Method::Bye | Method::Options => 200,
-        Method::Update if request.body.is_empty() => 200,
-        // Offers would cross the one that is being answered (RFC 3261 §14.2, RFC 3311 §5.2).
-        Method::Invite | Method::Update => 491,
-        Method::Info | Method::Message => 480,
-        Method::Prack => 481,
-        _ => 405,
-    };
-    core.refuse(server, request, status);
 }

@@ -60,7 +60,7 @@ enum Step {
     /// A re-INVITE or UPDATE was passed on and has no answer yet.
     Asked(Box<Asked>),
     /// The other side's 2xx brought an offer: the answer comes with the ACK.
-    WaitsForAnswer { offer: Sdp },
+    WaitsForAnswer { offer: Box<Sdp> },
     /// The 2xx went back: nothing new may begin before its ACK has come.
     WaitsForAck,
 }
@@ -78,7 +78,7 @@ struct Asked {
 impl Exchange {
     /// The first 2xx of a call whose INVITE had no offer.
     pub(super) fn waiting_for_answer(caller: Lane, invite: &Request, offer: Sdp) -> Self {
-        Self::new(caller, invite, Step::WaitsForAnswer { offer })
+        Self::new(caller, invite, Step::WaitsForAnswer { offer: Box::new(offer) })
     }
 
     /// Whether this request of ours asks what it is about.
@@ -126,7 +126,7 @@ impl Call {
     ) -> State {
         match event {
             Event::Request { server, flow, request } => {
-                return self.within(core, talk, server, flow, request);
+                return self.within(core, talk, server, flow, *request);
             }
             Event::Response(client, response) => {
                 if let Some(ending) = self.response(core, &mut talk, client, response) {
@@ -443,7 +443,7 @@ impl Call {
                 talk.leg(to).ack(core, None);
                 Step::WaitsForAck
             }
-            None => Step::WaitsForAnswer { offer: sdp },
+            None => Step::WaitsForAnswer { offer: Box::new(sdp) },
         };
         self.accept(core, server, &request, flow, Some(&passed));
         if is_invite {

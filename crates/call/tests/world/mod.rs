@@ -53,6 +53,8 @@ pub struct World {
     /// Start lines that the switch sent.
     pub sent: Vec<(SocketAddr, String)>,
     pub opens_relays: bool,
+    /// Time the switch took.
+    pub spent: Duration,
     packets: Vec<Packet>,
     relays: Vec<(Instant, Input<'static>)>,
     random: u64,
@@ -139,6 +141,7 @@ impl World {
             replies: Vec::new(),
             sent: Vec::new(),
             opens_relays: true,
+            spent: Duration::ZERO,
             packets: Vec::new(),
             relays: Vec::new(),
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
@@ -206,7 +209,11 @@ impl World {
     }
 
     fn drain(&mut self) {
-        while let Some(output) = self.switch.poll() {
+        loop {
+            let since = Instant::now();
+            let output = self.switch.poll();
+            self.spent += since.elapsed();
+            let Some(output) = output else { break };
             self.obey(output);
         }
         for at in 0..self.uas.len() {
@@ -298,7 +305,7 @@ impl World {
         let now = self.now;
         if let Some(at) = self.relays.iter().position(|(due, _)| *due <= now.monotonic) {
             let (_, input) = self.relays.remove(at);
-            self.switch.handle(now, input);
+            self.feed(input);
             return;
         }
         let due = (0..self.packets.len())
@@ -309,7 +316,7 @@ impl World {
             return self.deliver(packet);
         }
         if self.switch.next_timeout().is_some_and(|at| at <= now.monotonic) {
-            self.switch.handle(now, Input::Timeout);
+            self.feed(Input::Timeout);
         }
         for ua in &mut self.uas {
             ua.timeout(now.monotonic);
@@ -336,7 +343,13 @@ impl World {
             remote: from,
             connection: None,
         };
-        self.switch.handle(self.now, Input::Message { flow, bytes });
+        self.feed(Input::Message { flow, bytes });
+    }
+
+    fn feed(&mut self, input: Input<'_>) {
+        let since = Instant::now();
+        self.switch.handle(self.now, input);
+        self.spent += since.elapsed();
     }
 
     /// Runs until nothing is left to do but registrations that will run out.

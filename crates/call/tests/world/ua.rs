@@ -114,6 +114,13 @@ impl Ua {
         self.endpoint.transactions() == (0, 0) && self.legs.iter().all(|leg| leg.is_over)
     }
 
+    /// Forgets calls that are over.
+    pub fn forget(&mut self) {
+        self.legs.retain(|leg| !leg.is_over);
+        self.log.clear();
+        self.invites.clear();
+    }
+
     pub fn next_timeout(&self) -> Option<Instant> {
         self.acts.iter().map(|(at, _)| *at).chain(self.endpoint.next_timeout()).min()
     }
@@ -155,7 +162,7 @@ impl Ua {
     }
 
     pub fn call(&mut self, now: Instant, number: &str) {
-        self.port += 10;
+        self.port = self.port.wrapping_add(10).max(4000);
         self.cseq += 1;
         let from = self.from("192.0.2.1");
         let uri = Uri::sip(Some(number), "192.0.2.1", None);
@@ -330,7 +337,7 @@ impl Ua {
     }
 
     fn invited(&mut self, now: Instant, id: ServerId, request: Request) {
-        self.port += 10;
+        self.port = self.port.wrapping_add(10).max(4000);
         self.invites.push(request.clone());
         let tag = self.endpoint.token();
         let dialog = Dialog::uas(&request, &tag);
