@@ -76,7 +76,7 @@ test('an unknown caller becomes a customer, and the call is linked', async ({ pa
   await signIn(page)
   await steer('offer?number=13512340987')
   await expect(page.getByLabel('电话 1')).toHaveValue('13512340987')
-  await page.getByLabel('姓名').fill('钱进')
+  await page.getByLabel('姓名 *', { exact: true }).fill('钱进')
   await page.getByRole('button', { name: '保存并关联此通话' }).click()
   await expect(page.locator(party)).toContainText('钱进')
 })

@@ -26,7 +26,7 @@ async function faults(page: Page): Promise<string[]> {
   return violations.map((v) => `${v.id}: ${v.nodes[0]?.html.slice(0, 140)}`)
 }
 const settled = async (page: Page) => {
-  await page.waitForLoadState('networkidle')
+  await expect(page.locator('h1, h2, .title').first()).toBeVisible()
   await expect(page.locator('.pane.loading')).toHaveCount(0)
 }
 
@@ -109,7 +109,7 @@ test('a new extension shows its password once', async ({ page }) => {
   const dialog = page.getByRole('dialog', { name: '分机 8024 的话机设置' })
   await expect(dialog).toContainText('k7Qm-2vXe-Tn4R')
   await dialog.getByRole('button', { name: '已填好' }).click()
-  await expect(page.getByRole('cell', { name: '8024' })).toBeVisible()
+  await expect(page.getByRole('cell', { name: '8024', exact: true })).toBeVisible()
   await expect(page.getByText('k7Qm-2vXe-Tn4R')).toHaveCount(0)
 })
 

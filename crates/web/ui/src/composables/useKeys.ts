@@ -19,12 +19,20 @@ export function keyName(event: KeyboardEvent): string {
 export const isComposing = (event: KeyboardEvent): boolean =>
   event.isComposing || event.keyCode === 229
 
+/** Whether keys go into a field; ticking a box is not typing. */
 export function isTyping(target: EventTarget | null): boolean {
+  if (target instanceof HTMLInputElement) return !/^(checkbox|radio|range)$/.test(target.type)
   return (
     target instanceof HTMLElement &&
-    (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName))
+    (target.isContentEditable || /^(TEXTAREA|SELECT)$/.test(target.tagName))
   )
 }
+
+/** Space presses what the keyboard has reached; after a click of the mouse it is ours. */
+const pressesSomething = (event: KeyboardEvent) =>
+  event.code === 'Space' &&
+  event.target instanceof HTMLElement &&
+  event.target.matches('button:focus-visible, input:focus-visible')
 
 /** Keys without Ctrl, Alt or F are for the page only, not for a field being typed in. */
 export function useKeys(keys: () => Keys): void {
@@ -34,7 +42,7 @@ export function useKeys(keys: () => Keys): void {
     const act = keys()[name]
     if (!act) return
     const isPlain = !/^(Ctrl|Alt)\+|^F\d+$/.test(name)
-    if (isPlain && isTyping(event.target)) return
+    if (isPlain && (isTyping(event.target) || pressesSomething(event))) return
     event.preventDefault()
     act(event)
   }
