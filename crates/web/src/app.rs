@@ -1,5 +1,6 @@
 //! Everything that the routes share.
 
+use crate::auth::client;
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
 use crate::control::CallControl;
@@ -202,17 +203,17 @@ impl Inner {
         is_new
     }
 
+    /// The audit row of a play could not be written: the next request is to leave it.
+    pub(crate) fn forget_play(&self, user: UserId, recording: RecordingId) {
+        let mut plays = self.plays.lock().unwrap_or_else(PoisonError::into_inner);
+        plays.remove(&(user, recording));
+    }
+
     /// Who is at the other end, looking through a trusted proxy.
     pub(crate) fn client(&self, peer: Option<SocketAddr>, forwarded_for: Option<&str>) -> IpAddr {
-        let Some(peer) = peer else { return IpAddr::from([0, 0, 0, 0]) };
-        let peer = peer.ip().to_canonical();
-        if !self.trusts(peer) {
-            return peer;
-        }
-        // Each proxy appends whom it saw: the last that is no proxy of ours is the client.
-        let hops = forwarded_for.unwrap_or("").rsplit(',');
-        let mut seen = hops.map_while(|hop| hop.trim().parse::<IpAddr>().ok());
-        seen.find(|hop| !self.trusts(*hop)).unwrap_or(peer)
+        let unknown = IpAddr::from([0, 0, 0, 0]);
+        let trusted = &self.settings.trusted_proxies;
+        peer.map_or(unknown, |peer| client::address(peer, forwarded_for, trusted))
     }
 
     /// Whether this peer's forwarding headers are believed.

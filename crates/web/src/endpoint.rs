@@ -148,6 +148,13 @@ impl Head {
         app.client(self.peer, self.header("x-forwarded-for"))
     }
 
+    /// Whether it was sent on this machine. A proxy here that we were not told of does not make the
+    /// whole world local.
+    pub fn is_local(&self, app: &App) -> bool {
+        let is_hidden = self.headers.contains_key("x-forwarded-for") && !self.is_proxied(app);
+        !is_hidden && self.client(app).is_loopback()
+    }
+
     /// Who is signed in, if anybody is. Prolongs the session.
     pub async fn signed_in(&self, app: &App) -> Result<SignedIn, ApiError> {
         let token = session::token_of(&self.headers).ok_or(ApiError::NotSignedIn)?;

@@ -148,7 +148,7 @@ fn metrics(app: &App, head: &Head) -> ApiResult {
         (Some(token), Some(given)) => is_same_secret(token, given),
         _ => false,
     };
-    if !app.settings.metrics_open && !knows_token && !head.client(app).is_loopback() {
+    if !app.settings.metrics_open && !knows_token && !head.is_local(app) {
         return Err(ApiError::Forbidden);
     }
     let mut text = String::new();

@@ -98,7 +98,11 @@ async fn talk(
         tokio::select! {
             () = app.stop.cancelled() => return Some(Closing::GoingAway),
             frame = events.recv() => {
-                let Some(frame) = frame else { return Some(Closing::TryAgain) };
+                // Too slow, or somebody signed out or lost the right: the session says which.
+                let Some(frame) = frame else {
+                    let is_good = holds(app, listener).await;
+                    return Some(if is_good { Closing::TryAgain } else { Closing::SignedOut });
+                };
                 seq = frame.seq;
                 send(sink, Message::text(&*frame.text)).await?;
             }

@@ -100,7 +100,8 @@ pub async fn audio(request: Request, id: Uuid) -> ApiResult {
             false => app.begins_play(user.user_id, item.recording_id).then_some("recording.play"),
         };
         if let Some(action) = action {
-            audit(app, head, user, action, ("recording", id.to_string())).await?;
+            let written = audit(app, head, user, action, ("recording", id.to_string())).await;
+            written.inspect_err(|_| app.forget_play(user.user_id, item.recording_id))?;
         }
     }
     let mut response = body(file, length, selection, is_head).await?;

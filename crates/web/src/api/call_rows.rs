@@ -7,7 +7,7 @@ use crate::error::ApiError;
 use crate::wire::call::{CallDetail, CallLegRow, CallRow};
 use cheling_lookup::desk::LiveState;
 use cheling_model::follow_up::Outcome;
-use cheling_model::{CallId, CustomerId, Direction, Timestamp};
+use cheling_model::{CallId, CustomerId, Direction, Presentation, Timestamp};
 use cheling_records::call::{self, CallItem, MatchMethod};
 use cheling_records::{console, user};
 use std::collections::HashMap;
@@ -33,10 +33,14 @@ pub async fn rows(app: &App, items: &[CallItem]) -> Result<Vec<CallRow>, ApiErro
 
 fn row(item: &CallItem, plate: String, now: Timestamp) -> CallRow {
     let talk = item.answered_at.map(|answered| item.ended_at.unwrap_or(now).since(answered));
-    // Of an internal call no side is a customer: the colleague called stands there.
-    let number = match item.direction {
-        Direction::Internal => &item.called_number,
-        _ => &item.customer_number,
+    let number = match (item.direction, item.presentation) {
+        // No side is a customer: the colleague called stands there.
+        (Direction::Internal, _) => item.called_number.as_str(),
+        (Direction::Outbound, _) | (Direction::Inbound, Presentation::Allowed) => {
+            &item.customer_number
+        }
+        // Some gateways send `anonymous` where a number would be.
+        (Direction::Inbound, Presentation::Withheld | Presentation::Unavailable) => "",
     };
     CallRow {
         call_id: item.call_id.0,
@@ -45,7 +49,7 @@ fn row(item: &CallItem, plate: String, now: Timestamp) -> CallRow {
         answered_at: item.answered_at.map(Timestamp::as_micros),
         ended_at: item.ended_at.map(Timestamp::as_micros),
         talk_ms: talk.map_or(0, |talk| i64::try_from(talk.as_millis()).unwrap_or(i64::MAX)),
-        number: number.clone(),
+        number: number.into(),
         line_name: item.line_name.clone(),
         extension: item.extension.clone(),
         user_name: item.user_name.clone(),

@@ -195,7 +195,7 @@ async fn dial(mut request: Request, _: NoPart) -> ApiResult {
         let found = customer::find(&app.database, user.dealership_id, CustomerId(id)).await;
         found.map_err(|_| ApiError::invalid("customer_id", "there is no such customer"))?;
     }
-    let number = digits_to_dial(app, &user.area_code, &wanted.number).await?;
+    let number = digits_to_dial(app, user, &wanted.number).await?;
     let call_id: CallId = mint();
     let now = app.now();
     admin::purge_idempotency(&app.database, before(now, KEY_HOLDS_FOR)).await?;
@@ -219,16 +219,17 @@ fn before(now: Timestamp, by: Duration) -> Timestamp {
 
 /// What the switch is to dial for a number as typed: a colleague's extension as it is, any other as
 /// a trunk wants it.
-async fn digits_to_dial(app: &App, area_code: &str, typed: &str) -> Result<String, ApiError> {
+async fn digits_to_dial(app: &App, user: &SignedIn, typed: &str) -> Result<String, ApiError> {
     let typed = typed.trim();
     let is_short = (2..=8).contains(&typed.len()) && typed.bytes().all(|it| it.is_ascii_digit());
     if is_short
         && let Some(phone) = switchboard::phone(&app.database, typed).await?
+        && phone.dealership_id == user.dealership_id
         && !phone.disabled
     {
         return Ok(phone.number);
     }
-    let number = number::read(typed, area_code)
+    let number = number::read(typed, &user.area_code)
         .ok_or_else(|| ApiError::invalid("number", "this is no telephone number"))?;
     Ok(number::dial(&number, &app.settings.dial_rules))
 }

@@ -121,6 +121,8 @@ async fn sign_out(request: Request, _: NoPart) -> ApiResult {
     let token = session::token_of(&head.headers).ok_or(ApiError::NotSignedIn)?;
     cheling_records::session::end(&app.database, &session::hash_of(token)).await?;
     let user = request.user()?;
+    // The user's other browsers resume at once.
+    app.hub.disconnect(user.user_id);
     super::audit(app, head, user, "session.end", ("user", user.user_id.to_string())).await?;
     let mut response = empty(StatusCode::NO_CONTENT)?;
     let is_secure = app.settings.secure_cookies || head.is_secure(app);

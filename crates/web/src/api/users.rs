@@ -209,7 +209,6 @@ async fn seat(
 ) -> Result<(), ApiError> {
     let now = app.now();
     let wanted = seat_of(wanted, phones)?;
-    let mut is_changed = false;
     for phone in phones {
         let is_wanted = wanted.is_some_and(|it| it.extension_id == phone.extension_id);
         let is_seated = phone.user_id == Some(user_id);
@@ -217,11 +216,9 @@ async fn seat(
             let sitter = is_wanted.then_some(user_id);
             switchboard::assign(&app.database, dealership_id, phone.extension_id, sitter, now)
                 .await?;
-            is_changed = true;
         }
     }
-    if is_changed {
-        app.directory_changed().await;
-    }
+    // Also if nobody moved: pops say users' names.
+    app.directory_changed().await;
     Ok(())
 }

@@ -99,6 +99,18 @@ async fn a_call_is_live_then_waits_for_its_wrap_up_then_is_past() {
 }
 
 #[tokio::test]
+async fn a_withheld_number_is_none() {
+    let house = house().await;
+    let cookie = house.sign_in("a1").await;
+    house.inbound(house.dealership, "anonymous", "8001").await;
+    let call = house.get(&cookie, "/calls").await.json()["items"][0].clone();
+    assert_eq!((&call["number"], &call["customer_id"]), (&json!(""), &json!(null)));
+    let live = house.get(&cookie, "/calls/live").await.json();
+    assert_eq!(live["calls"][0]["offered"]["card"]["kind"], "withheld");
+    house.close().await;
+}
+
+#[tokio::test]
 async fn only_a_party_or_a_supervisor_hangs_up() {
     let house = house().await;
     let call = house.inbound(house.dealership, "13812345678", "8001").await;

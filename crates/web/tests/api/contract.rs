@@ -148,6 +148,13 @@ async fn monitoring_sees_health_and_only_who_may_sees_metrics() {
     assert!(text.contains("cheling_http_answers_total{status=\"2xx\"} 2"), "{text}");
     assert!(text.contains("cheling_websockets 0"), "{text}");
     assert!(text.ends_with("# EOF\n"));
+    let through_a_proxy = ("X-Forwarded-For", "198.51.100.1");
+    let refused = house.send("GET", "/metrics", &[through_a_proxy], b"").await;
+    assert_eq!(refused.status, 403);
+    for (token, status) in [("Bearer metrics-token", 200), ("Bearer guess", 403)] {
+        let headers = [through_a_proxy, ("Authorization", token)];
+        assert_eq!(house.send("GET", "/metrics", &headers, b"").await.status, status);
+    }
     house.close().await;
 }
 

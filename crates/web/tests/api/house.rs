@@ -6,8 +6,8 @@ use cheling_model::call::{Offer, Party};
 use cheling_model::follow_up::Role;
 use cheling_model::recording::{Container, Recording};
 use cheling_model::{
-    CallId, DealershipId, Direction, EndCause, LegId, RecordingId, TapEvent, TapKind, Timestamp,
-    UserId, Verdict,
+    CallId, DealershipId, Direction, EndCause, LegId, Presentation, RecordingId, TapEvent, TapKind,
+    Timestamp, UserId, Verdict,
 };
 use cheling_records::{Database, insert, mint, testing, user};
 use cheling_store::files::RecordingFiles;
@@ -255,7 +255,14 @@ impl House {
         let offer = Offer {
             direction: Direction::Inbound,
             dealership_id,
-            caller: Party { number: from.into(), ..Party::default() },
+            caller: Party {
+                number: from.into(),
+                presentation: match from {
+                    "anonymous" => Presentation::Withheld,
+                    _ => Presentation::Allowed,
+                },
+                display_name: None,
+            },
             called: "58998000".into(),
             trunk: Some("gateway".into()),
             line_id: None,

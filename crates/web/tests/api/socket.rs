@@ -119,16 +119,35 @@ async fn a_server_that_stops_says_so_to_its_sockets() {
     let house = house().await;
     let cookie = house.sign_in("a1").await;
     let mut socket = listen(&house, &cookie, "", None).await.unwrap();
-    let closed = async {
-        loop {
-            match socket.next().await {
-                Some(Ok(Message::Close(frame))) => return frame.map(|frame| u16::from(frame.code)),
-                Some(Ok(_)) => {}
-                _ => return None,
-            }
-        }
-    };
     house.stop.cancel();
-    assert_eq!(closed.await, Some(1001));
+    assert_eq!(closed(&mut socket).await, Some(1001));
+    house.close().await;
+}
+
+/// The code that the socket is closed with.
+async fn closed(socket: &mut Socket) -> Option<u16> {
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Close(frame))) => return frame.map(|frame| u16::from(frame.code)),
+            Some(Ok(_)) => {}
+            _ => return None,
+        }
+    }
+}
+
+#[tokio::test]
+async fn signing_out_ends_that_browsers_sockets_and_the_others_resume() {
+    let house = house().await;
+    let (one, two) = (house.sign_in("a1").await, house.sign_in("a1").await);
+    let mut left = listen(&house, &one, "", None).await.unwrap();
+    let mut right = listen(&house, &two, "", None).await.unwrap();
+    for socket in [&mut left, &mut right] {
+        socket.next().await.unwrap().unwrap();
+    }
+    assert_eq!(house.call("DELETE", &one, "/session", json!(null)).await.status, 204);
+    assert_eq!(closed(&mut left).await, Some(4401));
+    assert_eq!(closed(&mut right).await, Some(1013));
+    assert!(listen(&house, &two, "", None).await.is_ok());
+    assert!(listen(&house, &one, "", None).await.is_err());
     house.close().await;
 }
