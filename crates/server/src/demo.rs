@@ -65,6 +65,7 @@ pub async fn run(demo: Demo, config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let calls = tokio::spawn(simulation.run(stop.clone()));
     print!("{}", welcome(&node, &made, &secrets, &simulated, &home));
+    drop(made);
     signals.first().await;
     eprintln!("\nending the demonstration …");
     stop.cancel();

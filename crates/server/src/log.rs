@@ -12,9 +12,10 @@ pub fn init(log: &Log, command: &Command) {
         _ if log.level == "info" => "warn",
         _ => log.level.as_str(),
     };
-    let filter = EnvFilter::try_new(level).unwrap_or_else(|error| {
+    // A slow statement is logged whole, thousands of placeholders of it, unless asked for by name.
+    let filter = EnvFilter::try_new(format!("sqlx=error,{level}")).unwrap_or_else(|error| {
         eprintln!("cheling: log.level {level:?} is no filter ({error}); using info");
-        EnvFilter::new("info")
+        EnvFilter::new("sqlx=error,info")
     });
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
