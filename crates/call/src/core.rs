@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cheling_model::directory::Directory;
 use cheling_model::{CallId, Now, TapEvent, TapKind};
@@ -24,6 +25,11 @@ pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO,
 /// What Retry-After says when we are the reason, in seconds.
 pub(crate) const RETRY_AFTER_S: u32 = 10;
 
+/// Lines that strangers may cause in the log in [`LOG_WINDOW`].
+const LOG_LINES: u32 = 50;
+/// See [`LOG_LINES`].
+const LOG_WINDOW: Duration = Duration::from_secs(10);
+
 /// All that is shared between the calls of one switch.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -41,6 +47,8 @@ pub(crate) struct Core {
     pub(crate) random: Random,
     /// Transactions.
     pub(crate) endpoint: Endpoint,
+    /// When the log's window began, and what strangers caused in it.
+    logged: (Instant, u32),
     outputs: VecDeque<Output>,
     clients: HashMap<ClientId, CallId>,
     servers: HashMap<ServerId, CallId>,
@@ -67,6 +75,7 @@ impl Core {
             random,
             endpoint,
             settings,
+            logged: (now.monotonic, 0),
             outputs: VecDeque::new(),
             clients: HashMap::new(),
             servers: HashMap::new(),
@@ -93,6 +102,20 @@ impl Core {
             sip.params.set("transport", Some(param));
         }
         NameAddr::new(uri)
+    }
+
+    /// Whether a stranger's doing may still be logged: scanners that try every number must not
+    /// fill the disk. What is left out is counted.
+    pub(crate) fn may_log(&mut self) -> bool {
+        let (since, seen) = self.logged;
+        if self.now.monotonic.saturating_duration_since(since) >= LOG_WINDOW {
+            if seen > LOG_LINES {
+                tracing::warn!(left_out = seen - LOG_LINES, "further refusals were not logged");
+            }
+            self.logged = (self.now.monotonic, 0);
+        }
+        self.logged.1 = self.logged.1.saturating_add(1);
+        self.logged.1 <= LOG_LINES
     }
 
     /// Tells the journal and `lookup`.

@@ -79,8 +79,10 @@ fn register(core: &mut Core, server: ServerId, flow: Flow, request: &Request) {
             return core.respond(server, response);
         }
         Outcome::Refused(refusal) => {
-            let aor = loggable(&aor);
-            tracing::warn!(extension = %aor, from = %flow, %refusal, "REGISTER refused");
+            if core.may_log() {
+                let aor = loggable(&aor);
+                tracing::warn!(extension = %aor, from = %flow, %refusal, "REGISTER refused");
+            }
             return core.refuse(server, request, 403);
         }
     };
@@ -117,7 +119,9 @@ fn invite(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
     let Some(source) = source(core, server, flow, &request) else { return };
     let live = switch.calls.values().filter(|slot| slot.call.is_live()).count();
     if switch.is_draining || live >= core.settings.max_calls {
-        tracing::warn!(from = %flow, live, "INVITE refused: too many calls, or shutting down");
+        if core.may_log() {
+            tracing::warn!(from = %flow, live, "INVITE refused: too many calls, or shutting down");
+        }
         return core.refuse_with(server, &request, 503, |response| {
             response.headers.push(Name::RetryAfter, RETRY_AFTER_S);
         });
@@ -176,7 +180,7 @@ fn source(core: &mut Core, server: ServerId, flow: Flow, request: &Request) -> O
     match core.auth.check(core.now, &directory, request, flow) {
         Outcome::Accepted(extension) => Some(Source::Phone(extension.clone())),
         Outcome::Challenged { is_stale } => {
-            if from.is_none() {
+            if from.is_none() && core.may_log() {
                 tracing::warn!(from = %flow, "INVITE from an unknown source challenged");
             }
             let realm = &directory.realm;
@@ -186,7 +190,9 @@ fn source(core: &mut Core, server: ServerId, flow: Flow, request: &Request) -> O
         }
         Outcome::Refused(refusal) => {
             let extension = from.map_or("unknown", |extension| &extension.number);
-            tracing::warn!(%extension, from = %flow, %refusal, "INVITE refused");
+            if core.may_log() {
+                tracing::warn!(%extension, from = %flow, %refusal, "INVITE refused");
+            }
             core.refuse(server, request, 403);
             None
         }

@@ -11,7 +11,7 @@ use std::time::Instant;
 use cheling_model::directory::Directory;
 use cheling_model::{CallId, Now};
 use cheling_sip::endpoint::Event as SipEvent;
-use cheling_sip::{Flow, Message, ParseError, ParseErrorKind};
+use cheling_sip::{Flow, Message, ParseErrorKind};
 
 use crate::auth::Offered;
 use crate::b2bua::{Call, Event};
@@ -31,7 +31,6 @@ pub struct Switch {
     pub(crate) dialled: VecDeque<CallId>,
     pub(crate) is_draining: bool,
     timers: BTreeSet<(Instant, CallId)>,
-    garbage: Garbage,
 }
 
 /// A call and what the switch knows it by.
@@ -39,32 +38,6 @@ pub struct Switch {
 pub(crate) struct Slot {
     pub(crate) call: Call,
     wake_at: Option<Instant>,
-}
-
-/// Counts messages that cannot be read, so that a flood of them does not flood the log.
-#[derive(Debug, Default)]
-struct Garbage {
-    since: Option<Instant>,
-    seen: u64,
-}
-
-impl Garbage {
-    const LINES: u64 = 20;
-    const PER: std::time::Duration = std::time::Duration::from_secs(10);
-
-    fn note(&mut self, now: Now, flow: Flow, err: &ParseError) {
-        if self.since.is_none_or(|since| now.monotonic.saturating_duration_since(since) > Self::PER)
-        {
-            if self.seen > Self::LINES {
-                tracing::warn!(more = self.seen - Self::LINES, "further unreadable messages");
-            }
-            *self = Self { since: Some(now.monotonic), seen: 0 };
-        }
-        self.seen += 1;
-        if self.seen <= Self::LINES {
-            tracing::warn!(from = %flow, status = err.status(), %err, "unreadable message");
-        }
-    }
 }
 
 impl Switch {
@@ -76,7 +49,6 @@ impl Switch {
             dialled: VecDeque::new(),
             is_draining: false,
             timers: BTreeSet::new(),
-            garbage: Garbage::default(),
         }
     }
 
@@ -160,7 +132,9 @@ impl Switch {
             }
             Err(err) if err.kind == ParseErrorKind::Empty => {}
             Err(err) => {
-                self.garbage.note(self.core.now, flow, &err);
+                if self.core.may_log() {
+                    tracing::warn!(from = %flow, status = err.status(), %err, "unreadable message");
+                }
                 if let Some(response) = err.response() {
                     self.core.send(flow, response);
                 }

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use cheling_call::io::{Command, CommandReply};
+use cheling_call::io::{Command, CommandReply, Input, Output};
 use cheling_model::CallId;
+use cheling_sip::digest::{Algorithm, Challenge, ha1};
 use cheling_sip::sdp::Direction;
-use cheling_sip::{Method, Name};
+use cheling_sip::{Flow, Message, Method, Name, Transport};
 
 mod world;
 
@@ -470,4 +471,68 @@ fn two_phones_of_one_extension_ring_as_one() {
     let story = world.story();
     assert_eq!(story.iter().filter(|line| line.starts_with("ringing")).count(), 1);
     assert_eq!(story.iter().filter(|line| line.starts_with("withdrawn")).count(), 0);
+}
+
+#[test]
+fn a_connection_that_ends_takes_its_phone_along() {
+    let mut world = World::dealership(1);
+    let flow = world.switch.registrations()[0].flow;
+    let remote = "192.0.2.200:40000".parse().unwrap();
+    let flow = Flow { transport: Transport::Tcp, connection: Some(7), remote, ..flow };
+    let text = |cseq: u32, auth: &str| {
+        format!(
+            "REGISTER sip:192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bKr{cseq}\r\n\
+             From: <sip:8003@h>;tag=1\r\nTo: <sip:8003@h>\r\nCall-ID: r\r\n\
+             CSeq: {cseq} REGISTER\r\nContact: <sip:8003@10.0.0.1;transport=tcp>\r\n{auth}\
+             Content-Length: 0\r\n\r\n"
+        )
+    };
+    let send = |world: &mut World, text: String| {
+        let input = Input::Message { flow, bytes: text.as_bytes() };
+        world.switch.handle(world.now, input);
+        let mut answer = Vec::new();
+        while let Some(output) = world.switch.poll() {
+            if let Output::Send { flow: to, bytes } = output {
+                assert_eq!(to, flow);
+                answer = bytes;
+            }
+        }
+        answer
+    };
+    let challenged = send(&mut world, text(1, ""));
+    let Ok(Message::Response(response)) = Message::parse(&challenged) else { panic!() };
+    let challenge = response.headers.get(Name::WwwAuthenticate).unwrap();
+    let challenge = Challenge::parse(&challenge).unwrap();
+    let key = ha1(Algorithm::Md5, "8003", "cheling", "secret");
+    let answer = challenge.answer("8003", &key, "REGISTER", "sip:192.0.2.1", "c", 1);
+    let accepted = send(&mut world, text(2, &format!("Authorization: {answer}\r\n")));
+    assert!(accepted.starts_with(b"SIP/2.0 200"));
+    assert_eq!(world.switch.registrations().len(), 3);
+    world.call(1, "8003");
+    world.run(SECOND);
+    assert_eq!(world.uas[1].leg().status, None);
+    world.switch.handle(world.now, Input::FlowClosed { flow });
+    assert_eq!(world.switch.registrations().len(), 2);
+    world.run(SECOND);
+    assert_eq!(world.uas[1].leg().status, Some(503));
+    world.settle();
+    assert!(world.story().contains(&"withdrawn 8003 Failed { status: 503 }".to_owned()));
+}
+
+#[test]
+fn a_withheld_number_is_shown_to_nobody() {
+    let mut world = World::dealership(1);
+    world.uas[0].extra.push(("P-Asserted-Identity", "<sip:13812345678@gw>".into()));
+    world.uas[0].extra.push(("Privacy", "id".into()));
+    world.uas[0].extra.push(("From", "<sip:anonymous@anonymous.invalid>".into()));
+    world.call(0, DID);
+    world.run(5 * SECOND);
+    let invite = world.uas[1].invites[0].to_bytes();
+    let invite = String::from_utf8_lossy(&invite);
+    assert!(invite.contains("anonymous@anonymous.invalid") && invite.contains("Privacy: id"));
+    assert!(!invite.contains("13812345678"), "{invite}");
+    let now = world.now.monotonic;
+    world.uas[0].hang_up(now);
+    world.settle();
+    assert_eq!(world.story()[0], "offered Inbound anonymous>02161234567");
 }

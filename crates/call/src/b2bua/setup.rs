@@ -185,11 +185,11 @@ impl Call {
                 return State::Ringing(ringing);
             }
         }
-        self.refuse_caller(core, ringing)
+        self.refuse_caller(core, *ringing)
     }
 
     /// Everybody has refused: so is the caller.
-    fn refuse_caller(&mut self, core: &mut Core, ringing: Box<Ringing>) -> State {
+    fn refuse_caller(&mut self, core: &mut Core, ringing: Ringing) -> State {
         let statuses = ringing.forks.iter().filter_map(|fork| match fork.state {
             ForkState::Failed(status) => Some(status),
             ForkState::Calling | ForkState::Cancelling => None,
@@ -198,14 +198,8 @@ impl Call {
         self.give_up(core, ringing, status, Ending::unanswered(status))
     }
 
-    fn give_up(
-        &mut self,
-        core: &mut Core,
-        ringing: Box<Ringing>,
-        status: u16,
-        ending: Ending,
-    ) -> State {
-        let Ringing { caller, forks, .. } = *ringing;
+    fn give_up(&mut self, core: &mut Core, ringing: Ringing, status: u16, ending: Ending) -> State {
+        let Ringing { caller, forks, .. } = ringing;
         match caller {
             Caller::Invited(invited) => invited.refuse(core, status, None),
             Caller::Fetched { mut leg, .. } => {
@@ -270,7 +264,7 @@ impl Call {
             // The agent's BYE has been answered: there is nobody left to refuse.
             return self.end(core, ending, ringing.forks);
         }
-        self.give_up(core, ringing, status, ending)
+        self.give_up(core, *ringing, status, ending)
     }
 
     /// A fork said something provisional: so do we, unless the caller knows already.
@@ -453,7 +447,7 @@ impl Call {
         if is_trunk_trouble && !ringing.ways.is_empty() {
             return self.ring(core, ringing);
         }
-        self.refuse_caller(core, ringing)
+        self.refuse_caller(core, *ringing)
     }
 }
 
