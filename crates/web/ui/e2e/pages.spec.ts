@@ -96,7 +96,7 @@ test('an import is tried first, then applied', async ({ page }) => {
     buffer: Buffer.from('姓名,手机号\n王建国,13800004409\n'),
   })
   await expect(page.getByText('试算结果（尚未写入）')).toBeVisible()
-  await expect(page.getByText('16 characters, expected 17')).toBeVisible()
+  await expect(page.getByText('VIN 不是 17 位')).toBeVisible()
   await page.getByRole('button', { name: '导入 117 位客户' }).click()
   await expect(page.getByText('导入完成')).toBeVisible()
 })

@@ -58,7 +58,7 @@ const me = (user) => ({
 
 function session(request, body) {
   if (request.method === 'DELETE')
-    return [204, undefined, { 'set-cookie': 'cheling_session=; Max-Age=0' }]
+    return [204, undefined, { 'set-cookie': 'cheling_session=; Path=/; Max-Age=0' }]
   if (request.method === 'GET') {
     const user = userOf(request)
     if (!user) throw new Refusal(401, 'not_signed_in')

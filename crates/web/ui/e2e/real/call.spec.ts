@@ -43,8 +43,7 @@ test('a call pops, is wrapped up, and is replayed with seeking', async ({ page }
 
   // It plays: the clock runs by itself.
   const position = async () => Number(await wave.getAttribute('aria-valuenow'))
-  await page.locator('h1').click()
-  await page.keyboard.press('Space')
+  await page.getByRole('button', { name: '播放', exact: true }).first().click()
   await expect.poll(position, { timeout: 10_000 }).toBeGreaterThanOrEqual(2)
   await page.keyboard.press('Space')
 

@@ -398,7 +398,10 @@ export interface ImportReport {
 export interface BadRow {
   row: number
   column: string
+  cell: string
+  /** A sentence; its word is `reason_code`. */
   reason: string
+  reason_code: string
 }
 
 // --- Follow-ups ------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
 /** Click-to-dial as a page uses it: asks once where a person would hesitate. */
+import { ElMessageBox } from 'element-plus'
 import type { Dial, Uuid } from '@/api/schema'
 import { useText } from '@/text/useText'
 import { useDial } from './useDial'
@@ -13,7 +14,6 @@ export function useDialling() {
   const { t } = useText()
 
   async function confirm(text: string): Promise<boolean> {
-    const { ElMessageBox } = await import('element-plus')
     return ElMessageBox.confirm(text, t('dial.sure'), {
       confirmButtonText: t('dial.dial'),
       cancelButtonText: t('form.cancel'),

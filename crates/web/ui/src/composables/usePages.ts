@@ -15,6 +15,7 @@ export function usePages<T>(
   const { failure } = useText()
   const state = shallowRef<Pages<T>>({ kind: 'loading' })
   let newest = 0
+  let isFirstPage = true
 
   async function reload(): Promise<void> {
     const mine = ++newest
@@ -22,6 +23,7 @@ export function usePages<T>(
     try {
       const page = await fetch(null)
       if (mine !== newest) return
+      isFirstPage = true
       state.value = { kind: 'ready', rows: page.items, next: page.next_cursor, more: 'idle' }
     } catch (error) {
       if (mine === newest) state.value = { kind: 'failed', message: failure(error) }
@@ -37,10 +39,16 @@ export function usePages<T>(
       const page = await fetch(shown.next)
       if (mine !== newest) return
       const rows = [...shown.rows, ...page.items]
+      isFirstPage = false
       state.value = { kind: 'ready', rows, next: page.next_cursor, more: 'idle' }
     } catch {
       if (mine === newest) state.value = { ...shown, more: 'failed' }
     }
+  }
+
+  /** Something new came: shown at once, unless the person has read on to further pages. */
+  async function refresh(): Promise<void> {
+    if (isFirstPage && state.value.kind === 'ready') await reload()
   }
 
   watch(filter, () => {
@@ -48,5 +56,5 @@ export function usePages<T>(
     void reload()
   })
   void reload()
-  return { state, reload, more }
+  return { state, reload, refresh, more }
 }

@@ -5,10 +5,10 @@ export const SOURCES = [
   'phone_enquiry',
   'walk_in',
   'bought_here',
-  'serviced_here',
+  'transferred_in',
   'referral',
-  'internet',
-  'event',
+  'online',
+  'auto_show',
   'other',
 ] as const
 export const PHONE_LABELS = ['本人', '配偶', '送修人', '司机', '公司'] as const

@@ -87,6 +87,19 @@ it('shows the talking call before the ringing one', () => {
   expect(mostUrgent(play(offer('b'), offer('a'), answer('a')))?.call_id).toBe('a')
 })
 
+it('keeps only the last of the calls that rang in vain', () => {
+  const missed = (id: string, ended_at: number) =>
+    [offer(id), { ...ended(id, 0), ended_at } as Body] as const
+  const calls = play(
+    ...missed('a', 1),
+    ...missed('b', 2),
+    ...missed('c', 3),
+    ...missed('d', 4),
+    offer('e'),
+  )
+  expect(calls.map((call) => call.call_id)).toEqual(['b', 'c', 'd', 'e'])
+})
+
 it('takes the calls of a snapshot but keeps the missed ones it had', () => {
   const before = play(offer('missed'), ended('missed', 0), offer('stale'))
   const after = applySnapshot(before, [

@@ -63,10 +63,19 @@ export function applySnapshot(before: DeskCall[], live: LiveCall[]): DeskCall[] 
   return [...kept, ...fresh]
 }
 
+/** Calls that rang in vain and stay on the desk; the list of calls has them all. */
+const GONE_KEPT = 3
+
 export function applyEvent(calls: DeskCall[], event: ConsoleEvent): DeskCall[] {
-  if (event.type === 'call.offered') return offer(calls, event)
+  if (event.type === 'call.offered') return forget(offer(calls, event))
   if (!('call_id' in event)) return calls
-  return calls.map((call) => (call.call_id === event.call_id ? change(call, event) : call))
+  return forget(calls.map((call) => (call.call_id === event.call_id ? change(call, event) : call)))
+}
+
+function forget(calls: DeskCall[]): DeskCall[] {
+  const gone = calls.filter((call) => call.phase.kind === 'gone')
+  const old = gone.sort((a, b) => b.phase.since - a.phase.since).slice(GONE_KEPT)
+  return old.length ? calls.filter((call) => !old.includes(call)) : calls
 }
 
 function offer(calls: DeskCall[], event: ConsoleEvent & { type: 'call.offered' }): DeskCall[] {
@@ -158,10 +167,12 @@ const URGENCY: Record<Phase['kind'], number> = {
 }
 
 /** The call to show when nobody has chosen: talking before ringing before what is over. */
-export function mostUrgent(calls: DeskCall[]): DeskCall | undefined {
+export const mostUrgent = (calls: DeskCall[]): DeskCall | undefined => byUrgency(calls)[0]
+
+export function byUrgency(calls: DeskCall[]): DeskCall[] {
   return [...calls].sort(
     (a, b) => URGENCY[a.phase.kind] - URGENCY[b.phase.kind] || a.phase.since - b.phase.since,
-  )[0]
+  )
 }
 
 export function withCard(calls: DeskCall[], id: Uuid, card: Card): DeskCall[] {

@@ -36,14 +36,17 @@ export const useDesk = defineStore('desk', () => {
     void session.refresh()
   }
 
+  /** A conversation stays in view when another call rings; so does a form being typed into. */
+  function holdOn(now: DeskCall, ringing: Uuid): void {
+    const isTalk = now.phase.kind === 'talking' || now.phase.kind === 'held'
+    const isKept = isTalk || now.phase.kind === 'ringing' || isTyping(document.activeElement)
+    chosen.value = isKept && now.phase.kind !== 'gone' ? now.call_id : ringing
+  }
+
   function onEvent(event: ConsoleEvent, present: Presentation): void {
-    // What is looked at stays, unless it is only the remains of a call that went elsewhere.
-    if (event.type === 'call.offered' && current.value && current.value.phase.kind !== 'gone') {
-      chosen.value = current.value.call_id
-    }
+    if (event.type === 'call.offered' && current.value) holdOn(current.value, event.call_id)
     calls.value = applyEvent(calls.value, event)
     if (event.type === 'call.offered') {
-      if (current.value?.phase.kind === 'gone') chosen.value = event.call_id
       dial.settle(event.call_id)
       task.value = null
       pop.ring(event, present)
