@@ -86,18 +86,20 @@ fn file_response(path: &str, file: EmbeddedFile, request: &HeaderMap) -> Respons
 /// The smallest twin of a file that the browser takes.
 fn compressed(path: &str, request: &HeaderMap) -> Option<(EmbeddedFile, &'static str)> {
     let accepted = request.get(header::ACCEPT_ENCODING)?.to_str().ok()?;
-    let takes = |wanted: &str| {
-        accepted.split(',').any(|item| {
-            let mut parts = item.split(';').map(str::trim);
-            let name = parts.next().unwrap_or("");
-            let is_refused = parts.any(|p| p.replace(' ', "").trim_end_matches(['0', '.']) == "q=");
-            name.eq_ignore_ascii_case(wanted) && !is_refused
-        })
-    };
     [("br", "br"), ("gzip", "gz")]
         .into_iter()
-        .filter(|(encoding, _)| takes(encoding))
+        .filter(|(encoding, _)| takes(accepted, encoding))
         .find_map(|(encoding, ending)| Some((Console::get(&format!("{path}.{ending}"))?, encoding)))
+}
+
+/// Whether `Accept-Encoding` names this encoding and does not refuse it with `q=0`.
+fn takes(accepted: &str, wanted: &str) -> bool {
+    accepted.split(',').any(|item| {
+        let mut parts = item.split(';').map(str::trim);
+        let name = parts.next().unwrap_or("");
+        let is_refused = parts.any(|p| p.replace(' ', "").trim_end_matches(['0', '.']) == "q=");
+        name.eq_ignore_ascii_case(wanted) && !is_refused
+    })
 }
 
 /// Turns the answer to a GET into the one to a HEAD: the same headers and no body.
@@ -136,6 +138,22 @@ mod tests {
         let page = get("calls");
         assert!(page.headers()[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/html"));
         assert_ne!(page.headers()[header::CACHE_CONTROL], "public, max-age=31536000, immutable");
+    }
+
+    #[test]
+    fn a_compressed_twin_is_sent_only_to_who_takes_it() {
+        for (accepted, want) in [
+            ("gzip, deflate, br", true),
+            ("BR;q=1.0", true),
+            ("gzip, br;q=0.5", true),
+            ("gzip, br;q=0", false),
+            ("gzip, br; q = 0.000", false),
+            ("gzip, deflate", false),
+            ("identity", false),
+            ("", false),
+        ] {
+            assert_eq!(takes(accepted, "br"), want, "{accepted}");
+        }
     }
 
     #[test]
