@@ -26,8 +26,10 @@ const REQUEST_QUEUE: usize = 256;
 pub const LOOKUP_QUEUE: usize = 65_536;
 /// How often a stopping capture looks whether the last call has ended.
 const STOP_POLL: Duration = Duration::from_millis(20);
-/// After the deadline, how long BYEs may be answered before the sockets close.
+/// After the deadline, how long the calls that we end may take to end.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the SIP sockets stay open after the last call was ended by us.
+const LINGER: Duration = Duration::from_millis(600);
 
 /// Where to listen, for SIP and for media.
 #[derive(Clone, Debug)]
@@ -152,6 +154,8 @@ impl Capture {
             self.await_idle(start + deadline).await;
             if self.open_calls() > 0 && self.handle.end_all().await.is_ok() {
                 self.await_idle(Instant::now() + FAREWELL).await;
+                // A BYE that got lost is sent once more after T1 = 500 ms (RFC 3261 §17.1.2.1).
+                tokio::time::sleep(LINGER).await;
             }
         }
         self.stop.cancel();
