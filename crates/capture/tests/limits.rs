@@ -45,7 +45,7 @@ fn without_file_descriptors_a_relay_fails_and_those_that_are_open_go_on() {
         }),
     )
     .unwrap();
-    let mut open = |relays: &mut Relays, number| {
+    let open = |relays: &mut Relays, number| {
         assert!(relays.open(call(number), AnchoredClock::start()));
         let report = reports.recv_timeout(Duration::from_secs(10)).unwrap();
         relays.note(&report);
