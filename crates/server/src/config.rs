@@ -160,6 +160,13 @@ pub struct Database {
 pub struct Web {
     /// HTTP listener. Default `127.0.0.1:8080`; `0.0.0.0:8080` lets the network in.
     pub listen: SocketAddr,
+    /// Reverse proxies whose `X-Forwarded-For`, `-Proto` and `-Host` are believed. Default none.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// Marks the session cookie `Secure` always. Default false: only where the request came by
+    /// https.
+    pub secure_cookies: bool,
+    /// A bearer token that may read `/metrics` from anywhere. Default none: loopback only.
+    pub metrics_token: Option<String>,
 }
 
 /// The dealership that a new database begins with.
@@ -240,7 +247,12 @@ impl Default for Database {
 
 impl Default for Web {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)) }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            trusted_proxies: Vec::new(),
+            secure_cookies: false,
+            metrics_token: None,
+        }
     }
 }
 
@@ -410,6 +422,9 @@ impl Config {
         let mut shown = self.clone();
         if shown.database.url.is_some() {
             shown.database.url = Some(self.masked_database_url());
+        }
+        if let Some(token) = &mut shown.web.metrics_token {
+            *token = "***".into();
         }
         toml::to_string_pretty(&shown).unwrap_or_else(|error| format!("# {error}"))
     }

@@ -281,9 +281,9 @@ fn call_settings(config: &Config) -> Settings {
 
 fn web_settings(config: &Config, sip_port: u16) -> cheling_web::Settings {
     cheling_web::Settings {
-        secure_cookies: false,
-        trusted_proxies: Vec::new(),
-        metrics_token: None,
+        secure_cookies: config.web.secure_cookies,
+        trusted_proxies: config.web.trusted_proxies.clone(),
+        metrics_token: config.web.metrics_token.clone(),
         metrics_open: false,
         time_zone: time_zone(config),
         realm: config.sip.realm.clone(),
