@@ -37,7 +37,7 @@ test-rust: build-tests ## Rust tests, unit to end to end
 	$(CARGO) test --workspace --locked
 
 test-e2e: build-tests ## the console in headless Chromium, on a double and on the real binary
-	CHELING="$(CURDIR)/target/debug/cheling" scripts/console e2e
+	scripts/console e2e
 
 console: ## builds the web console if its sources changed
 	scripts/console build
