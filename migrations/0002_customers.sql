@@ -20,7 +20,7 @@ create table customer (
     deleted_at_us   bigint,
     unique (dealership_id, customer_no)
 );
-create index customer_newest on customer (dealership_id, customer_id);
+create index customer_newest on customer (dealership_id, created_at_us, customer_id);
 create index customer_name on customer (dealership_id, name);
 
 -- 'vip', 'caution_list', 'complainant', 'at_risk' …

@@ -9,6 +9,7 @@ use cheling_model::call::{Offer, Party};
 use cheling_model::console::ConsoleEvent;
 use cheling_model::{CallId, Direction, LegId, TapEvent, TapKind, Timestamp};
 use cheling_records::Database;
+use cheling_records::customer::{self, CustomerSearch};
 use std::time::{Duration, Instant};
 
 const NOW: Timestamp = Timestamp::from_micros(1_795_311_000_000_000);
@@ -78,6 +79,14 @@ async fn measure(customers: usize) {
         pops.push(began.elapsed());
         assert!(matches!(notices[0].event, ConsoleEvent::CallOffered(_)));
     }
+    let mut searches = Vec::new();
+    for text in ["", "王", "wjg", "1388", "沪A·D3", "D396", "nobody"] {
+        let began = Instant::now();
+        let search = CustomerSearch { text: text.into(), ..CustomerSearch::default() };
+        customer::search(&db, here, &search, None, 50).await.unwrap();
+        searches.push(format!("{text:?} {:.1?}", began.elapsed()));
+    }
+
     println!(
         "{customers} | {generated:.1?}, {written:.1?} | {:.0?} {:.0?} | {:.0?} {:.0?}",
         percentile(&mut cards, 50),
@@ -85,6 +94,7 @@ async fn measure(customers: usize) {
         percentile(&mut pops, 50),
         percentile(&mut pops, 99),
     );
+    println!("  search: {}", searches.join(", "));
     db.close().await;
 }
 

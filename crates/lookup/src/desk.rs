@@ -81,11 +81,7 @@ impl Desk {
             phones.area_codes.insert(dealership.dealership_id, dealership.area_code);
         }
         for phone in switchboard::phones(&self.db, None).await? {
-            let seat = Seat {
-                extension: phone.number.clone(),
-                dealership_id: phone.dealership_id,
-                user_id: phone.user_id,
-            };
+            let seat = Seat { dealership_id: phone.dealership_id, user_id: phone.user_id };
             phones.seats.insert(phone.number, seat);
         }
         for line in switchboard::lines(&self.db, None).await? {

@@ -121,14 +121,15 @@ pub async fn insert_new<T: Table>(on: impl Into<On<'_>>, row: &T) -> Result<bool
     Ok(on.into().execute(sql, row.values()).await? == 1)
 }
 
-/// Inserts many rows, some hundred to a statement.
+/// Inserts many rows, a dozen or more to a statement.
 ///
 /// # Errors
 /// [`Error::Conflict`], [`Error::Refused`] or [`Error::Unavailable`]; with a `&Database` the
 /// chunks before the failing one stay.
 pub async fn insert_all<T: Table>(on: impl Into<On<'_>>, rows: &[T]) -> Result<()> {
-    // SQLite takes at most 32 766 arguments.
-    const MAX_ARGUMENTS: usize = 8_000;
+    // To SQLite `$1` is a name, and it looks for names one by one: time grows with the square of
+    // this. The text is the same for every full chunk, so it is prepared once.
+    const MAX_ARGUMENTS: usize = 320;
     let mut on = on.into();
     let width = T::COLUMNS.len();
     for chunk in rows.chunks((MAX_ARGUMENTS / width).max(1)) {

@@ -41,8 +41,6 @@ pub enum LiveState {
 /// A phone and who sits at it.
 #[derive(Clone, Debug)]
 pub(super) struct Seat {
-    #[allow(dead_code, reason = "shown when the desk is printed")]
-    pub(super) extension: String,
     pub(super) dealership_id: DealershipId,
     pub(super) user_id: Option<UserId>,
 }
