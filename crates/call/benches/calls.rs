@@ -28,21 +28,29 @@ fn main() {
             world.uas[ua].manner =
                 if answers { Manner::Answer(SECOND) } else { Manner::Refuse(486, SECOND) };
         }
-        let before = world.spent;
-        let messages = world.sent.len();
-        for _ in 0..rounds {
+        let (mut spent, mut messages) = (Duration::ZERO, 0);
+        for round in 0..rounds {
+            if round % 20 == 0 {
+                world.register(1);
+                world.register(2);
+                world.run(SECOND);
+            }
+            let before = (world.spent, world.sent.len());
             world.call(from, number);
             world.run(3 * SECOND);
             let now = world.now.monotonic;
             world.uas[from].hang_up(now);
             world.run(40 * SECOND);
+            spent += world.spent - before.0;
+            messages += world.sent.len() - before.1;
             for ua in &mut world.uas {
                 ua.forget();
             }
             world.taps.clear();
         }
-        let spent = (world.spent - before).as_secs_f64() * 1e6 / f64::from(rounds);
-        let messages = (world.sent.len() - messages) as f64 / f64::from(rounds);
+        assert_eq!(world.switch.live_calls(), 0);
+        let spent = spent.as_secs_f64() * 1e6 / f64::from(rounds);
+        let messages = messages as f64 / f64::from(rounds);
         println!("{name}: {spent:.0} us of CPU, {messages:.1} messages sent");
     }
 }

@@ -181,6 +181,7 @@ impl Call {
             let forks = self.fork(core, targets, offer.as_ref(), max_forwards, Manner::Ring);
             if !forks.is_empty() {
                 ringing.forks.extend(forks);
+                ringing.early = None;
                 self.wake_at = Some(core.now.monotonic + ringing.ring_for);
                 return State::Ringing(ringing);
             }
