@@ -45,7 +45,8 @@ test('a call pops, is wrapped up, and its recording plays and seeks', async ({ p
   await context.setOffline(true)
   await context.setOffline(false)
   await expect(bar).toHaveClass(/wrap_up/, { timeout: 40_000 })
-  await page.getByText('接通并完成', { exact: true }).click()
+  const form = page.getByRole('region', { name: '通话登记' })
+  await form.getByText('接通并完成', { exact: true }).click()
   await page.getByRole('button', { name: '保存并完成' }).click()
   await expect(page.getByText('等待来电')).toBeVisible()
 
