@@ -267,6 +267,10 @@ impl Credentials {
         };
         let owned = |name: &str| fields.get(name).map(str::to_owned);
         let user = owned("username").or_else(|| extended(fields.get("username*")?))?;
+        let is_token = |name: &str| fields.get(name).is_none_or(text::is_token);
+        if !is_token("qop") || !is_token("nc") {
+            return None;
+        }
         Some(Self {
             user,
             is_user_hashed: fields
@@ -342,12 +346,12 @@ impl fmt::Display for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "Digest username={}, realm={}, nonce={}, uri={}, response=\"{}\", algorithm={}",
+            "Digest username={}, realm={}, nonce={}, uri={}, response={}, algorithm={}",
             text::quote(&self.user),
             text::quote(&self.realm),
             text::quote(&self.nonce),
             text::quote(&self.uri),
-            self.response,
+            text::quote(&self.response),
             self.algorithm.as_str(),
         )?;
         if let Some(cnonce) = &self.cnonce {

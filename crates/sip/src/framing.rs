@@ -89,23 +89,28 @@ impl Framer {
 
     /// Takes line ends before a message off the front.
     fn keep_alive(&mut self) -> Option<Frame> {
+        while self.buffer.first() == Some(&b'\n') {
+            self.skip(1);
+        }
         if self.buffer.starts_with(b"\r\n\r\n") {
-            self.buffer.advance(4);
+            self.skip(4);
             self.has_half_ping = false;
             return Some(Frame::Ping);
         }
         if self.buffer.starts_with(b"\r\n") {
-            self.buffer.advance(2);
+            self.skip(2);
             self.has_half_ping = !self.has_half_ping;
             return Some(if self.has_half_ping { Frame::Pong } else { Frame::Ping });
-        }
-        while self.buffer.first() == Some(&b'\n') {
-            self.buffer.advance(1);
         }
         if !self.buffer.is_empty() && self.buffer[..] != b"\r"[..] {
             self.has_half_ping = false;
         }
         None
+    }
+
+    fn skip(&mut self, bytes: usize) {
+        self.buffer.advance(bytes);
+        self.searched = 0;
     }
 
     /// Offset of the body: behind the empty line, which CRLF or LF may end.
@@ -183,6 +188,23 @@ mod tests {
         assert_eq!(frames(&mut framer), [Frame::Ping]);
         framer.push(b"\r\n");
         assert_eq!(frames(&mut framer), [Frame::Pong]);
+    }
+
+    #[test]
+    fn line_ends_of_all_kinds_before_a_message_hide_nothing_of_it() {
+        for before in ["\n\r\n", "\r\n\n\r\n", "\n\n", "\r\n\r\n\n"] {
+            let stream = [before.as_bytes(), TWO].concat();
+            for size in 1..stream.len() {
+                let mut framer = Framer::default();
+                let mut got = Vec::new();
+                for part in stream.chunks(size) {
+                    framer.push(part);
+                    got.extend(frames(&mut framer));
+                }
+                got.retain(|frame| matches!(frame, Frame::Message(_)));
+                assert_eq!(got, [Frame::Message(Bytes::from_static(TWO))], "{before:?} {size}");
+            }
+        }
     }
 
     #[test]

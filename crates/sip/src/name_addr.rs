@@ -27,11 +27,15 @@ impl NameAddr {
     /// Reads one address. Without angle brackets, parameters belong to the header (§20.10).
     ///
     /// # Errors
-    /// [`UriError`], also for quotes or brackets that do not close.
+    /// [`UriError`], also for quotes or brackets that do not close, in parameters too: a tag put
+    /// behind them would be lost.
     pub fn parse(text: &str) -> Result<Self, UriError> {
         let text = text.trim();
         let Some(open) = find_open_bracket(text)? else {
             let (uri, params) = text.split_once(';').unwrap_or((text, ""));
+            if !text::is_closed(params) {
+                return Err(UriError::Character);
+            }
             return Ok(Self {
                 display: None,
                 uri: Uri::parse(uri)?,
@@ -41,11 +45,12 @@ impl NameAddr {
         let close = open + text[open..].find('>').ok_or(UriError::Character)?;
         let display = text::unquote(&text[..open]).into_owned();
         let params = text[close + 1..].trim_start();
-        if !params.is_empty() && !params.starts_with(';') {
+        if !(params.is_empty() || params.starts_with(';') && text::is_closed(params)) {
             return Err(UriError::Character);
         }
         Ok(Self {
-            display: Some(display).filter(|display| !display.is_empty()),
+            // Control characters are never written, so a name of nothing else is none.
+            display: Some(display).filter(|display| !display.chars().all(char::is_control)),
             uri: Uri::parse(&text[open + 1..close])?,
             params: Params::parse(params),
         })
@@ -132,7 +137,17 @@ mod tests {
 
     #[test]
     fn unbalanced_addresses_are_refused() {
-        for text in ["\"a <sip:a@h>", "<sip:a@h", "\"a\" sip:a@h", "", "<>", "<sip:a@h> x"] {
+        for text in [
+            "\"a <sip:a@h>",
+            "<sip:a@h",
+            "\"a\" sip:a@h",
+            "",
+            "<>",
+            "<sip:a@h> x",
+            "<sip:a@h>;<",
+            "<sip:a@h>;x=\"",
+            "sip:a@h;x=\"",
+        ] {
             assert!(NameAddr::parse(text).is_err(), "{text}");
         }
     }

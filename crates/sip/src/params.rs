@@ -5,6 +5,9 @@ use std::fmt;
 
 use crate::text;
 
+/// The most parameters that are kept; a list has three or four.
+pub const MAX_PARAMS: usize = 128;
+
 /// A list of parameters. Names compare without regard to case; values are kept as written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Params(Vec<Param>);
@@ -17,11 +20,12 @@ struct Param {
 }
 
 impl Params {
-    /// Reads `;a;b=1;c="x;y"`, with or without the first semicolon. Empty ones are left out.
+    /// Reads `;a;b=1;c="x;y"`, with or without the first semicolon. Empty ones are left out, and so
+    /// are those past [`MAX_PARAMS`].
     pub fn parse(text: &str) -> Self {
         let mut list = Vec::new();
         let mut rest = text.trim();
-        while !rest.is_empty() {
+        while !rest.is_empty() && list.len() < MAX_PARAMS {
             let end = text::find_outside_quotes(rest, b';').unwrap_or(rest.len());
             let part = rest[..end].trim();
             rest = rest.get(end + 1..).unwrap_or("");
@@ -52,12 +56,16 @@ impl Params {
         self.get(name).map(text::unquote)
     }
 
-    /// Replaces the parameter's value, or appends it. `None` writes the bare name.
+    /// Replaces the parameter's value, or appends it, in place of the last one of a full list.
+    /// `None` writes the bare name.
     pub fn set(&mut self, name: &str, value: Option<&str>) {
         let value = value.map(str::to_owned);
         match self.0.iter_mut().find(|param| param.name.eq_ignore_ascii_case(name)) {
             Some(param) => param.value = value,
-            None => self.0.push(Param { name: name.to_owned(), value }),
+            None => {
+                self.0.truncate(MAX_PARAMS - 1);
+                self.0.push(Param { name: name.to_owned(), value });
+            }
         }
     }
 
@@ -104,5 +112,11 @@ mod tests {
         assert_eq!(params.get("branch"), Some("z9"));
         assert!(params.has("LR") && params.get("lr").is_none());
         assert_eq!(params.unquoted("x").as_deref(), Some(r#"a;"b="#));
+    }
+
+    #[test]
+    fn only_so_many_are_kept() {
+        let many = (0..1000).map(|number| format!(";a{number}")).collect::<String>();
+        assert_eq!(Params::parse(&many).iter().count(), MAX_PARAMS);
     }
 }

@@ -118,30 +118,50 @@ pub fn split_outside_quotes(text: &str, separator: u8) -> Vec<&str> {
 
 /// Offset of the first `wanted` that stands neither in quotes nor in angle brackets.
 pub fn find_outside_quotes(text: &str, wanted: u8) -> Option<usize> {
-    let mut is_quoted = false;
-    let mut is_bracketed = false;
-    let mut is_escaped = false;
-    for (at, byte) in text.bytes().enumerate() {
-        if is_escaped {
-            is_escaped = false;
-        } else if is_quoted {
+    let mut place = Place::default();
+    text.bytes().position(|byte| place.is_outside(byte, wanted))
+}
+
+/// Whether every quote and every angle bracket is closed, so that text may be put behind it.
+pub fn is_closed(text: &str) -> bool {
+    let mut place = Place::default();
+    for byte in text.bytes() {
+        place.is_outside(byte, 0);
+    }
+    !(place.is_quoted || place.is_bracketed)
+}
+
+/// Where in a value the reader stands.
+#[derive(Default)]
+struct Place {
+    is_quoted: bool,
+    is_bracketed: bool,
+    is_escaped: bool,
+}
+
+impl Place {
+    /// Goes over one more octet: whether it is `wanted` and stands outside.
+    fn is_outside(&mut self, byte: u8, wanted: u8) -> bool {
+        if self.is_escaped {
+            self.is_escaped = false;
+        } else if self.is_quoted {
             match byte {
-                b'\\' => is_escaped = true,
-                b'"' => is_quoted = false,
+                b'\\' => self.is_escaped = true,
+                b'"' => self.is_quoted = false,
                 _ => {}
             }
-        } else if byte == wanted && !is_bracketed {
-            return Some(at);
+        } else if byte == wanted && !self.is_bracketed {
+            return true;
         } else {
             match byte {
-                b'"' if !is_bracketed => is_quoted = true,
-                b'<' => is_bracketed = true,
-                b'>' => is_bracketed = false,
+                b'"' if !self.is_bracketed => self.is_quoted = true,
+                b'<' => self.is_bracketed = true,
+                b'>' => self.is_bracketed = false,
                 _ => {}
             }
         }
+        false
     }
-    None
 }
 
 #[cfg(test)]
@@ -189,5 +209,19 @@ mod tests {
             split_outside_quotes(r#""a, \"b" <sip:x,y@h>;q=1, <sip:z@h>,"#, b','),
             [r#""a, \"b" <sip:x,y@h>;q=1"#, "<sip:z@h>", ""]
         );
+    }
+
+    #[test]
+    fn what_is_open_is_seen() {
+        for (text, want) in [
+            (";a=\"x;<\";b", true),
+            (";a=<x\">", true),
+            (";a=\"x", false),
+            (";a=\"x\\\"", false),
+            (";<", false),
+            ("", true),
+        ] {
+            assert_eq!(is_closed(text), want, "{text}");
+        }
     }
 }

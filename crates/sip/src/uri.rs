@@ -221,18 +221,18 @@ impl SipUri {
     }
 }
 
-/// A parameter in both must match; those in `decisive` must be in both or in neither.
+/// A parameter in both must match; those in `decisive` must be in both or in neither. Of one that
+/// is there twice, the first counts.
 fn params_agree(left: &Params, right: &Params, decisive: &[&str]) -> bool {
+    let value = |params: &Params, name: &str| {
+        params.get(name).map(|value| text::unescape(value).to_ascii_lowercase())
+    };
     let agrees = |one: &Params, two: &Params| {
-        one.iter().all(|(name, value)| {
-            match two.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)) {
-                Some((_, other)) => {
-                    let plain = |value: Option<&str>| {
-                        value.map(|value| text::unescape(value).to_ascii_lowercase())
-                    };
-                    plain(value) == plain(other)
-                }
-                None => !decisive.iter().any(|decisive| decisive.eq_ignore_ascii_case(name)),
+        one.iter().all(|(name, _)| {
+            if two.has(name) {
+                value(one, name) == value(two, name)
+            } else {
+                !decisive.iter().any(|decisive| decisive.eq_ignore_ascii_case(name))
             }
         })
     };
@@ -421,6 +421,7 @@ mod tests {
             ("sip:b.com;method=REGISTER?to=a%40b.com", "sip:b.com;method=REGISTER?to=a%40b.com"),
             ("sip:a@h?x=1&y=2", "sip:a@h?y=2&x=1"),
             ("sip:a@[::1]", "sip:a@[0:0::1]"),
+            ("sip:a@h;x=1;x=2", "sip:a@h;x=1;x=2"),
             ("tel:+86-138(00)", "tel:+8613800"),
         ] {
             assert!(same(left, right), "{left} {right}");

@@ -52,6 +52,9 @@ impl Via {
         }
         let end = rest.find(';').unwrap_or(rest.len());
         let (host, port) = split_host_port(&rest[..end]).ok()?;
+        if !text::is_closed(&rest[end..]) {
+            return None;
+        }
         Some(Self {
             protocol: protocol.to_owned(),
             host: host.to_owned(),

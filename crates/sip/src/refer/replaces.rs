@@ -67,10 +67,15 @@ impl Replaces {
     /// Reads `call-id;to-tag=1;from-tag=2;early-only`.
     pub fn parse(value: &str) -> Option<Self> {
         let (call_id, params) = split_params(value);
+        // More than a token is taken, as devices use, but nothing that would end the parameter.
+        let is_tag = |tag: &str| {
+            !tag.is_empty()
+                && !tag.contains(|char: char| char.is_whitespace() || "\"<>".contains(char))
+        };
         let one = |name: &str| {
             let mut found = params.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
-            let value = found.next()?.1?;
-            (found.next().is_none() && !value.is_empty()).then(|| value.to_owned())
+            let value = found.next()?.1.filter(|tag| is_tag(tag))?;
+            found.next().is_none().then(|| value.to_owned())
         };
         if call_id.is_empty() || call_id.contains(char::is_whitespace) {
             return None;
