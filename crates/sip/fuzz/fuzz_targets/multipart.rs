@@ -1,0 +1,4 @@
+//! Runs `cheling_sip_fuzz::multipart` on whatever the fuzzer comes up with.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| cheling_sip_fuzz::multipart(octets));
