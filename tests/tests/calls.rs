@@ -167,6 +167,47 @@ async fn hold_is_silence_of_its_own_length_and_resume_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_at_the_same_time_keep_their_own_sound() {
+    let cheling = Cheling::start().await;
+    let gateway = quiet_gateway(&cheling).await;
+    let mut desk = cheling.desk("agent8001").await;
+    let (_phone, mut events) = cheling.phone("8001", Transport::Udp).await;
+    let tones = |n: usize| (400.0 + 100.0 * n as f32, 1500.0 + 100.0 * n as f32);
+    let mut calls = Vec::new();
+    for n in 0..6 {
+        let (customer_hz, agent_hz) = tones(n);
+        let caller = format!("1381234567{n}");
+        // A trunk may call an extension as well as a line.
+        let customer = gateway.call_in(&caller, "8001", Sound::tone(customer_hz)).await.unwrap();
+        let agent = incoming(&mut events).await;
+        agent.answer(Sound::tone(agent_hz)).await;
+        within("the answer", customer.answered()).await.unwrap();
+        let offered = desk.next_of("call.offered").await;
+        calls.push((customer, agent, offered.call_id().to_owned()));
+    }
+    let (_, last, _) = calls.last().unwrap();
+    within("talk", last.hears(Duration::from_secs(2))).await.unwrap();
+    for (customer, agent, _) in &calls {
+        customer.hang_up().await;
+        within("the end", agent.ended()).await;
+    }
+    for (n, (customer, agent, call_id)) in calls.iter().enumerate() {
+        let (customer_hz, agent_hz) = tones(n);
+        assert_eq!(dominant_frequency_hz(&agent.heard()), Some(customer_hz));
+        assert_eq!(dominant_frequency_hz(&customer.heard()), Some(agent_hz));
+        let recording = finished(&cheling, &desk, call_id).await;
+        recording.assert_tones(customer_hz, agent_hz, recording.seconds() - 0.1);
+        for (lane, own) in [(CUSTOMER, customer_hz), (OUR_SIDE, agent_hz)] {
+            for foreign in (0..6).flat_map(|n| [tones(n).0, tones(n).1]).filter(|hz| *hz != own) {
+                let leaked = recording.seconds_of_tone(lane, foreign);
+                assert!(leaked == 0.0, "call {n}, lane {lane}: {leaked} s of {foreign} Hz");
+            }
+        }
+    }
+    cheling.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ring_all_pops_at_both_desks_and_is_withdrawn_at_the_loser() {
     let cheling = Cheling::start().await;
     let gateway = quiet_gateway(&cheling).await;
