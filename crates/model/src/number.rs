@@ -35,16 +35,9 @@ impl NumberKind {
 
     /// The variant of a word, if it is one.
     pub fn from_word(word: &str) -> Option<Self> {
-        [
-            Self::Mobile,
-            Self::Landline,
-            Self::Service,
-            Self::Short,
-            Self::Foreign,
-            Self::Internal,
-        ]
-        .into_iter()
-        .find(|it| it.as_str() == word)
+        [Self::Mobile, Self::Landline, Self::Service, Self::Short, Self::Foreign, Self::Internal]
+            .into_iter()
+            .find(|it| it.as_str() == word)
     }
 }
 

@@ -89,6 +89,21 @@ pub struct LaneQuality {
     pub tap_dropped_packets: u64,
     /// RFC 3550 §A.8 interarrival jitter at the end, microseconds.
     pub jitter_us: u32,
+    /// Audio made up to conceal loss, milliseconds.
+    #[serde(default)]
+    pub concealed_ms: u64,
+    /// Mean opinion score of the lane as it came to us, 1 to 4.4 (G.107); none without packets.
+    #[serde(default)]
+    pub mos: Option<f32>,
+    /// Round trip between us and the lane's phone, microseconds, if its RTCP tells.
+    #[serde(default)]
+    pub round_trip_us: Option<u32>,
+    /// Packets of this lane that the far end says it never got (RTCP).
+    #[serde(default)]
+    pub far_lost_packets: Option<u32>,
+    /// Mean opinion score that the far end gives this lane, 1 to 5 (RTCP-XR, RFC 3611 §4.7).
+    #[serde(default)]
+    pub far_mos: Option<f32>,
 }
 
 /// How the two talked.
