@@ -14,6 +14,7 @@ use cheling_lookup::desk::Desk;
 use cheling_lookup::number::DialRules;
 use cheling_lookup::{attach, directory};
 use cheling_model::recording::Recording;
+use cheling_records::Database;
 use cheling_store::files::RecordingFiles;
 use cheling_store::journal::{Journal, JournalSettings, RecoveryReport};
 use cheling_store::render::RenderSettings;
@@ -59,7 +60,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let facts = facts::open(&config).await?;
     let node = Node::start(&config, facts).await?;
     tracing::info!(sip = %node.sip, console = %format_args!("http://{}", node.web), "ready");
-    signals.first().await;
+    tokio::select! {
+        () = signals.first() => {}
+        // Without call control the process is of no use: a restart is quicker than a person.
+        () = node.call_control_ended() => {
+            anyhow::bail!("call control has ended; see the log before this line");
+        }
+    }
     tracing::info!("stopping: no new calls; calls in progress may go on for 20 s");
     tokio::select! {
         () = node.stop(CALLS_MAY_FINISH) => {}
@@ -89,7 +96,7 @@ impl Node {
         let (landed, landings) = mpsc::channel(LANDED_QUEUE);
         let workers = workers(config, &facts, &journal, &files, &queue, landed)?;
         recovery::run(&report, &journal.handle(), &desk, &queue).await?;
-        attach::reconcile(&database, before(RECONCILE)).await?;
+        desk.close_stale(facts::now()).await?;
 
         let known = directory::build(&database, &config.sip.realm).await?;
         let (lookup, events) = mpsc::channel(LOOKUP_QUEUE);
@@ -116,7 +123,7 @@ impl Node {
             known,
         ));
         let stop_watch = CancellationToken::new();
-        let watch_task = tokio::spawn(Arc::clone(&control).watch(stop_watch.clone()));
+        let watch_task = tokio::spawn(watch(control.clone(), database.clone(), stop_watch.clone()));
         let registry = meters::registry(capture.handle(), journal.handle(), workers.counters());
         let app = App::new(Parts {
             settings: web_settings(config, sip.port()),
@@ -155,6 +162,11 @@ impl Node {
         self.web
     }
 
+    /// Waits until call control has ended of itself.
+    pub async fn call_control_ended(&self) {
+        self.capture.handle().ended().await;
+    }
+
     /// Stops in this order: no new calls, calls finish or end after `grace`, the tap drains into
     /// the journal, recordings are made or left for the next start, consoles close, the journal is
     /// synced.
@@ -183,6 +195,24 @@ impl Node {
         let journal = self.journal;
         ended("journal", tokio::task::spawn_blocking(move || drop(journal))).await;
         self.facts.database.close().await;
+    }
+}
+
+/// What is looked at again and again: the directory for changes from elsewhere, and recordings
+/// without a follow-up at start and once a day.
+async fn watch(control: Arc<Control>, database: Database, stop: CancellationToken) {
+    let reconcile = async {
+        let mut days = tokio::time::interval(Duration::from_secs(24 * 3600));
+        loop {
+            days.tick().await;
+            if let Err(error) = attach::reconcile(&database, before(RECONCILE)).await {
+                tracing::warn!(%error, "recordings without a follow-up are tried again tomorrow");
+            }
+        }
+    };
+    tokio::select! {
+        () = control.watch(stop) => {}
+        () = reconcile => {}
     }
 }
 
