@@ -2,9 +2,10 @@ import { fileURLToPath, URL } from 'node:url'
 import vue from '@vitejs/plugin-vue'
 import ElementPlus from 'unplugin-element-plus/vite'
 import { defineConfig } from 'vitest/config'
+import { notices } from './scripts/notices'
 
 export default defineConfig({
-  plugins: [vue(), ElementPlus({})],
+  plugins: [vue(), ElementPlus({}), notices()],
   resolve: { alias: { '@': fileURLToPath(new URL('./src', import.meta.url)) } },
   define: {
     __VUE_I18N_FULL_INSTALL__: false,

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib'
 
 const dist = fileURLToPath(new URL('../dist', import.meta.url))
-const compressible = /\.(html|js|css|svg|json|webmanifest)$/
+const compressible = /\.(html|js|css|svg|json|txt|webmanifest)$/
 const leastBytes = 1024
 
 function* filesBelow(folder) {
