@@ -21,6 +21,7 @@ pub mod params;
 pub mod reader;
 pub mod refer;
 pub mod reliable;
+pub mod screening;
 pub mod sdp;
 pub mod session_timer;
 pub mod subscription;

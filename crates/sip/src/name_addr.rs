@@ -33,7 +33,8 @@ impl NameAddr {
         let text = text.trim();
         let Some(open) = find_open_bracket(text)? else {
             let (uri, params) = text.split_once(';').unwrap_or((text, ""));
-            if !text::is_closed(params) {
+            // A comma or question mark needs brackets (§20): whose the rest is cannot be told.
+            if uri.contains([',', '?']) || !text::is_closed(params) {
                 return Err(UriError::Character);
             }
             return Ok(Self {

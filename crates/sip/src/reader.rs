@@ -328,6 +328,14 @@ fn check_fields(headers: &Headers, method: Option<&Method>) -> Result<(), ParseE
         }
     }
     headers.via().ok_or(ParseErrorKind::Bad(Name::Via))?;
+    // The Vias below go back in the answer, unread; but an empty one was never one (RFC 4475
+    // §3.1.2.1).
+    let is_via = |field: &Header| {
+        text::split_outside_quotes(&field.text(), b',').iter().all(|value| value.contains('/'))
+    };
+    if !headers.fields(Name::Via).all(is_via) {
+        return Err(ParseErrorKind::Bad(Name::Via));
+    }
     headers.from().ok_or(ParseErrorKind::Bad(Name::From))?;
     headers.to().ok_or(ParseErrorKind::Bad(Name::To))?;
     if headers.call_id().is_none_or(|call_id| call_id.is_empty()) {

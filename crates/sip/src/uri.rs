@@ -293,10 +293,14 @@ pub(crate) fn split_host_port(text: &str) -> Result<(&str, Option<u16>), UriErro
     digits.parse().map(|port| (host, Some(port))).map_err(|_| UriError::Port)
 }
 
-/// Reads an address as it stands in a URI or Via: IPv6 with or without its brackets.
+/// Reads an address as it stands in a URI or Via: IPv6 with or without its brackets. The grammar of
+/// RFC 3261 once allowed `:::`, which some still write and nobody should (RFC 5118 §4.10).
 pub fn host_ip(host: &str) -> Option<IpAddr> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    bare.parse().ok()
+    match bare.split_once(":::") {
+        Some((start, end)) => format!("{start}::{end}").parse().ok(),
+        None => bare.parse().ok(),
+    }
 }
 
 /// Escapes what may not stand in a user part (RFC 3261 §25.1, `user`).

@@ -162,7 +162,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     files.iter().map(|file| std::fs::read(file).unwrap()).collect()
 }
 
-fn check(target: &str, check: fn(&[u8]), octets: &[u8]) {
+fn check(target: &str, check: checks::Check, octets: &[u8]) {
     let mut result = Ok(());
     let most = most_bytes(|| result = catch_unwind(AssertUnwindSafe(|| check(octets))));
     let shown = || octets.escape_ascii().to_string();

@@ -12,6 +12,7 @@ use cheling_sip::framing::{Frame, Framer};
 use cheling_sip::reader::MAX_MESSAGE_BYTES;
 use cheling_sip::refer::{Progress, ReferTo, Replaces};
 use cheling_sip::reliable::{RAck, Receipt, Uac, Wish};
+use cheling_sip::screening::Abilities;
 use cheling_sip::sdp::{Direction, LocalMedia, Origin, Sdp};
 use cheling_sip::session_timer::{self, Judgement, Policy, SessionExpires, Terms};
 use cheling_sip::subscription::message_summary::MessageSummary;
@@ -21,8 +22,11 @@ use cheling_sip::{
     Uri, Via,
 };
 
+/// Panics if what must hold does not.
+pub type Check = fn(&[u8]);
+
 /// The targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 7] = [
+pub const TARGETS: [(&str, Check); 7] = [
     ("message", message),
     ("sdp", sdp),
     ("multipart", multipart),
@@ -84,6 +88,10 @@ fn use_request(request: &Request) {
     let _ = (DialogId::of_request(request), Wish::of(request), request.replaces());
     let _ = (request.next_max_forwards(), Progress::of_notify(request));
     let _ = Granting::default().grant(request);
+    let abilities = Abilities { methods: &[Method::Invite], extensions: &[], content_types: &[] };
+    if let Err(refusal) = abilities.screen(request) {
+        Message::parse(&refusal.response(request, None).to_bytes()).expect("a refusal can be read");
+    }
     if let Judgement::Agreed(terms) = session_timer::judge(&Policy::default(), request) {
         assert!(terms.interval_s >= session_timer::LEAST_MIN_SE_S);
     }
