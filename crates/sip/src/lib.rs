@@ -3,6 +3,9 @@
 //! Nothing here reads a clock, opens a socket or waits: octets and time come in, octets and events
 //! go out. Read [`message`] for what goes over the wire, [`endpoint`] for the transaction layer,
 //! [`dialog`] for what two sides remember of a call, [`sdp`] for what they agreed on.
+//!
+//! On top of these stand [`screening`] (may this request go further?), [`reliable`] (100rel and
+//! PRACK), [`session_timer`], [`refer`] (transfers) and [`subscription`] (lamps and progress).
 // Tests begin at some instant and move on by hand.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::disallowed_methods))]
 

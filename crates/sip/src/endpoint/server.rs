@@ -46,8 +46,9 @@ impl Endpoint {
         let bytes = response.to_bytes();
         self.output.push_back((server.flow, bytes.clone()));
         server.response = Some(bytes);
-        // Some phones answer a challenge with the CSeq number they had before: not a merge.
-        if matches!(response.status, 401 | 407)
+        // No merge: some phones answer a challenge with the CSeq number they had before, and after
+        // 503 the same request may be tried at another address of ours (RFC 3263 §4.3).
+        if matches!(response.status, 401 | 407 | 503)
             && let Some(key) = server.merge_key.take()
         {
             self.merging.remove(&key);

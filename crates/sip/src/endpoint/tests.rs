@@ -425,9 +425,14 @@ fn the_second_branch_of_a_forked_request_is_refused_with_482() {
         link.callee.handle_message(link.now, flow, message);
         assert!(matches!(link.callee.poll_event(), Some(Event::Request { .. })), "{number}");
     }
-    // Once it was challenged, the same number may come again; and once it is over.
+    // Once it was challenged or sent away, the same number may come again; and once it is over.
     answer(&mut link, id, &first, 407);
     link.callee.handle_message(link.now, flow, from_proxy(&invite, "3"));
+    let Some(Event::Request { id, request: again, .. }) = link.callee.poll_event() else {
+        panic!()
+    };
+    answer(&mut link, id, &again, 503);
+    link.callee.handle_message(link.now, flow, from_proxy(&invite, "3b"));
     let Some(Event::Request { id, request, .. }) = link.callee.poll_event() else { panic!() };
     answer(&mut link, id, &request, 486);
     link.callee.handle_message(link.now, flow, from_proxy(&invite, "4"));
