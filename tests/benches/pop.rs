@@ -24,7 +24,7 @@ async fn main() {
 }
 
 async fn measure(customers: usize) {
-    let cheling = Cheling::start().await;
+    let cheling = Cheling::start_for_load().await;
     let mut text = String::from("姓名,电话\n");
     for n in 0..customers {
         writeln!(text, "客户{n},138{n:08}").unwrap();
