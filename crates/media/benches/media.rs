@@ -1,8 +1,9 @@
 //! What it costs to make samples and files of a call. Each unit is named in the bench.
 
 use cheling_media::codec::PayloadMap;
+use cheling_media::decoder::Decoder;
 use cheling_media::g711::Law;
-use cheling_media::lane::{Lane, WINDOW_SAMPLES};
+use cheling_media::lane::{Before, Lane, WINDOW_SAMPLES};
 use cheling_media::ogg_opus::{OggOpusWriter, OpusSettings};
 use cheling_media::rtp::{RtpHeader, RtpPacket, SequenceNumber, Ssrc, Timestamp};
 use cheling_media::speech::SpeechMeter;
@@ -49,14 +50,16 @@ fn one_lane_minute(bencher: Bencher) {
             });
         }
         let places = timeline.finish();
-        let mut lane = Lane::new(60 * 8000);
+        let mut lane = Lane::new(8000, 60 * 8000);
+        let format = formats.format(Law::A.payload_type());
+        let mut decoder = Decoder::new(format).expect("A-law is decoded");
         let (mut pcm, mut out) = (Vec::new(), Vec::with_capacity(60 * 8000));
         for (n, bytes) in packets.iter().enumerate() {
             let packet = RtpPacket::parse(bytes).expect("made above");
             pcm.clear();
-            formats.format(packet.header.payload_type).codec.decode(packet.payload, &mut pcm);
+            decoder.decode(packet.payload, &mut pcm);
             if let Some(place) = places.get(n) {
-                lane.place(place, &pcm);
+                lane.place(place, Before::Loss, &pcm);
             }
             if n % 400 == 0 {
                 lane.advance((n as u64 * 160).saturating_sub(WINDOW_SAMPLES), &mut out);
@@ -72,7 +75,7 @@ fn one_lane_minute(bencher: Bencher) {
 fn speech_minute(bencher: Bencher) {
     let lane: Vec<i16> = (0..60 * 8000).map(|n| (n * 7 % 20_000) as i16).collect();
     bencher.bench(|| {
-        let mut meter = SpeechMeter::default();
+        let mut meter = SpeechMeter::new(8000);
         meter.push([&lane, &lane]);
         meter.finish()
     });
@@ -92,7 +95,7 @@ fn opus_minute(bencher: Bencher, complexity: i32) {
     bencher.bench(|| {
         let settings = OpusSettings { complexity, ..OpusSettings::default() };
         let mut writer =
-            OggOpusWriter::new(Vec::new(), settings, 1, &[]).expect("writes to memory");
+            OggOpusWriter::new(Vec::new(), 8000, settings, 1, &[]).expect("writes to memory");
         writer.write(&samples).expect("writes to memory");
         writer.finish().expect("writes to memory")
     });

@@ -1,8 +1,10 @@
 //! The samples of one lane of a recording, from packets placed in any order near their time.
 //!
 //! Holds a window of samples: what is behind it has been handed out and is final. Overlaps of one
-//! stream with itself are the same audio again; of two streams, both are heard. Short gaps after
-//! speech are concealed, longer ones are silence.
+//! stream with itself are the same audio again; of two streams, both are heard. Short gaps that
+//! packets were lost in are concealed, longer ones and pauses are silence.
+//!
+//! Places are in samples of [`RATE_HZ`] whatever the rate of the lane: they are times.
 //!
 //! Belongs here: samples and their places. Does not: where a packet belongs (`timeline`).
 
@@ -11,17 +13,27 @@ use std::collections::VecDeque;
 use crate::RATE_HZ;
 use crate::timeline::{MAX_LATE_SAMPLES, Placement};
 
-/// How far behind the newest arrival samples must be held back: what may still be placed.
+/// How far behind the newest arrival samples must be held back, in samples of [`RATE_HZ`]: what may
+/// still be placed.
 pub const WINDOW_SAMPLES: u64 = MAX_LATE_SAMPLES as u64 + RATE_HZ as u64;
 
-/// Longest concealment (60 ms).
-const CONCEALED_SAMPLES: u64 = RATE_HZ as u64 * 60 / 1000;
+/// Longest concealment.
+const CONCEALED_MS: u64 = 60;
 
-/// What is repeated to conceal a gap (20 ms), and so what is kept of the past.
-const REPEATED_SAMPLES: u64 = RATE_HZ as u64 * 20 / 1000;
+/// What is repeated to conceal a gap, and so what is kept of the past.
+const REPEATED_MS: u64 = 20;
 
 /// A gap this short is the sender's clock being followed, not loss: drawn straight across.
-const SLEW_SAMPLES: u64 = 8;
+const SLEW_MS: u64 = 1;
+
+/// What comes before some samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// Perhaps packets that were lost: a short gap is concealed.
+    Loss,
+    /// The packet sent before this one came too: a gap is the sender's silence.
+    Pause,
+}
 
 /// Samples heard without a break, of one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +41,13 @@ struct Span {
     start: u64,
     end: u64,
     stream: u16,
+    before: Before,
 }
 
 /// One lane being filled.
 #[derive(Debug)]
 pub struct Lane {
+    rate_hz: u32,
     limit: u64,
     /// Position of `samples[0]`.
     base: u64,
@@ -61,9 +75,10 @@ pub struct LaneCounts {
 }
 
 impl Lane {
-    /// Begins a lane of `limit` samples.
-    pub fn new(limit: u64) -> Self {
+    /// Begins a lane of `limit` samples at `rate_hz` (not below [`RATE_HZ`]).
+    pub fn new(rate_hz: u32, limit: u64) -> Self {
         Self {
+            rate_hz: rate_hz.max(RATE_HZ),
             limit,
             base: 0,
             emitted: 0,
@@ -79,15 +94,67 @@ impl Lane {
         self.counts
     }
 
+    /// Samples a second.
+    pub fn rate_hz(&self) -> u32 {
+        self.rate_hz
+    }
+
+    /// How long the audio is that was made up to conceal loss.
+    pub fn concealed_ms(&self) -> u64 {
+        self.counts.concealed_samples * 1000 / u64::from(self.rate_hz)
+    }
+
     /// Puts the samples of one packet where they belong.
     ///
     /// What lies before the start, after the end or more than a window ahead is left out.
-    pub fn place(&mut self, at: Placement, pcm: &[i16]) {
-        let limit = self.limit.min(self.emitted + 2 * WINDOW_SAMPLES) as i64;
-        let (start, end) = (at.position, at.position.saturating_add(pcm.len() as i64));
+    pub fn place(&mut self, at: Placement, before: Before, pcm: &[i16]) {
+        let start = self.follow(at.stream, self.scaled(at.position));
+        self.put(start, at.stream, before, pcm);
+    }
+
+    /// Puts samples that were made up for lost packets just before the place of the next packet.
+    pub fn place_recovered(&mut self, next: Placement, pcm: &[i16]) {
+        let start = self.scaled(next.position).saturating_sub(pcm.len() as i64);
+        let heard = self.counts.heard_samples;
+        self.put(self.follow(next.stream, start), next.stream, Before::Loss, pcm);
+        self.counts.concealed_samples += self.counts.heard_samples - heard;
+        self.counts.heard_samples = heard;
+    }
+
+    /// A place in samples of this lane.
+    fn scaled(&self, position: i64) -> i64 {
+        if self.rate_hz == RATE_HZ {
+            return position;
+        }
+        let scaled = i128::from(position) * i128::from(self.rate_hz);
+        let scaled = scaled.div_euclid(i128::from(RATE_HZ));
+        scaled.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+    }
+
+    /// Where samples go that begin at `start`: places are coarser than the samples of a fast
+    /// lane, so what differs by less than that from the end of the same stream follows it.
+    fn follow(&self, stream: u16, start: i64) -> i64 {
+        let coarse = i64::from(self.rate_hz.div_ceil(RATE_HZ));
+        match self.spans.back() {
+            Some(last) if self.rate_hz != RATE_HZ && last.stream == stream => {
+                let end = last.end as i64;
+                if start.saturating_sub(end).saturating_abs() <= coarse { end } else { start }
+            }
+            _ => start,
+        }
+    }
+
+    fn samples_of_ms(&self, ms: u64) -> u64 {
+        u64::from(self.rate_hz) * ms / 1000
+    }
+
+    fn put(&mut self, start: i64, stream: u16, before: Before, pcm: &[i16]) {
+        let window = WINDOW_SAMPLES * u64::from(self.rate_hz) / u64::from(RATE_HZ);
+        let limit = self.limit.min(self.emitted + 2 * window) as i64;
+        let end = start.saturating_add(pcm.len() as i64);
         let (from, to) = (start.max(self.emitted as i64), end.min(limit));
-        let kept = (to - from).max(0);
-        let late = (end.min(self.emitted as i64) - start.max(0)).max(0);
+        let kept = to.saturating_sub(from).max(0);
+        let late = end.min(self.emitted as i64).saturating_sub(start.max(0)).max(0);
         self.counts.late_samples += late as u64;
         self.counts.outside_samples += (pcm.len() as i64 - kept - late).max(0) as u64;
         if kept == 0 {
@@ -96,14 +163,15 @@ impl Lane {
         let pcm = &pcm[(from - start) as usize..(to - start) as usize];
         let (from, to) = (from as u64, to as u64);
         self.grow_to(to);
+        let span = Span { start: from, end: to, stream, before };
         match self.spans.back_mut() {
-            Some(last) if last.end == from && last.stream == at.stream => {
+            Some(last) if last.end == from && last.stream == stream => {
                 last.end = to;
                 self.write(from, pcm);
             }
-            Some(last) if last.end > from => self.place_across(from, at.stream, pcm),
+            Some(last) if last.end > from => self.place_across(span, pcm),
             _ => {
-                self.spans.push_back(Span { start: from, end: to, stream: at.stream });
+                self.spans.push_back(span);
                 self.write(from, pcm);
             }
         }
@@ -123,8 +191,8 @@ impl Lane {
     }
 
     /// Places samples that overlap what is there: fills the holes, and mixes with other streams.
-    fn place_across(&mut self, from: u64, stream: u16, pcm: &[i16]) {
-        let to = from + pcm.len() as u64;
+    fn place_across(&mut self, new: Span, pcm: &[i16]) {
+        let Span { start: from, end: to, stream, .. } = new;
         let first = self.spans.partition_point(|span| span.end <= from);
         let mut cursor = from;
         let mut at = first;
@@ -134,7 +202,7 @@ impl Lane {
             if hole_end > cursor {
                 let part = &pcm[(cursor - from) as usize..(hole_end - from) as usize];
                 self.write(cursor, part);
-                self.spans.insert(at, Span { start: cursor, end: hole_end, stream });
+                self.spans.insert(at, Span { start: cursor, end: hole_end, ..new });
                 at += 1;
             }
             let Some(span) = next else { break };
@@ -180,7 +248,7 @@ impl Lane {
         while self.spans.len() > 1 && self.spans[1].start < until {
             self.spans.pop_front();
         }
-        let base = until.saturating_sub(REPEATED_SAMPLES).max(self.base);
+        let base = until.saturating_sub(self.samples_of_ms(REPEATED_MS)).max(self.base);
         self.samples.drain(..(base - self.base) as usize);
         self.base = base;
     }
@@ -198,10 +266,10 @@ impl Lane {
             }
             self.concealed_to = before.end + 1;
             let gap = after.start - before.end;
-            if gap <= SLEW_SAMPLES {
+            if gap <= self.samples_of_ms(SLEW_MS) {
                 self.draw_across(before.end, gap);
-            } else {
-                self.repeat_fading(before.end, gap.min(CONCEALED_SAMPLES));
+            } else if after.before == Before::Loss {
+                self.repeat_fading(before.end, gap);
             }
         }
     }
@@ -218,16 +286,18 @@ impl Lane {
         }
     }
 
-    fn repeat_fading(&mut self, from: u64, len: u64) {
+    fn repeat_fading(&mut self, from: u64, gap: u64) {
+        let longest = self.samples_of_ms(CONCEALED_MS);
+        let len = gap.min(longest);
         let at = (from - self.base) as usize;
-        let period = at.min(REPEATED_SAMPLES as usize);
+        let period = at.min(self.samples_of_ms(REPEATED_MS) as usize);
         if period == 0 {
             return;
         }
         for n in 0..len as usize {
             let sample = i64::from(self.samples[at - period + n % period]);
-            let left = CONCEALED_SAMPLES as i64 - n as i64;
-            self.samples[at + n] = (sample * left / CONCEALED_SAMPLES as i64) as i16;
+            let left = longest as i64 - n as i64;
+            self.samples[at + n] = (sample * left / longest as i64) as i16;
         }
         self.counts.concealed_samples += len;
     }
@@ -255,9 +325,9 @@ mod tests {
         let mut want = Vec::new();
         (0..5).for_each(|n| want.extend(packet(n)));
         for order in [&[0, 1, 2, 3, 4][..], &[4, 3, 2, 1, 0], &[0, 2, 2, 1, 3, 0, 4, 4]] {
-            let mut lane = Lane::new(800);
+            let mut lane = Lane::new(8000, 800);
             for &n in order {
-                lane.place(at(n * 160), &packet(n));
+                lane.place(at(n * 160), Before::Loss, &packet(n));
             }
             assert_eq!(lane.counts().heard_samples, 800, "{order:?}");
             assert_eq!(all(lane), want, "{order:?}");
@@ -266,23 +336,23 @@ mod tests {
 
     #[test]
     fn a_lane_is_as_long_as_its_call_whatever_came() {
-        let mut lane = Lane::new(1000);
-        lane.place(at(-80), &[5; 160]);
-        lane.place(at(920), &[6; 160]);
-        lane.place(at(i64::MAX - 5), &[7; 160]);
-        lane.place(at(i64::MIN), &[7; 160]);
+        let mut lane = Lane::new(8000, 1000);
+        lane.place(at(-80), Before::Loss, &[5; 160]);
+        lane.place(at(920), Before::Loss, &[6; 160]);
+        lane.place(at(i64::MAX - 5), Before::Loss, &[7; 160]);
+        lane.place(at(i64::MIN), Before::Loss, &[7; 160]);
         assert_eq!(lane.counts().outside_samples, 80 + 80 + 160 + 160);
         let out = all(lane);
         assert_eq!((out.len(), out[79], out[920]), (1000, 5, 6));
-        assert_eq!(all(Lane::new(50)), [0; 50]);
+        assert_eq!(all(Lane::new(8000, 50)), [0; 50]);
     }
 
     #[test]
     fn a_lost_packet_is_concealed_and_a_long_gap_is_silence() {
-        let mut lane = Lane::new(8000);
-        lane.place(at(0), &[1000; 160]);
-        lane.place(at(320), &[1000; 160]);
-        lane.place(at(4000), &[1000; 160]);
+        let mut lane = Lane::new(8000, 8000);
+        lane.place(at(0), Before::Loss, &[1000; 160]);
+        lane.place(at(320), Before::Loss, &[1000; 160]);
+        lane.place(at(4000), Before::Loss, &[1000; 160]);
         let counts = {
             let mut out = Vec::new();
             lane.advance(5000, &mut out);
@@ -295,30 +365,58 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_of_the_sender_is_silence_at_once() {
+        let mut lane = Lane::new(8000, 1000);
+        lane.place(at(0), Before::Loss, &[1000; 160]);
+        lane.place(at(400), Before::Pause, &[1000; 160]);
+        assert_eq!(lane.counts().concealed_samples, 0);
+        assert!(all(lane)[160..400].iter().all(|&sample| sample == 0));
+    }
+
+    #[test]
+    fn a_fast_lane_has_the_same_times_and_no_seams() {
+        // 1024 ticks of 44 100 Hz are 185.76 places: each is rounded down.
+        let mut lane = Lane::new(44_100, 44_100);
+        for n in 0..40_i64 {
+            lane.place(at(n * 1024 * 8000 / 44_100), Before::Loss, &[700; 1024]);
+        }
+        assert_eq!(lane.counts().heard_samples, 40 * 1024);
+        let out = all(lane);
+        assert!(out[..40 * 1024].iter().all(|&sample| sample == 700));
+        let mut lane = Lane::new(48_000, 48_000);
+        lane.place(at(0), Before::Loss, &[1000; 960]);
+        lane.place_recovered(at(480), &[500; 960]);
+        lane.place(at(480), Before::Loss, &[1000; 960]);
+        lane.place(at(800), Before::Loss, &[1000; 960]);
+        lane.advance(2880, &mut Vec::new());
+        assert_eq!((lane.counts().heard_samples, lane.concealed_ms()), (2880, 20 + 20));
+    }
+
+    #[test]
     fn one_missing_sample_is_drawn_across() {
-        let mut lane = Lane::new(400);
-        lane.place(at(0), &[100; 160]);
-        lane.place(at(161), &[200; 160]);
+        let mut lane = Lane::new(8000, 400);
+        lane.place(at(0), Before::Loss, &[100; 160]);
+        lane.place(at(161), Before::Loss, &[200; 160]);
         assert_eq!(all(lane)[158..163], [100, 100, 150, 200, 200]);
     }
 
     #[test]
     fn two_streams_at_once_are_both_heard() {
-        let mut lane = Lane::new(320);
-        lane.place(at(0), &[1000; 160]);
-        lane.place(Placement { position: 80, stream: 1 }, &[30_000; 160]);
-        lane.place(Placement { position: 0, stream: 2 }, &[5000; 80]);
+        let mut lane = Lane::new(8000, 320);
+        lane.place(at(0), Before::Loss, &[1000; 160]);
+        lane.place(Placement { position: 80, stream: 1 }, Before::Loss, &[30_000; 160]);
+        lane.place(Placement { position: 0, stream: 2 }, Before::Loss, &[5000; 80]);
         let out = all(lane);
         assert_eq!((out[0], out[80], out[160], out[239]), (6000, 31_000, 30_000, 30_000));
     }
 
     #[test]
     fn what_comes_after_its_time_was_handed_out_is_counted() {
-        let mut lane = Lane::new(1000);
+        let mut lane = Lane::new(8000, 1000);
         let mut out = Vec::new();
-        lane.place(at(0), &[1; 160]);
+        lane.place(at(0), Before::Loss, &[1; 160]);
         lane.advance(400, &mut out);
-        lane.place(at(300), &[2; 160]);
+        lane.place(at(300), Before::Loss, &[2; 160]);
         assert_eq!(lane.counts().late_samples, 100);
         lane.advance(1000, &mut out);
         assert_eq!((out.len(), out[399], out[400]), (1000, 0, 2));
@@ -328,16 +426,16 @@ mod tests {
     fn concealment_does_not_depend_on_when_samples_are_handed_out() {
         let pcm: Vec<i16> = (0..160).map(|n| n * 100).collect();
         let whole = {
-            let mut lane = Lane::new(2000);
+            let mut lane = Lane::new(8000, 2000);
             for position in [0, 160, 480, 1000] {
-                lane.place(at(position), &pcm);
+                lane.place(at(position), Before::Loss, &pcm);
             }
             all(lane)
         };
         for step in [1, 7, 160, 333] {
-            let mut lane = Lane::new(2000);
+            let mut lane = Lane::new(8000, 2000);
             for position in [0, 160, 480, 1000] {
-                lane.place(at(position), &pcm);
+                lane.place(at(position), Before::Loss, &pcm);
             }
             let mut out = Vec::new();
             (0..=2000).step_by(step).for_each(|until| lane.advance(until, &mut out));
@@ -350,16 +448,17 @@ mod tests {
         #[test]
         fn any_placements_give_exactly_the_limit(
             places in prop::collection::vec((any::<i64>(), 0..4_u16, 0..400_usize, 0..3_u64), 0..60),
+            rate_hz in prop::sample::select(vec![8000_u32, 16_000, 44_100, 48_000]),
             near in prop::collection::vec((-500..6000_i64, 0..4_u16, 0..400_usize, 0..300_u64), 0..60),
         ) {
-            let mut lane = Lane::new(5000);
+            let mut lane = Lane::new(rate_hz, 5000);
             let mut out = Vec::new();
             let mut until = 0;
             for (position, stream, len, step) in places.into_iter().chain(near) {
-                lane.place(Placement { position, stream }, &vec![1; len]);
+                lane.place(Placement { position, stream }, Before::Loss, &vec![1; len]);
                 until += step;
                 lane.advance(until, &mut out);
-                prop_assert!(lane.samples.len() as u64 <= 3 * WINDOW_SAMPLES);
+                prop_assert!(lane.samples.len() as u64 <= 18 * WINDOW_SAMPLES);
                 for pair in lane.spans.iter().zip(lane.spans.iter().skip(1)) {
                     prop_assert!(pair.0.end <= pair.1.start && pair.0.start < pair.0.end);
                 }

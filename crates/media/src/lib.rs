@@ -5,12 +5,21 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod codec;
+pub mod decoder;
 pub mod dtmf;
 pub mod g711;
+pub mod g722;
+pub mod gsm;
 pub mod lane;
 pub mod ogg_opus;
+#[cfg(feature = "g729-amr")]
+mod optional_codecs;
+mod opus_stream;
 pub mod peaks;
+pub mod quality;
 pub mod reception;
+pub mod reorder;
+pub mod resample;
 pub mod rtcp;
 pub mod rtp;
 pub mod speech;

@@ -1,20 +1,18 @@
-//! Ogg Opus files (RFC 7845) of two 8 kHz lanes: 24 kbit/s, about 11 MB an hour.
+//! Ogg Opus files (RFC 7845) of two lanes: at 24 kbit/s about 11 MB an hour.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 
-use ogg::{PacketWriteEndInfo, PacketWriter};
-use opus::{Application, Bitrate, Channels, Encoder, Signal};
-
-use crate::RATE_HZ;
-
-/// Interleaved samples of one packet: 20 ms of two lanes.
-const FRAME_SAMPLES: usize = RATE_HZ as usize / 50 * 2;
+use ogg::{OggReadError, PacketReader, PacketWriteEndInfo, PacketWriter};
+use opus::{Application, Bitrate, Channels, Decoder, Encoder, Signal};
 
 /// Granule positions tick at 48 kHz whatever the input (RFC 7845 §4).
-const GRANULE_RATIO: u64 = 48_000 / RATE_HZ as u64;
+const GRANULES_HZ: u32 = 48_000;
 
-/// Granules of one packet.
-const FRAME_GRANULES: u64 = FRAME_SAMPLES as u64 / 2 * GRANULE_RATIO;
+/// Granules of one packet (20 ms).
+const FRAME_GRANULES: u64 = GRANULES_HZ as u64 / 50;
+
+/// The longest packet that is read (120 ms), in samples of 48 kHz.
+const MAX_FRAME_SAMPLES: usize = 5760;
 
 /// Packets of one page: one second, so that a player seeks to the second.
 const PAGE_PACKETS: u64 = 50;
@@ -43,6 +41,10 @@ pub struct OggOpusWriter<W: Write> {
     encoder: Encoder,
     serial: u32,
     pre_skip: u64,
+    /// Granules of one sample.
+    ratio: u64,
+    /// Interleaved samples of one packet.
+    frame_samples: usize,
     /// Input not yet a whole packet.
     pending: Vec<i16>,
     /// The packet before; held back because the last one must say that it is.
@@ -54,17 +56,19 @@ pub struct OggOpusWriter<W: Write> {
 impl<W: Write> OggOpusWriter<W> {
     /// Writes the two header packets; `tags` become comments (`CALL_ID`, …).
     ///
-    /// `serial` names the logical stream; any number does for a file of one stream.
+    /// `rate_hz` is 8000, 12 000, 16 000, 24 000 or 48 000. `serial` names the logical stream; any
+    /// number does for a file of one stream.
     ///
     /// # Errors
     /// What `out` or the encoder reports.
     pub fn new(
         out: W,
+        rate_hz: u32,
         settings: OpusSettings,
         serial: u32,
         tags: &[(&str, &str)],
     ) -> io::Result<Self> {
-        let mut encoder = Encoder::new(RATE_HZ, Channels::Stereo, Application::Voip)
+        let mut encoder = Encoder::new(rate_hz, Channels::Stereo, Application::Voip)
             .and_then(|mut encoder| {
                 encoder.set_bitrate(Bitrate::Bits(settings.bitrate_bps.clamp(6_000, 256_000)))?;
                 encoder.set_complexity(settings.complexity.clamp(0, 10))?;
@@ -73,16 +77,20 @@ impl<W: Write> OggOpusWriter<W> {
             })
             .map_err(io::Error::other)?;
         let lookahead = encoder.get_lookahead().map_err(io::Error::other)?;
-        let pre_skip = u64::try_from(lookahead).unwrap_or(0) * GRANULE_RATIO;
+        let ratio = u64::from(GRANULES_HZ / rate_hz);
+        let pre_skip = u64::try_from(lookahead).unwrap_or(0) * ratio;
+        let frame_samples = rate_hz as usize / 50 * 2;
         let mut pages = PacketWriter::new(out);
-        pages.write_packet(head(pre_skip), serial, PacketWriteEndInfo::EndPage, 0)?;
+        pages.write_packet(head(pre_skip, rate_hz), serial, PacketWriteEndInfo::EndPage, 0)?;
         pages.write_packet(comments(tags), serial, PacketWriteEndInfo::EndPage, 0)?;
         Ok(Self {
             pages,
             encoder,
             serial,
             pre_skip,
-            pending: Vec::with_capacity(FRAME_SAMPLES),
+            ratio,
+            frame_samples,
+            pending: Vec::with_capacity(frame_samples),
             held: None,
             packets: 0,
             frames: 0,
@@ -96,10 +104,10 @@ impl<W: Write> OggOpusWriter<W> {
     pub fn write(&mut self, mut samples: &[i16]) -> io::Result<()> {
         self.frames += samples.len() as u64 / 2;
         if !self.pending.is_empty() {
-            let missing = (FRAME_SAMPLES - self.pending.len()).min(samples.len());
+            let missing = (self.frame_samples - self.pending.len()).min(samples.len());
             self.pending.extend_from_slice(&samples[..missing]);
             samples = &samples[missing..];
-            if self.pending.len() < FRAME_SAMPLES {
+            if self.pending.len() < self.frame_samples {
                 return Ok(());
             }
             let frame = std::mem::take(&mut self.pending);
@@ -107,7 +115,7 @@ impl<W: Write> OggOpusWriter<W> {
             self.pending = frame;
             self.pending.clear();
         }
-        let mut frames = samples.chunks_exact(FRAME_SAMPLES);
+        let mut frames = samples.chunks_exact(self.frame_samples);
         for frame in &mut frames {
             self.encode(frame)?;
         }
@@ -139,11 +147,11 @@ impl<W: Write> OggOpusWriter<W> {
     /// What the writer or the encoder reports.
     pub fn finish(mut self) -> io::Result<W> {
         // The last sample leaves the encoder only when as much more has gone in as it looks ahead.
-        let end = self.pre_skip + self.frames * GRANULE_RATIO;
+        let end = self.pre_skip + self.frames * self.ratio;
         let mut encoded = (self.packets + u64::from(self.held.is_some())) * FRAME_GRANULES;
         while encoded < end || self.held.is_none() {
             let mut frame = std::mem::take(&mut self.pending);
-            frame.resize(FRAME_SAMPLES, 0);
+            frame.resize(self.frame_samples, 0);
             self.encode(&frame)?;
             encoded += FRAME_GRANULES;
         }
@@ -157,10 +165,10 @@ impl<W: Write> OggOpusWriter<W> {
 }
 
 /// The identification header (RFC 7845 §5.1), channel mapping family 0.
-fn head(pre_skip: u64) -> Vec<u8> {
+fn head(pre_skip: u64, rate_hz: u32) -> Vec<u8> {
     let mut bytes = b"OpusHead\x01\x02".to_vec();
     bytes.extend((pre_skip as u16).to_le_bytes());
-    bytes.extend(RATE_HZ.to_le_bytes());
+    bytes.extend(rate_hz.to_le_bytes());
     bytes.extend([0, 0, 0]);
     bytes
 }
@@ -180,6 +188,84 @@ fn comments(tags: &[(&str, &str)]) -> Vec<u8> {
         bytes.extend(comment.as_bytes());
     }
     bytes
+}
+
+/// Reads a file of one stereo stream, as the writer makes it, a packet at a time.
+pub struct OggOpusReader<R: Read + Seek> {
+    packets: PacketReader<R>,
+    decoder: Decoder,
+    /// Granules of one sample.
+    ratio: u64,
+    /// Samples of each lane still to be left out at the start.
+    skip: u64,
+    /// Samples of each lane decoded, and of them given out.
+    decoded: u64,
+    has_ended: bool,
+    frame: Vec<i16>,
+}
+
+impl<R: Read + Seek> OggOpusReader<R> {
+    /// Reads the two headers; samples will be of `rate_hz`, which Opus must know.
+    ///
+    /// # Errors
+    /// What `from` reports, or `InvalidData` if this is no stereo Ogg Opus file.
+    pub fn new(from: R, rate_hz: u32) -> io::Result<Self> {
+        let mut packets = PacketReader::new(from);
+        let head = packets.read_packet_expected().map_err(read_error)?.data;
+        let Some((b"OpusHead\x01\x02", rest)) = head.split_first_chunk::<10>() else {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "no stereo Ogg Opus file"));
+        };
+        let &[low, high, ..] = rest else {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the Opus header is too short"));
+        };
+        packets.read_packet_expected().map_err(read_error)?;
+        let decoder = Decoder::new(rate_hz, Channels::Stereo).map_err(io::Error::other)?;
+        let ratio = u64::from(GRANULES_HZ / rate_hz).max(1);
+        Ok(Self {
+            packets,
+            decoder,
+            ratio,
+            skip: u64::from(u16::from_le_bytes([low, high])) / ratio,
+            decoded: 0,
+            has_ended: false,
+            frame: vec![0; 2 * MAX_FRAME_SAMPLES],
+        })
+    }
+
+    /// Appends the interleaved samples of the next packet to `out`; false at the end.
+    ///
+    /// # Errors
+    /// What the reader reports; `InvalidData` for a packet that cannot be decoded, and
+    /// `UnexpectedEof` if the file ends before its stream does.
+    pub fn read(&mut self, out: &mut Vec<i16>) -> io::Result<bool> {
+        if self.has_ended {
+            return Ok(false);
+        }
+        let Some(packet) = self.packets.read_packet().map_err(read_error)? else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        let invalid = |err| io::Error::new(io::ErrorKind::InvalidData, err);
+        let len = self.decoder.decode(&packet.data, &mut self.frame, false).map_err(invalid)?;
+        let mut end = self.decoded + len as u64;
+        if packet.last_in_stream() {
+            // The last granule says where the sound ends within the last packet.
+            end = end.min(packet.absgp_page() / self.ratio);
+            self.has_ended = true;
+        }
+        let from = self.skip.max(self.decoded).min(end);
+        let first = (from - self.decoded) as usize;
+        let last = (end.max(self.decoded) - self.decoded) as usize;
+        out.extend_from_slice(&self.frame[2 * first.min(last)..2 * last]);
+        self.decoded += len as u64;
+        Ok(true)
+    }
+}
+
+fn read_error(err: OggReadError) -> io::Error {
+    match err {
+        OggReadError::ReadError(err) => err,
+        err => io::Error::new(io::ErrorKind::InvalidData, err.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -232,7 +318,7 @@ mod tests {
                 .collect();
             let tags = [("CALL_ID", "0199")];
             let mut writer =
-                OggOpusWriter::new(Vec::new(), OpusSettings::default(), 7, &tags).unwrap();
+                OggOpusWriter::new(Vec::new(), 8000, OpusSettings::default(), 7, &tags).unwrap();
             for chunk in samples.chunks(334) {
                 writer.write(chunk).unwrap();
             }
@@ -248,7 +334,37 @@ mod tests {
 
     #[test]
     fn an_empty_call_is_a_valid_file() {
-        let writer = OggOpusWriter::new(Vec::new(), OpusSettings::default(), 1, &[]).unwrap();
+        let writer = OggOpusWriter::new(Vec::new(), 8000, OpusSettings::default(), 1, &[]).unwrap();
         assert!(decode(writer.finish().unwrap()).0.is_empty());
+    }
+
+    #[test]
+    fn every_rate_reads_back_at_its_length() {
+        for rate_hz in [8000, 16_000, 48_000_u32] {
+            for frames in [1, rate_hz as usize / 50, rate_hz as usize + 7] {
+                let at = |n: usize| n as f64 * 440.0 * std::f64::consts::TAU / f64::from(rate_hz);
+                let samples: Vec<i16> =
+                    (0..frames).flat_map(|n| [(8000.0 * at(n).sin()) as i16, 0]).collect();
+                let settings = OpusSettings::default();
+                let mut writer = OggOpusWriter::new(Vec::new(), rate_hz, settings, 1, &[]).unwrap();
+                writer.write(&samples).unwrap();
+                let bytes = writer.finish().unwrap();
+                let mut reader = OggOpusReader::new(Cursor::new(&bytes), rate_hz).unwrap();
+                let mut back = Vec::new();
+                while reader.read(&mut back).unwrap() {}
+                assert_eq!(back.len(), samples.len(), "{rate_hz} Hz, {frames}");
+                let torn = Cursor::new(&bytes[..bytes.len() - 20]);
+                if let Ok(mut reader) = OggOpusReader::new(torn, rate_hz) {
+                    let end = loop {
+                        match reader.read(&mut back) {
+                            Ok(true) => {}
+                            end => break end,
+                        }
+                    };
+                    assert!(end.is_err(), "a torn file is no file");
+                }
+            }
+        }
+        assert!(OggOpusReader::new(Cursor::new(b"RIFF...."), 8000).is_err());
     }
 }

@@ -8,8 +8,6 @@
 //! ```
 //! A byte is the absolute value shifted right by seven bits: 255 is full scale.
 
-use crate::RATE_HZ;
-
 /// First bytes of a peaks file.
 pub const MAGIC: [u8; 4] = *b"CLPK";
 
@@ -22,30 +20,35 @@ pub const HEADER_BYTES: usize = 12;
 /// Length of a window.
 pub const WINDOW_MS: u16 = 40;
 
-const WINDOW_SAMPLES: usize = RATE_HZ as usize * WINDOW_MS as usize / 1000;
-
 /// Collects the peaks of two lanes: three kilobytes a minute.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Peaks {
+    window_samples: usize,
     windows: Vec<[u8; 2]>,
     highest: [u16; 2],
     filled: usize,
 }
 
 impl Peaks {
+    /// Begins at a rate, of which a window is a whole number of samples.
+    pub fn new(rate_hz: u32) -> Self {
+        let window_samples = (rate_hz as usize * usize::from(WINDOW_MS) / 1000).max(1);
+        Self { window_samples, windows: Vec::new(), highest: [0; 2], filled: 0 }
+    }
+
     /// Takes the next samples of both lanes, equally many (what one has more is left out).
     pub fn push(&mut self, lanes: [&[i16]; 2]) {
         let len = lanes[0].len().min(lanes[1].len());
         let mut at = 0;
         while at < len {
-            let to = len.min(at + WINDOW_SAMPLES - self.filled);
+            let to = len.min(at + self.window_samples - self.filled);
             for (highest, lane) in self.highest.iter_mut().zip(lanes) {
                 let peak = lane[at..to].iter().map(|sample| sample.unsigned_abs()).max();
                 *highest = (*highest).max(peak.unwrap_or(0));
             }
             self.filled += to - at;
             at = to;
-            if self.filled == WINDOW_SAMPLES {
+            if self.filled == self.window_samples {
                 self.close();
             }
         }
@@ -84,7 +87,7 @@ mod tests {
         right[320] = -12_800;
         left[699] = 1280;
         for chunk in [1, 7, 320, 700] {
-            let mut peaks = Peaks::default();
+            let mut peaks = Peaks::new(8000);
             for (left, right) in left.chunks(chunk).zip(right.chunks(chunk)) {
                 peaks.push([left, right]);
             }

@@ -35,6 +35,7 @@ pub struct Reception {
     received: u64,
     duplicates: u64,
     reordered: u64,
+    holes: u64,
     restarts: u64,
     last_transit: Option<(i64, u32)>,
     jitter_16: i64,
@@ -53,6 +54,7 @@ impl Reception {
             received: 0,
             duplicates: 0,
             reordered: 0,
+            holes: 0,
             restarts: 0,
             last_transit: None,
             jitter_16: 0,
@@ -85,6 +87,7 @@ impl Reception {
             if number.0 - highest.0 > MAX_DROPOUT {
                 return self.restart(highest, wire);
             }
+            self.holes += u64::from(number.0 > highest.0 + 1);
             for skipped in (highest.0 + 1)..number.0 {
                 self.mark(skipped, false);
             }
@@ -168,6 +171,12 @@ impl Reception {
     /// Packets that never came.
     pub fn lost(&self) -> u64 {
         self.expected().saturating_sub(self.received)
+    }
+
+    /// In how many bursts packets were lost, about: a hole that late packets filled wholly is not
+    /// told from one that stayed.
+    pub fn loss_bursts(&self) -> u64 {
+        self.holes.min(self.lost())
     }
 
     /// Packets that came again.

@@ -3,10 +3,8 @@
 //! A frame of 20 ms is speech if its level is above −50 dBFS; pauses shorter than 300 ms belong to
 //! the speech around them, as breath does.
 
-use crate::RATE_HZ;
-
-/// Samples of a frame (20 ms).
-const FRAME_SAMPLES: usize = RATE_HZ as usize / 50;
+/// Length of a frame.
+const FRAME_US: i64 = 20_000;
 
 /// Mean square above which a frame is speech: −50 dBFS.
 const SPEECH_MEAN_SQUARE: u64 = 10_737; // 32768² × 10⁻⁵
@@ -78,18 +76,19 @@ impl LaneMeter {
         is_talking
     }
 
-    fn level_dbfs(&self) -> f32 {
+    fn level_dbfs(&self, frame_samples: usize) -> f32 {
         if self.loud_frames == 0 {
             return -127.0;
         }
-        let mean = self.speech_squares as f64 / (self.loud_frames as f64 * FRAME_SAMPLES as f64);
+        let mean = self.speech_squares as f64 / (self.loud_frames as f64 * frame_samples as f64);
         (10.0 * (mean / (32_768.0 * 32_768.0)).log10()) as f32
     }
 }
 
 /// Measures samples as they go by.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct SpeechMeter {
+    frame_samples: usize,
     lanes: [LaneMeter; 2],
     filled: usize,
     samples: u64,
@@ -103,19 +102,36 @@ pub struct SpeechMeter {
 }
 
 impl SpeechMeter {
+    /// Begins at a rate, of which a frame of 20 ms is a whole number of samples.
+    pub fn new(rate_hz: u32) -> Self {
+        Self {
+            frame_samples: (rate_hz as usize / 50).max(1),
+            lanes: Default::default(),
+            filled: 0,
+            samples: 0,
+            frames: 0,
+            silent_frames: 0,
+            silence: 0,
+            longest_silence: 0,
+            overlap: 0,
+            overlaps: 0,
+            first_response: None,
+        }
+    }
+
     /// Takes the next samples of both lanes, equally many (what one has more is left out).
     pub fn push(&mut self, lanes: [&[i16]; 2]) {
         let len = lanes[0].len().min(lanes[1].len());
         let mut at = 0;
         while at < len {
-            let to = len.min(at + FRAME_SAMPLES - self.filled);
+            let to = len.min(at + self.frame_samples - self.filled);
             for (meter, lane) in self.lanes.iter_mut().zip(lanes) {
                 meter.add(&lane[at..to]);
             }
             self.filled += to - at;
             self.samples += (to - at) as u64;
             at = to;
-            if self.filled == FRAME_SAMPLES {
+            if self.filled == self.frame_samples {
                 self.close();
             }
         }
@@ -150,14 +166,14 @@ impl SpeechMeter {
             self.close();
         }
         let share = |part: u64, whole: u64| part as f32 / whole.max(1) as f32;
-        let frames_us = |frames: u64| (frames * FRAME_SAMPLES as u64) as i64 * 125;
+        let frames_us = |frames: u64| frames as i64 * FRAME_US;
         Measures {
             talk_ratio: self.lanes.map(|lane| share(lane.talk_frames, self.frames)),
             silence_ratio: share(self.silent_frames, self.frames),
             longest_silence_us: frames_us(self.longest_silence),
             overlaps: self.overlaps,
             first_response_us: self.first_response.map_or(-1, frames_us),
-            level_dbfs: self.lanes.map(|lane| lane.level_dbfs()),
+            level_dbfs: self.lanes.map(|lane| lane.level_dbfs(self.frame_samples)),
             clipped_ratio: self.lanes.map(|lane| share(lane.clipped, self.samples)),
         }
     }
@@ -176,7 +192,7 @@ mod tests {
     }
 
     fn measured(left: &[Vec<i16>], right: &[Vec<i16>]) -> Measures {
-        let mut meter = SpeechMeter::default();
+        let mut meter = SpeechMeter::new(8000);
         let (left, right) = (left.concat(), right.concat());
         for (left, right) in left.chunks(999).zip(right.chunks(999)) {
             meter.push([left, right]);
@@ -214,6 +230,6 @@ mod tests {
         let got = measured(&[quiet(1.0)], &[quiet(1.0)]);
         assert_eq!((got.silence_ratio, got.first_response_us), (1.0, -1));
         assert_eq!(got.level_dbfs, [-127.0; 2]);
-        assert_eq!(SpeechMeter::default().finish().longest_silence_us, 0);
+        assert_eq!(SpeechMeter::new(8000).finish().longest_silence_us, 0);
     }
 }

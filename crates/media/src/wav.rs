@@ -117,6 +117,94 @@ fn header(format: WavFormat, frames: u64, data_bytes: u64) -> Vec<u8> {
     bytes
 }
 
+/// Reads a WAV file of 16-bit integers, RIFF or RF64, a part at a time.
+#[derive(Debug)]
+pub struct WavReader<R> {
+    from: R,
+    format: WavFormat,
+    left_frames: u64,
+}
+
+impl<R: Read> WavReader<R> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// What `from` reports, or `InvalidData` if it is no such file.
+    pub fn new(mut from: R) -> io::Result<Self> {
+        let invalid = |what| io::Error::new(io::ErrorKind::InvalidData, what);
+        let mut riff = [0; 12];
+        from.read_exact(&mut riff)?;
+        let is_wave = matches!(&riff[..4], b"RIFF" | b"RF64") && &riff[8..] == b"WAVE";
+        if !is_wave {
+            return Err(invalid("not a WAV file"));
+        }
+        let (mut format, mut long_data_bytes) = (None, None);
+        // A file has a handful of chunks before its data.
+        for _ in 0..64 {
+            let mut head = [0; 8];
+            from.read_exact(&mut head)?;
+            let bytes = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+            let mut body = Vec::new();
+            if &head[..4] == b"data" {
+                let Some(format) = format else { return Err(invalid("no format before the data")) };
+                let WavFormat { channels, .. } = format;
+                let data_bytes = match long_data_bytes {
+                    Some(long) if bytes == u32::MAX => long,
+                    _ => u64::from(bytes),
+                };
+                let left_frames = data_bytes / (2 * u64::from(channels));
+                return Ok(Self { from, format, left_frames });
+            }
+            let padded = u64::from(bytes) + u64::from(bytes % 2);
+            io::copy(&mut from.by_ref().take(padded.min(64)), &mut body)?;
+            io::copy(&mut from.by_ref().take(padded.saturating_sub(64)), &mut io::sink())?;
+            let short =
+                |at: usize| body.get(at..at + 2).map(|two| u16::from_le_bytes([two[0], two[1]]));
+            if &head[..4] == b"fmt " {
+                let (Some(tag), Some(channels), Some(low), Some(high), Some(bits)) =
+                    (short(0), short(2), short(4), short(6), short(14))
+                else {
+                    return Err(invalid("the format is too short"));
+                };
+                if tag != 1 || bits != 16 || channels == 0 {
+                    return Err(invalid("not 16-bit PCM"));
+                }
+                let rate_hz = u32::from(high) << 16 | u32::from(low);
+                format = Some(WavFormat { channels, rate_hz });
+            } else if &head[..4] == b"ds64" {
+                let size = body.get(8..16).and_then(|size| size.first_chunk());
+                long_data_bytes = size.map(|size| u64::from_le_bytes(*size));
+            }
+        }
+        Err(invalid("no data among the first chunks"))
+    }
+
+    /// Channels and rate.
+    pub fn format(&self) -> WavFormat {
+        self.format
+    }
+
+    /// Frames not read yet.
+    pub fn left_frames(&self) -> u64 {
+        self.left_frames
+    }
+
+    /// Appends the interleaved samples of the next frames to `out`; false at the end.
+    ///
+    /// # Errors
+    /// What the reader reports; `UnexpectedEof` if the file is shorter than its header says.
+    pub fn read(&mut self, out: &mut Vec<i16>) -> io::Result<bool> {
+        let channels = u64::from(self.format.channels);
+        let frames = self.left_frames.min((CHUNK_SAMPLES as u64 / channels).max(1));
+        let mut bytes = vec![0; (frames * channels * 2) as usize];
+        self.from.read_exact(&mut bytes)?;
+        let (samples, _) = bytes.as_chunks::<2>();
+        out.extend(samples.iter().map(|two| i16::from_le_bytes(*two)));
+        self.left_frames -= frames;
+        Ok(frames > 0)
+    }
+}
+
 /// A whole WAV file in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wav {
@@ -200,5 +288,30 @@ mod tests {
         assert_eq!(bytes[28..36], (frames * 4).to_le_bytes());
         assert_eq!(&header(STEREO, 100, 400)[..4], b"RIFF");
         assert!(WavWriter::new(Vec::new(), STEREO, u64::MAX / 2).is_err());
+    }
+
+    #[test]
+    fn a_long_file_is_read_in_parts() {
+        let samples: Vec<i16> = (0..20_002).map(|n| (n * 7 - 30_000) as i16).collect();
+        let mut bytes = Vec::new();
+        Wav { format: STEREO, samples: samples.clone() }.write(&mut bytes).unwrap();
+        let mut reader = WavReader::new(bytes.as_slice()).unwrap();
+        assert_eq!((reader.format(), reader.left_frames()), (STEREO, 10_001));
+        let mut back = Vec::new();
+        while reader.read(&mut back).unwrap() {}
+        assert_eq!(back, samples);
+        // RF64 says its length elsewhere.
+        let frames = u64::from(u32::MAX) / 4 + 5;
+        let long = header(STEREO, frames, frames * 4);
+        assert_eq!(WavReader::new(long.as_slice()).unwrap().left_frames(), frames);
+        let mut torn = WavReader::new(&bytes[..bytes.len() - 1]).unwrap();
+        let end = loop {
+            match torn.read(&mut back) {
+                Ok(true) => {}
+                end => break end,
+            }
+        };
+        assert!(end.is_err());
+        (0..44).for_each(|cut| assert!(WavReader::new(&bytes[..cut]).is_err(), "{cut}"));
     }
 }

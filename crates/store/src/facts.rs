@@ -1,6 +1,7 @@
 //! What the events in the journal say about a call, as far as its recording needs it.
 
 use cheling_media::codec::PayloadMap;
+use cheling_model::call::Format;
 use cheling_model::{DealershipId, Lane, TapEvent, TapKind, Timestamp};
 
 /// A call as its events tell it.
@@ -36,7 +37,8 @@ impl CallFacts {
                 TapKind::Formats { lane, formats } => {
                     let mut map = PayloadMap::default();
                     for format in formats {
-                        map.bind(format.payload_type, &format.encoding, format.clock_hz);
+                        let Format { payload_type, encoding, clock_hz, channels } = format;
+                        map.bind(*payload_type, encoding, *clock_hz, *channels);
                     }
                     facts.formats[lane.index()].push((event.at, map));
                 }
@@ -59,7 +61,6 @@ impl CallFacts {
 #[cfg(test)]
 mod tests {
     use cheling_model::CallId;
-    use cheling_model::call::Format;
     use uuid::Uuid;
 
     use super::*;

@@ -114,6 +114,15 @@ pub struct Draft {
 }
 
 impl Draft {
+    /// Opens what was written so far, to be read.
+    ///
+    /// # Errors
+    /// What the disk reports.
+    pub fn reopen(&mut self) -> io::Result<File> {
+        self.out.flush()?;
+        File::open(&self.temporary)
+    }
+
     /// Syncs the file and gives it its name.
     ///
     /// A file that has the name already is one that a crash left without a row, made of the same

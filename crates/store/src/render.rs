@@ -3,23 +3,24 @@
 //! Twice through the records: first headers only, to judge the time line of both lanes with the
 //! whole call in view; then payloads, decoded and put in their places a few seconds at a time, so
 //! that memory does not grow with the call. Left is the customer, right our side; both lanes are
-//! exactly as long as the call, from the answer to its end.
+//! exactly as long as the call, from the answer to its end. The file has the rate of the widest
+//! codec that either lane used: 8, 16 or 48 kHz.
 //!
 //! Doing it again gives the same recording with the same id under the same name: that is the
 //! repair after a crash.
 
+mod mixer;
 mod output;
+mod reports;
 mod scan;
 
 use std::io;
 
 use cheling_media::RATE_HZ;
-use cheling_media::lane::{Lane as LaneSamples, WINDOW_SAMPLES};
+use cheling_media::codec::PayloadFormat;
 use cheling_media::ogg_opus::OpusSettings;
-use cheling_media::peaks::Peaks;
 use cheling_media::rtp::RtpPacket;
-use cheling_media::speech::{Measures, SpeechMeter};
-use cheling_media::timeline::Placements;
+use cheling_media::speech::Measures;
 use cheling_model::recording::{Container, LaneQuality, Recording, SpeechMeasures};
 use cheling_model::tap::{PacketKind, TapPacket};
 use cheling_model::{CallId, DealershipId, Lane, RecordingId, Timestamp, Verdict};
@@ -30,11 +31,9 @@ use crate::files::{Draft, Hashing, RecordingFiles, recording_path};
 use crate::journal::{CallRecords, JournalError};
 use crate::rtpdump::RtpDump;
 use crate::verdict::{Evidence, judge};
+use mixer::{LanePlan, Mixed, Mixer};
 use output::Output;
 use scan::{LaneScan, Sound, scan};
-
-/// Samples handed on at a time (8 s).
-const STEP_SAMPLES: u64 = 8 * RATE_HZ as u64;
 
 /// The longest recording (48 h); what comes after is left out.
 const MAX_SAMPLES: u64 = 48 * 3600 * RATE_HZ as u64;
@@ -119,7 +118,7 @@ pub fn render(
         container: settings.container,
         started_at,
         duration_us,
-        sample_rate_hz: RATE_HZ,
+        sample_rate_hz: file_rate_hz(&scan.lanes),
         bytes: 0,
         sha256: String::new(),
         verdict,
@@ -133,8 +132,8 @@ pub fn render(
         recording.path = String::new();
         return Ok(Some(recording));
     }
-    let places = scan.lanes.map(|lane| lane.timeline.finish());
-    write_files(records, &facts, places, samples, files, settings, &mut recording)?;
+    let plans = scan.lanes.map(LaneScan::plan);
+    write_files(records, &facts, plans, samples, files, settings, &mut recording)?;
     Ok(Some(recording))
 }
 
@@ -164,6 +163,15 @@ pub fn not_recorded(
     }
 }
 
+/// The least rate of a file that holds all that was heard.
+fn file_rate_hz(lanes: &[LaneScan; 2]) -> u32 {
+    match lanes.iter().map(LaneScan::rate_hz).max().unwrap_or(0) {
+        0..=8000 => 8000,
+        8001..=16_000 => 16_000,
+        _ => 48_000,
+    }
+}
+
 fn quality(lanes: &[LaneScan; 2], facts: &CallFacts) -> [LaneQuality; 2] {
     Lane::BOTH.map(|lane| LaneQuality {
         tap_dropped_packets: facts.tap_dropped_packets[lane.index()],
@@ -175,7 +183,7 @@ fn quality(lanes: &[LaneScan; 2], facts: &CallFacts) -> [LaneQuality; 2] {
 fn write_files(
     records: &CallRecords,
     facts: &CallFacts,
-    places: [Placements; 2],
+    plans: [LanePlan; 2],
     samples: u64,
     files: &RecordingFiles,
     settings: &RenderSettings,
@@ -184,20 +192,30 @@ fn write_files(
     let call_id = recording.call_id.to_string();
     let tags = [("CALL_ID", call_id.as_str()), ("LEFT", "customer"), ("RIGHT", "agent")];
     let audio = Hashing::new(files.draft(&recording.path)?);
-    let output = Output::new(audio, settings, samples, &tags)?;
+    let (rate_hz, started_at) = (recording.sample_rate_hz, recording.started_at);
+    let frames = samples * u64::from(rate_hz) / u64::from(RATE_HZ);
+    let output = Output::new(audio, rate_hz, settings, frames, &tags)?;
     let mut raw = RawDumps::new(files, recording)?;
-    let mut mixer = Mixer::new(output, samples, places);
+    let mut mixer = Mixer::new(output, started_at, rate_hz, samples, plans)?;
     records.packets(|packet| -> Result<(), RenderError> {
-        let arrival_us = packet.at.as_micros() - recording.started_at.as_micros();
-        mixer.hand_on(arrival_us / SAMPLE_US)?;
-        let Some((rtp, sound)) = read(&packet, facts) else { return Ok(()) };
+        mixer.hand_on(packet.at)?;
+        let Some((rtp, format)) = read(&packet, facts) else { return Ok(()) };
+        let sound = Sound::of(format);
         match sound {
-            Sound::Decodable(codec) => mixer.place(packet.lane, &rtp, codec),
-            Sound::Undecodable => raw.write(&packet)?,
+            Some(Sound::Decodable | Sound::DecodableKeptRaw) => {
+                mixer.sound(packet.lane, packet.at, &rtp, format);
+            }
+            Some(Sound::Undecodable) | None => mixer.silence(packet.lane, packet.at, &rtp),
+        }
+        if matches!(sound, Some(Sound::Undecodable | Sound::DecodableKeptRaw)) {
+            raw.write(&packet)?;
         }
         Ok(())
     })?;
-    let (audio, peaks, measures) = mixer.finish()?;
+    let Mixed { audio, peaks, measures, concealed_ms } = mixer.finish()?;
+    for (quality, concealed_ms) in recording.quality.iter_mut().zip(concealed_ms) {
+        quality.concealed_ms = concealed_ms;
+    }
     let (audio, sha256, bytes) = audio.finish();
     let mut peaks_draft = files.draft(&companion(&recording.path, "peaks"))?;
     io::Write::write_all(&mut peaks_draft, &peaks)?;
@@ -216,17 +234,17 @@ fn companion(path: &str, ending: &str) -> String {
     format!("{stem}.{ending}")
 }
 
-/// Reads a packet that carries sound.
+/// Reads an RTP packet and what its payload is.
 fn read<'a, 'f>(
     packet: &TapPacket<'a>,
     facts: &'f CallFacts,
-) -> Option<(RtpPacket<'a>, Sound<'f>)> {
+) -> Option<(RtpPacket<'a>, &'f PayloadFormat)> {
     if packet.kind != PacketKind::Rtp {
         return None;
     }
     let rtp = RtpPacket::parse(packet.bytes).ok()?;
     let format = facts.formats(packet.lane, packet.at).format(rtp.header.payload_type);
-    Some((rtp, Sound::of(&format.codec)?))
+    Some((rtp, format))
 }
 
 fn speech(measures: Measures) -> SpeechMeasures {
@@ -238,81 +256,6 @@ fn speech(measures: Measures) -> SpeechMeasures {
         first_response_us: measures.first_response_us,
         level_dbfs: measures.level_dbfs,
         clipped_ratio: measures.clipped_ratio,
-    }
-}
-
-/// Puts decoded packets in their places and hands on what is final.
-struct Mixer {
-    output: Output<Hashing<Draft>>,
-    places: [Placements; 2],
-    /// Decodable packets met so far, per lane: the index of the next in `places`.
-    met: [usize; 2],
-    lanes: [LaneSamples; 2],
-    samples: u64,
-    handed_on: u64,
-    peaks: Peaks,
-    speech: SpeechMeter,
-    pcm: Vec<i16>,
-    planar: [Vec<i16>; 2],
-    interleaved: Vec<i16>,
-}
-
-impl Mixer {
-    fn new(output: Output<Hashing<Draft>>, samples: u64, places: [Placements; 2]) -> Self {
-        Self {
-            output,
-            places,
-            met: [0; 2],
-            lanes: [LaneSamples::new(samples), LaneSamples::new(samples)],
-            samples,
-            handed_on: 0,
-            peaks: Peaks::default(),
-            speech: SpeechMeter::default(),
-            pcm: Vec::new(),
-            planar: Default::default(),
-            interleaved: Vec::new(),
-        }
-    }
-
-    fn place(&mut self, lane: Lane, rtp: &RtpPacket<'_>, codec: &cheling_media::codec::Codec) {
-        let index = lane.index();
-        let met = self.met[index];
-        self.met[index] += 1;
-        if let Some(place) = self.places[index].get(met) {
-            self.pcm.clear();
-            codec.decode(rtp.payload, &mut self.pcm);
-            self.lanes[index].place(place, &self.pcm);
-        }
-    }
-
-    /// Hands on what no packet that arrives at `arrival` (in samples) can change any more.
-    fn hand_on(&mut self, arrival: i64) -> io::Result<()> {
-        let past = u64::try_from(arrival).unwrap_or(0).saturating_sub(WINDOW_SAMPLES);
-        while self.handed_on + STEP_SAMPLES <= past.min(self.samples) {
-            self.advance(self.handed_on + STEP_SAMPLES)?;
-        }
-        Ok(())
-    }
-
-    fn advance(&mut self, until: u64) -> io::Result<()> {
-        for (lane, planar) in self.lanes.iter_mut().zip(&mut self.planar) {
-            planar.clear();
-            lane.advance(until, planar);
-        }
-        self.handed_on = until;
-        let [left, right] = &self.planar;
-        self.peaks.push([left, right]);
-        self.speech.push([left, right]);
-        self.interleaved.clear();
-        self.interleaved.extend(left.iter().zip(right).flat_map(|(&left, &right)| [left, right]));
-        self.output.write(&self.interleaved)
-    }
-
-    fn finish(mut self) -> io::Result<(Hashing<Draft>, Vec<u8>, Measures)> {
-        while self.handed_on < self.samples {
-            self.advance((self.handed_on + STEP_SAMPLES).min(self.samples))?;
-        }
-        Ok((self.output.finish()?, self.peaks.finish(), self.speech.finish()))
     }
 }
 

@@ -5,52 +5,10 @@ mod scene;
 
 use cheling_media::g711::Law;
 use cheling_media::rtp::Ssrc;
-use cheling_model::recording::{Container, Recording};
-use cheling_model::{CallId, EndCause, Lane, TapKind, Verdict};
-use cheling_store::files::{RecordingFiles, hash_file};
-use cheling_store::journal::{Journal, JournalSettings};
-use cheling_store::render::{RenderSettings, render};
-use scene::{Sent, amplitude, begin, call_id, end, event, offer, packet, read_wav, send, tone};
-
-struct Studio {
-    folder: tempfile::TempDir,
-    journal: Journal,
-    files: RecordingFiles,
-    settings: RenderSettings,
-}
-
-impl Studio {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let settings = JournalSettings {
-            free_floor_bytes: 0,
-            ..JournalSettings::new(folder.path().join("journal"))
-        };
-        let (journal, _) = Journal::open(settings, |_| {}).unwrap();
-        let files = RecordingFiles::open(folder.path().join("recordings")).unwrap();
-        Self { folder, journal, files, settings: RenderSettings::default() }
-    }
-
-    fn render(&self, id: CallId) -> Option<Recording> {
-        let journal = self.journal.handle();
-        journal.flush().unwrap();
-        render(&journal.read(id)?, &self.files, &self.settings).unwrap()
-    }
-
-    fn recorded(&self, packets: Vec<Sent>, length_ms: i64) -> Recording {
-        let journal = self.journal.handle();
-        let id = call_id(length_ms as u128);
-        begin(&journal, id);
-        send(&journal, id, packets);
-        end(&journal, id, length_ms);
-        self.render(id).unwrap()
-    }
-
-    fn lanes(&self, recording: &Recording) -> [Vec<i16>; 2] {
-        let wav = read_wav(&self.files.resolve(&recording.path).unwrap());
-        [wav.channel(0), wav.channel(1)]
-    }
-}
+use cheling_model::recording::Container;
+use cheling_model::{EndCause, Lane, TapKind, Verdict};
+use cheling_store::files::hash_file;
+use scene::{Sent, Studio, amplitude, begin, call_id, event, offer, packet, send, tone};
 
 fn two_tones(to_ms: i64) -> Vec<Sent> {
     let mut packets = tone(Lane::Customer, Law::A, 440.0, 0, to_ms);
@@ -170,13 +128,13 @@ fn a_jumping_timestamp_makes_no_hours_of_silence() {
 fn verdicts_are_told_from_what_came() {
     let left_only = tone(Lane::Customer, Law::A, 440.0, 0, 3000);
     let short = two_tones(400);
-    let g729: Vec<Sent> = (0..150)
+    let ilbc: Vec<Sent> = (0..150)
         .map(|n| {
-            let bytes = packet(18, Ssrc(9), n as u16, n as u32 * 160, &[7; 20]);
+            let bytes = packet(99, Ssrc(9), n as u16, n as u32 * 160, &[7; 20]);
             Sent { at_us: n * 20_000, lane: Lane::Agent, bytes }
         })
         .collect();
-    let mixed = [left_only.clone(), g729].concat();
+    let mixed = [left_only.clone(), ilbc].concat();
     for (packets, length_ms, verdict, detail) in [
         (left_only, 3000, Verdict::OneWay, "agent lane silent"),
         (Vec::new(), 3001, Verdict::Silent, "no media from either side"),
@@ -191,7 +149,7 @@ fn verdicts_are_told_from_what_came() {
         let raw = path.with_extension("right.rtpdump");
         assert_eq!(raw.exists(), verdict == Verdict::Undecodable, "{verdict:?}");
         if raw.exists() {
-            assert_eq!(recording.encodings, ["PCMA", "G729"]);
+            assert_eq!(recording.encodings, ["PCMA", "ILBC"]);
             assert_eq!(raw.metadata().unwrap().len(), 23 + 16 + 150 * (8 + 32));
         }
     }

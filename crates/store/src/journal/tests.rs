@@ -22,7 +22,7 @@ fn event(call_id: CallId, kind: TapKind) -> Input {
     Input::Event(Box::new(TapEvent { call_id, at: Timestamp::from_micros(1), kind }))
 }
 
-fn offered(call_id: CallId) -> Input {
+pub(super) fn offered(call_id: CallId) -> Input {
     let offer = Offer {
         direction: Direction::Inbound,
         dealership_id: DealershipId(Uuid::from_u128(1)),
@@ -394,7 +394,7 @@ fn a_file_that_is_no_segment_is_reported_and_left_alone() {
     let foreign = segment_path(bench.folder.path(), 3);
     std::fs::write(&foreign, b"something of somebody").unwrap();
     std::fs::write(segment_path(bench.folder.path(), u32::MAX - 1), b"").unwrap();
-    assert_eq!(bench.kill().foreign_files, [foreign.clone()]);
+    assert_eq!(bench.kill().foreign_files, std::slice::from_ref(&foreign));
     bench.pass(3000);
     assert_eq!(bench.segments(), [3, u32::MAX]);
     // The last number there is: nothing can be written, and nothing panics.

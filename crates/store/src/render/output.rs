@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 
-use cheling_media::RATE_HZ;
 use cheling_media::ogg_opus::OggOpusWriter;
 use cheling_media::wav::{WavFormat, WavWriter};
 use cheling_model::recording::Container;
@@ -21,17 +20,18 @@ impl<W: Write> Output<W> {
     /// Begins a file of `frames` samples per lane.
     pub fn new(
         out: W,
+        rate_hz: u32,
         settings: &RenderSettings,
         frames: u64,
         tags: &[(&str, &str)],
     ) -> io::Result<Self> {
         Ok(match settings.container {
             Container::Wav => {
-                let format = WavFormat { channels: 2, rate_hz: RATE_HZ };
+                let format = WavFormat { channels: 2, rate_hz };
                 Self::Wav(WavWriter::new(out, format, frames)?)
             }
             Container::OggOpus => {
-                let writer = OggOpusWriter::new(out, settings.opus, 1, tags)?;
+                let writer = OggOpusWriter::new(out, rate_hz, settings.opus, 1, tags)?;
                 Self::OggOpus(Box::new(writer))
             }
         })
@@ -79,7 +79,7 @@ mod tests {
         for container in [Container::Wav, Container::OggOpus] {
             let settings = RenderSettings { container, ..RenderSettings::default() };
             let write = |out: Full| -> io::Result<Full> {
-                let mut output = Output::new(out, &settings, 2000, &[])?;
+                let mut output = Output::new(out, 8000, &settings, 2000, &[])?;
                 output.write(&samples)?;
                 output.finish()
             };

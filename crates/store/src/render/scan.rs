@@ -2,39 +2,49 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use cheling_media::codec::Codec;
+use cheling_media::codec::{Codec, PayloadFormat};
+use cheling_media::quality::{Conditions, Impairment};
 use cheling_media::reception::{Arrival, Reception};
 use cheling_media::rtp::{RtpPacket, Ssrc};
 use cheling_media::timeline::{PacketTime, Timeline};
-use cheling_model::Timestamp;
 use cheling_model::recording::LaneQuality;
 use cheling_model::tap::PacketKind;
+use cheling_model::{Lane, Timestamp};
 
 use super::RenderError;
+use super::mixer::LanePlan;
+use super::reports::{LaneReports, take_reports};
 use crate::facts::CallFacts;
 use crate::journal::CallRecords;
 
 /// Streams whose reception is counted, per lane.
 const MAX_STREAMS: usize = 1024;
 
+/// Packets of one rate that count whatever share of the lane they are (1 s).
+const FEW_PACKETS: u64 = 50;
+
 /// Codecs that are counted, per lane.
 const MAX_CODECS: usize = 16;
 
-/// What a packet with sound is.
-pub enum Sound<'a> {
-    /// Can be decoded.
-    Decodable(&'a Codec),
-    /// Must be kept raw.
+/// What is to be done with a packet with sound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sound {
+    /// Decode it.
+    Decodable,
+    /// Decode it, and keep it raw too.
+    DecodableKeptRaw,
+    /// It can only be kept raw.
     Undecodable,
 }
 
-impl<'a> Sound<'a> {
+impl Sound {
     /// `None` for digits and comfort noise: they are silence.
-    pub fn of(codec: &'a Codec) -> Option<Self> {
-        match codec {
-            codec if codec.is_decodable() => Some(Self::Decodable(codec)),
-            codec if codec.is_audio() => Some(Self::Undecodable),
-            _ => None,
+    pub fn of(format: &PayloadFormat) -> Option<Self> {
+        match format.sample_rate_hz() {
+            _ if !format.codec.is_audio() => None,
+            Some(_) if format.codec.is_kept_raw() => Some(Self::DecodableKeptRaw),
+            Some(_) => Some(Self::Decodable),
+            None => Some(Self::Undecodable),
         }
     }
 }
@@ -42,13 +52,16 @@ impl<'a> Sound<'a> {
 /// What one lane sent.
 pub struct LaneScan {
     /// Packets with sound that can be decoded, in the order of the journal.
-    pub timeline: Timeline,
+    timeline: Timeline,
     /// How many they are.
     pub decodable_packets: u64,
     /// Packets with sound that cannot be decoded.
     pub undecodable_packets: u64,
+    /// Packets that can be decoded, by the rate of their codec.
+    rates_hz: BTreeMap<u32, u64>,
     receptions: HashMap<Ssrc, Reception>,
-    codecs: BTreeMap<String, u64>,
+    codecs: HashMap<Codec, u64>,
+    reports: LaneReports,
 }
 
 impl LaneScan {
@@ -57,31 +70,63 @@ impl LaneScan {
             timeline: Timeline::new(started_at.as_micros()),
             decodable_packets: 0,
             undecodable_packets: 0,
+            rates_hz: BTreeMap::new(),
             receptions: HashMap::new(),
-            codecs: BTreeMap::new(),
+            codecs: HashMap::new(),
+            reports: LaneReports::default(),
         }
+    }
+
+    /// The highest rate that the lane was really sent at; 0 if nothing can be decoded.
+    ///
+    /// A few stray packets do not make a file wide.
+    pub fn rate_hz(&self) -> u32 {
+        let enough = FEW_PACKETS.min(self.decodable_packets.div_ceil(10));
+        let used = self.rates_hz.iter().rev().find(|(_, packets)| **packets >= enough);
+        used.map_or(0, |(rate_hz, _)| *rate_hz)
+    }
+
+    /// What the mixer needs.
+    pub fn plan(self) -> LanePlan {
+        let rates_hz = self.rates_hz.into_keys().collect();
+        LanePlan { places: self.timeline.finish(), rates_hz }
+    }
+
+    /// The codec of most of the sound.
+    fn main_codec(&self) -> Option<&Codec> {
+        let most =
+            self.codecs.iter().max_by_key(|(codec, packets)| (**packets, codec.encoding_name()));
+        most.map(|(codec, _)| codec)
     }
 
     /// The encoding name of most of the sound; empty if there was none.
     pub fn encoding(&self) -> String {
-        let most = self.codecs.iter().max_by_key(|(_, packets)| **packets);
-        most.map_or_else(String::new, |(name, _)| name.clone())
+        self.main_codec().map_or_else(String::new, |codec| codec.encoding_name().to_owned())
     }
 
-    /// How the lane's packets arrived, over all its streams.
+    /// How the lane's packets arrived, over all its streams, and how that sounded.
     pub fn quality(&self) -> LaneQuality {
         let mut quality = LaneQuality::default();
+        let mut conditions = Conditions::default();
         let mut main = 0;
         for reception in self.receptions.values() {
             quality.received_packets += reception.received();
             quality.lost_packets += reception.lost();
             quality.reordered_packets += reception.reordered();
             quality.duplicate_packets += reception.duplicates();
+            conditions.expected_packets += reception.expected();
+            conditions.loss_bursts += reception.loss_bursts();
             if reception.received() > main {
                 main = reception.received();
                 quality.jitter_us = u32::try_from(reception.jitter_us()).unwrap_or(u32::MAX);
+                conditions.jitter_us = reception.jitter_us();
             }
         }
+        conditions.lost_packets = quality.lost_packets;
+        self.reports.add_to(&mut quality);
+        conditions.network_delay_us = quality.round_trip_us.map(|trip| u64::from(trip) / 2);
+        let impairment = self.main_codec().and_then(Impairment::of);
+        quality.mos = impairment.and_then(|impairment| conditions.mos(impairment));
         quality
     }
 
@@ -120,32 +165,39 @@ pub fn scan(
     let mut last_arrival = started_at;
     let report = records.packets(|packet| -> Result<(), RenderError> {
         last_arrival = last_arrival.max(packet.at);
-        if packet.kind != PacketKind::Rtp {
+        if packet.kind == PacketKind::Rtcp {
+            let [customer, agent] = &mut lanes;
+            let (own, other) = match packet.lane {
+                Lane::Customer => (&mut customer.reports, &mut agent.reports),
+                Lane::Agent => (&mut agent.reports, &mut customer.reports),
+            };
+            take_reports(packet.at, packet.bytes, own, other);
             return Ok(());
         }
         let Ok(rtp) = RtpPacket::parse(packet.bytes) else { return Ok(()) };
         let lane = &mut lanes[packet.lane.index()];
         let format = facts.formats(packet.lane, packet.at).format(rtp.header.payload_type);
         lane.count(packet.at.as_micros(), format.clock_rate_hz, &rtp);
-        let Some(sound) = Sound::of(&format.codec) else { return Ok(()) };
-        let name = format.codec.encoding_name();
-        if let Some(packets) = lane.codecs.get_mut(name) {
+        let Some(sound) = Sound::of(format) else { return Ok(()) };
+        if let Some(packets) = lane.codecs.get_mut(&format.codec) {
             *packets += 1;
         } else if lane.codecs.len() < MAX_CODECS {
-            lane.codecs.insert(name.to_owned(), 1);
+            lane.codecs.insert(format.codec.clone(), 1);
         }
-        match sound {
-            Sound::Decodable(_) => {
-                lane.decodable_packets += 1;
-                lane.timeline.push(PacketTime {
-                    arrival_us: packet.at.as_micros(),
-                    ssrc: rtp.header.ssrc,
-                    clock_rate_hz: format.clock_rate_hz,
-                    timestamp: rtp.header.timestamp,
-                });
-            }
-            Sound::Undecodable => lane.undecodable_packets += 1,
+        if sound == Sound::Undecodable {
+            lane.undecodable_packets += 1;
+            return Ok(());
         }
+        lane.decodable_packets += 1;
+        if let Some(rate_hz) = format.sample_rate_hz() {
+            *lane.rates_hz.entry(rate_hz).or_default() += 1;
+        }
+        lane.timeline.push(PacketTime {
+            arrival_us: packet.at.as_micros(),
+            ssrc: rtp.header.ssrc,
+            clock_rate_hz: format.clock_rate_hz,
+            timestamp: rtp.header.timestamp,
+        });
         Ok(())
     })?;
     Ok(Scan { lanes, last_arrival, damaged_records: report.damaged_records })

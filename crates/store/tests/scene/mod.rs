@@ -15,7 +15,9 @@ use cheling_model::tap::{PacketKind, TapBlock, TapPacket};
 use cheling_model::{
     CallId, DealershipId, Direction, EndCause, Lane, RecordingId, TapEvent, TapKind, Timestamp,
 };
-use cheling_store::journal::JournalHandle;
+use cheling_store::files::RecordingFiles;
+use cheling_store::journal::{Journal, JournalHandle, JournalSettings};
+use cheling_store::render::{RenderSettings, render};
 use cheling_store::rows::{RecordingRows, RowError};
 use uuid::Uuid;
 
@@ -94,17 +96,24 @@ pub fn event(call_id: CallId, at_us: i64, kind: TapKind) -> TapEvent {
 pub fn begin(journal: &JournalHandle, id: CallId) {
     journal.event(event(id, -5_000_000, TapKind::Offered(offer()))).unwrap();
     for lane in Lane::BOTH {
-        let format = |payload_type, encoding: &str| Format {
+        let format = |payload_type, encoding: &str, clock_hz, channels| Format {
             payload_type,
             encoding: encoding.into(),
-            clock_hz: 8000,
-            channels: 1,
+            clock_hz,
+            channels,
         };
         let formats = vec![
-            format(8, "PCMA"),
-            format(0, "PCMU"),
-            format(18, "G729"),
-            format(101, "TELEPHONE-EVENT"),
+            format(8, "PCMA", 8000, 1),
+            format(0, "PCMU", 8000, 1),
+            format(3, "GSM", 8000, 1),
+            format(9, "G722", 8000, 1),
+            format(13, "CN", 8000, 1),
+            format(18, "G729", 8000, 1),
+            format(96, "OPUS", 48_000, 2),
+            format(97, "L16", 16_000, 1),
+            format(98, "L16", 44_100, 2),
+            format(99, "ILBC", 8000, 1),
+            format(101, "TELEPHONE-EVENT", 8000, 1),
         ];
         journal.event(event(id, 0, TapKind::Formats { lane, formats })).unwrap();
     }
@@ -145,11 +154,16 @@ pub fn end(journal: &JournalHandle, id: CallId, length_ms: i64) {
     journal.event(event(id, length_ms * 1000, kind)).unwrap();
 }
 
-/// The amplitude of one frequency in some samples.
+/// The amplitude of one frequency in some samples of 8 kHz.
 pub fn amplitude(samples: &[i16], hz: f64) -> f64 {
+    amplitude_at(samples, hz, 8000)
+}
+
+/// The amplitude of one frequency in some samples.
+pub fn amplitude_at(samples: &[i16], hz: f64, rate_hz: u32) -> f64 {
     let (mut re, mut im) = (0.0, 0.0);
     for (n, sample) in samples.iter().enumerate() {
-        let angle = n as f64 * hz * TAU / 8000.0;
+        let angle = n as f64 * hz * TAU / f64::from(rate_hz);
         re += f64::from(*sample) * angle.cos();
         im += f64::from(*sample) * angle.sin();
     }
@@ -158,6 +172,47 @@ pub fn amplitude(samples: &[i16], hz: f64) -> f64 {
 
 pub fn read_wav(path: &std::path::Path) -> Wav {
     Wav::read(std::fs::File::open(path).unwrap()).unwrap()
+}
+
+/// A journal and a folder of recordings.
+pub struct Studio {
+    pub folder: tempfile::TempDir,
+    pub journal: Journal,
+    pub files: RecordingFiles,
+    pub settings: RenderSettings,
+}
+
+impl Studio {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = JournalSettings {
+            free_floor_bytes: 0,
+            ..JournalSettings::new(folder.path().join("journal"))
+        };
+        let (journal, _) = Journal::open(settings, |_| {}).unwrap();
+        let files = RecordingFiles::open(folder.path().join("recordings")).unwrap();
+        Self { folder, journal, files, settings: RenderSettings::default() }
+    }
+
+    pub fn render(&self, id: CallId) -> Option<Recording> {
+        let journal = self.journal.handle();
+        journal.flush().unwrap();
+        render(&journal.read(id)?, &self.files, &self.settings).unwrap()
+    }
+
+    pub fn recorded(&self, packets: Vec<Sent>, length_ms: i64) -> Recording {
+        let journal = self.journal.handle();
+        let id = call_id(length_ms as u128);
+        begin(&journal, id);
+        send(&journal, id, packets);
+        end(&journal, id, length_ms);
+        self.render(id).unwrap()
+    }
+
+    pub fn lanes(&self, recording: &Recording) -> [Vec<i16>; 2] {
+        let wav = read_wav(&self.files.resolve(&recording.path).unwrap());
+        [wav.channel(0), wav.channel(1)]
+    }
 }
 
 /// A table of recordings.

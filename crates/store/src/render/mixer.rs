@@ -1,0 +1,337 @@
+//! Puts decoded packets in their places, at the rate of the file, and hands on what is final.
+//!
+//! A lane is a sum of tracks, one for each rate its codecs have: each is filled at its own rate,
+//! continuous from the answer to the end, and then brought to the rate of the file. So a codec
+//! that changes in the middle of a call makes no seam, and nothing wide is made narrow.
+
+use std::collections::HashMap;
+use std::io;
+
+use cheling_media::RATE_HZ;
+use cheling_media::codec::PayloadFormat;
+use cheling_media::decoder::Decoder;
+use cheling_media::lane::{Before, Lane as Samples, WINDOW_SAMPLES};
+use cheling_media::peaks::Peaks;
+use cheling_media::reorder::Reorder;
+use cheling_media::resample::Resampler;
+use cheling_media::rtp::{RtpPacket, Ssrc};
+use cheling_media::speech::{Measures, SpeechMeter};
+use cheling_media::timeline::{Placement, Placements};
+use cheling_model::{Lane, Timestamp};
+
+use super::SAMPLE_US;
+use super::output::Output;
+use crate::files::{Draft, Hashing};
+
+/// Samples of [`RATE_HZ`] handed on at a time (8 s).
+const STEP_SAMPLES: u64 = 8 * RATE_HZ as u64;
+
+/// Streams of a lane that are decoded; the time line places no more either.
+const MAX_SOURCES: usize = 1024;
+
+/// Decoders of one stream; more codecs are not changed between in one call.
+const MAX_DECODERS: usize = 16;
+
+/// What is known of a lane before its payloads are read.
+pub struct LanePlan {
+    /// Where its decodable packets go, in the order of the journal.
+    pub places: Placements,
+    /// The rates of its codecs.
+    pub rates_hz: Vec<u32>,
+}
+
+/// What a mixer made.
+pub struct Mixed {
+    /// The file, not yet named.
+    pub audio: Hashing<Draft>,
+    /// The outline.
+    pub peaks: Vec<u8>,
+    /// How they talked.
+    pub measures: Measures,
+    /// Audio made up for loss, per lane.
+    pub concealed_ms: [u64; 2],
+}
+
+/// Mixes one call.
+pub struct Mixer {
+    output: Output<Hashing<Draft>>,
+    started_at: Timestamp,
+    rate_hz: u32,
+    /// Length in samples of [`RATE_HZ`], as all lengths and places here but those of the file.
+    samples: u64,
+    handed_on: u64,
+    /// Samples of the file written.
+    written: u64,
+    lanes: [LaneMix; 2],
+    peaks: Peaks,
+    speech: SpeechMeter,
+    planar: [Vec<i16>; 2],
+    interleaved: Vec<i16>,
+}
+
+impl Mixer {
+    /// Begins a file of `rate_hz` and `samples` of [`RATE_HZ`].
+    pub fn new(
+        output: Output<Hashing<Draft>>,
+        started_at: Timestamp,
+        rate_hz: u32,
+        samples: u64,
+        lanes: [LanePlan; 2],
+    ) -> io::Result<Self> {
+        let [left, right] = lanes.map(|lane| LaneMix::new(lane, rate_hz, samples));
+        Ok(Self {
+            output,
+            started_at,
+            rate_hz,
+            samples,
+            handed_on: 0,
+            written: 0,
+            lanes: [left?, right?],
+            peaks: Peaks::new(rate_hz),
+            speech: SpeechMeter::new(rate_hz),
+            planar: Default::default(),
+            interleaved: Vec::new(),
+        })
+    }
+
+    /// Takes the next packet with sound that can be decoded.
+    pub fn sound(
+        &mut self,
+        lane: Lane,
+        at: Timestamp,
+        rtp: &RtpPacket<'_>,
+        format: &PayloadFormat,
+    ) {
+        self.lanes[lane.index()].sound(at.as_micros(), rtp, format);
+    }
+
+    /// Takes a packet without sound: it counts for the order of those with.
+    pub fn silence(&mut self, lane: Lane, at: Timestamp, rtp: &RtpPacket<'_>) {
+        self.lanes[lane.index()].push(at.as_micros(), rtp, None);
+    }
+
+    /// Hands on what no packet that arrives at `at` can change any more.
+    pub fn hand_on(&mut self, at: Timestamp) -> io::Result<()> {
+        let arrival = at.as_micros().saturating_sub(self.started_at.as_micros()) / SAMPLE_US;
+        let past = u64::try_from(arrival).unwrap_or(0).saturating_sub(WINDOW_SAMPLES);
+        while self.handed_on + STEP_SAMPLES <= past.min(self.samples) {
+            self.lanes.iter_mut().for_each(|lane| lane.release(at.as_micros()));
+            self.advance(self.handed_on + STEP_SAMPLES)?;
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, until: u64) -> io::Result<()> {
+        self.handed_on = until;
+        let whole = self.in_file(until) - self.written;
+        self.lanes.iter_mut().for_each(|lane| lane.advance(until));
+        let ready = self.lanes.iter().filter_map(LaneMix::ready).min();
+        self.write(ready.map_or(whole, |ready| whole.min(ready as u64)))
+    }
+
+    fn in_file(&self, samples: u64) -> u64 {
+        samples * u64::from(self.rate_hz) / u64::from(RATE_HZ)
+    }
+
+    fn write(&mut self, frames: u64) -> io::Result<()> {
+        for (lane, planar) in self.lanes.iter_mut().zip(&mut self.planar) {
+            lane.take(frames as usize, planar);
+        }
+        self.written += frames;
+        let [left, right] = &self.planar;
+        self.peaks.push([left, right]);
+        self.speech.push([left, right]);
+        self.interleaved.clear();
+        self.interleaved.extend(left.iter().zip(right).flat_map(|(&left, &right)| [left, right]));
+        self.output.write(&self.interleaved)
+    }
+
+    /// Hands on all that is left.
+    pub fn finish(mut self) -> io::Result<Mixed> {
+        self.lanes.iter_mut().for_each(|lane| lane.release(i64::MAX));
+        while self.handed_on < self.samples {
+            self.advance((self.handed_on + STEP_SAMPLES).min(self.samples))?;
+        }
+        self.lanes.iter_mut().for_each(LaneMix::finish);
+        self.write(self.in_file(self.samples) - self.written)?;
+        Ok(Mixed {
+            audio: self.output.finish()?,
+            peaks: self.peaks.finish(),
+            measures: self.speech.finish(),
+            concealed_ms: self.lanes.each_ref().map(LaneMix::concealed_ms),
+        })
+    }
+}
+
+/// A packet that waits for its turn to be decoded; without sound if `None`.
+type Waiting = Option<Sound>;
+
+struct Sound {
+    place: Option<Placement>,
+    decoder: usize,
+    payload: Vec<u8>,
+}
+
+/// One SSRC of a lane.
+#[derive(Default)]
+struct Source {
+    reorder: Reorder<Waiting>,
+    decoders: Vec<SourceDecoder>,
+    has_begun: bool,
+}
+
+struct SourceDecoder {
+    format: PayloadFormat,
+    decoder: Decoder,
+    track: usize,
+}
+
+/// The samples of a lane at one rate.
+struct Track {
+    samples: Samples,
+    resampler: Resampler,
+    /// At the rate of the file, not yet written.
+    ready: Vec<i16>,
+}
+
+/// One lane being mixed.
+struct LaneMix {
+    places: Placements,
+    /// Decodable packets met so far: the index of the next in `places`.
+    met: usize,
+    sources: HashMap<Ssrc, Source>,
+    tracks: Vec<Track>,
+    pcm: Vec<i16>,
+}
+
+impl LaneMix {
+    fn new(plan: LanePlan, file_hz: u32, limit: u64) -> io::Result<Self> {
+        let track = |&rate_hz: &u32| {
+            let limit = (limit * u64::from(rate_hz)).div_ceil(u64::from(RATE_HZ));
+            let resampler = Resampler::new(rate_hz, file_hz).ok_or_else(|| {
+                io::Error::other(format!("no way from {rate_hz} to {file_hz} Hz"))
+            })?;
+            Ok(Track { samples: Samples::new(rate_hz, limit), resampler, ready: Vec::new() })
+        };
+        let tracks = plan.rates_hz.iter().map(track).collect::<io::Result<_>>()?;
+        let sources = HashMap::new();
+        Ok(Self { places: plan.places, met: 0, sources, tracks, pcm: Vec::new() })
+    }
+
+    fn sound(&mut self, at_us: i64, rtp: &RtpPacket<'_>, format: &PayloadFormat) {
+        let place = self.places.get(self.met);
+        self.met += 1;
+        let Some(decoder) = self.decoder_of(rtp.header.ssrc, format) else { return };
+        self.push(at_us, rtp, Some(Sound { place, decoder, payload: rtp.payload.to_vec() }));
+    }
+
+    /// Finds or makes the decoder of a stream's format.
+    fn decoder_of(&mut self, ssrc: Ssrc, format: &PayloadFormat) -> Option<usize> {
+        if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&ssrc) {
+            return None;
+        }
+        let source = self.sources.entry(ssrc).or_default();
+        if let Some(found) = source.decoders.iter().position(|known| known.format == *format) {
+            return Some(found);
+        }
+        if source.decoders.len() >= MAX_DECODERS {
+            return None;
+        }
+        let decoder = Decoder::new(format)?;
+        let rate_hz = decoder.rate_hz();
+        let track = self.tracks.iter().position(|track| track.samples.rate_hz() == rate_hz)?;
+        source.decoders.push(SourceDecoder { format: format.clone(), decoder, track });
+        Some(source.decoders.len() - 1)
+    }
+
+    fn push(&mut self, at_us: i64, rtp: &RtpPacket<'_>, waiting: Waiting) {
+        // A stream that never had sound needs no order.
+        let Some(source) = self.sources.get_mut(&rtp.header.ssrc) else { return };
+        let number = rtp.header.sequence_number;
+        if let Some(refused) = source.reorder.push(at_us, number, waiting) {
+            // Too late for its turn: still good if its decoder needs no order.
+            if let Some(sound) = refused {
+                let known = &mut source.decoders[sound.decoder];
+                if !known.decoder.needs_order() {
+                    place(&mut self.tracks, &mut self.pcm, known, &sound, Before::Loss, 0);
+                }
+            }
+            return;
+        }
+        release(source, &mut self.tracks, &mut self.pcm, at_us);
+    }
+
+    /// Decodes what has waited long enough.
+    fn release(&mut self, at_us: i64) {
+        for source in self.sources.values_mut() {
+            release(source, &mut self.tracks, &mut self.pcm, at_us);
+        }
+    }
+
+    fn advance(&mut self, until: u64) {
+        for track in &mut self.tracks {
+            let rate_hz = track.samples.rate_hz();
+            self.pcm.clear();
+            let until = (until * u64::from(rate_hz)).div_ceil(u64::from(RATE_HZ));
+            track.samples.advance(until, &mut self.pcm);
+            track.resampler.push(&self.pcm, &mut track.ready);
+        }
+    }
+
+    /// Samples of the file that every track has; `None` if there is no track.
+    fn ready(&self) -> Option<usize> {
+        self.tracks.iter().map(|track| track.ready.len()).min()
+    }
+
+    fn take(&mut self, frames: usize, out: &mut Vec<i16>) {
+        out.clear();
+        out.resize(frames, 0);
+        for track in &mut self.tracks {
+            let some = frames.min(track.ready.len());
+            for (sum, sample) in out.iter_mut().zip(track.ready.drain(..some)) {
+                *sum = sum.saturating_add(sample);
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        self.tracks.iter_mut().for_each(|track| track.resampler.finish(&mut track.ready));
+    }
+
+    fn concealed_ms(&self) -> u64 {
+        self.tracks.iter().map(|track| track.samples.concealed_ms()).sum()
+    }
+}
+
+fn release(source: &mut Source, tracks: &mut [Track], pcm: &mut Vec<i16>, at_us: i64) {
+    while let Some(next) = source.reorder.pop(at_us) {
+        let lost_packets = next.lost_packets;
+        let is_next = source.has_begun && lost_packets == 0;
+        source.has_begun = true;
+        let Some(sound) = next.item else { continue };
+        let before = if is_next { Before::Pause } else { Before::Loss };
+        place(tracks, pcm, &mut source.decoders[sound.decoder], &sound, before, lost_packets);
+    }
+}
+
+/// Decodes a packet and puts it in its place.
+fn place(
+    tracks: &mut [Track],
+    pcm: &mut Vec<i16>,
+    known: &mut SourceDecoder,
+    sound: &Sound,
+    before: Before,
+    lost_packets: u64,
+) {
+    let track = &mut tracks[known.track].samples;
+    pcm.clear();
+    known.decoder.recover(lost_packets, &sound.payload, pcm);
+    if let Some(place) = sound.place.filter(|_| !pcm.is_empty()) {
+        track.place_recovered(place, pcm);
+    }
+    pcm.clear();
+    known.decoder.decode(&sound.payload, pcm);
+    if let Some(place) = sound.place {
+        track.place(place, before, pcm);
+    }
+}
