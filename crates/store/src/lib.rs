@@ -13,5 +13,6 @@ pub mod journal;
 pub mod render;
 pub mod rows;
 pub mod rtpdump;
+pub mod transcode;
 pub mod verdict;
 pub mod workers;
