@@ -334,4 +334,6 @@ impl JournalHandle {
 }
 
 #[cfg(test)]
+mod mutation;
+#[cfg(test)]
 mod tests;
