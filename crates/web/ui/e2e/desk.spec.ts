@@ -40,6 +40,21 @@ test('is withdrawn with the name of who answered', async ({ page }) => {
   await expect(page.getByText('等待来电')).toBeVisible()
 })
 
+test('a new call comes forward during a wrap-up, and gives the place back', async ({ page }) => {
+  await signIn(page)
+  await steer('offer')
+  await steer('answer')
+  await steer('end')
+  await expect(page.locator('.bar.wrap_up')).toBeVisible()
+  await steer('offer?number=13900007745')
+  await expect(page.locator('.bar.ringing')).toBeVisible()
+  await expect(page.locator(party)).toContainText('李秀英')
+  await expect(page.locator('.strip.wrap_up')).toContainText('王建国')
+  await steer('withdraw')
+  await expect(page.locator('.bar.wrap_up')).toBeVisible()
+  await expect(page.locator('.strip.gone')).toContainText('已由 周敏 接听')
+})
+
 test('never takes the focus, and keeps a second call beside the first', async ({ page }) => {
   await signIn(page)
   await steer('offer')

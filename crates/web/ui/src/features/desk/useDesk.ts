@@ -56,10 +56,12 @@ export const useDesk = defineStore('desk', () => {
       if (!isTyping(document.activeElement)) chosen.value = event.call_id
       dial.settle(event.call_id)
     }
-    if (event.type === 'call.withdrawn' || event.type === 'call.answered') pop.quiet(event.call_id)
-    if (event.type === 'call.ended') {
+    if (event.type === 'call.answered') pop.quiet(event.call_id)
+    if (event.type === 'call.withdrawn' || event.type === 'call.ended') {
       pop.quiet(event.call_id)
       callsChanged.value++
+      // What is over here makes room for what is not; alone it stays until it is dismissed.
+      if (current.value?.phase.kind === 'gone') chosen.value = null
     }
     if (event.type === 'call.withdrawn' && event.reason === 'answered_elsewhere') {
       setTimeout(() => dismiss(event.call_id), GONE_SHOWN_MS)
