@@ -282,6 +282,24 @@ fn speech_seen_before_the_answer_that_explains_it_is_kept_from_the_answer_on() {
 }
 
 #[test]
+fn a_call_without_bye_ends_with_its_last_packet() {
+    let mut capture = Capture::ethernet();
+    capture.udp((CUSTOMER, 5060), (AGENT, 5060), &invite());
+    capture.udp((AGENT, 5060), (CUSTOMER, 5060), &answer());
+    speak(&mut capture, 50);
+    let last_at = capture.at_us as i64;
+    capture.at_us += 600_000_000;
+    capture.udp((CUSTOMER, 9), (AGENT, 9), b"something else");
+    let (report, items) = capture.import();
+    assert_eq!(report.rtp_packets, 100);
+    let ended_at = items.iter().find_map(|item| match item {
+        Item::Event(TapEvent { kind: TapKind::Ended { .. }, at, .. }) => Some(at.as_micros()),
+        _ => None,
+    });
+    assert_eq!(ended_at, Some(last_at));
+}
+
+#[test]
 fn early_media_is_not_recorded_and_an_unanswered_call_has_no_recording() {
     let mut capture = Capture::ethernet();
     capture.udp((CUSTOMER, 5060), (AGENT, 5060), &invite());

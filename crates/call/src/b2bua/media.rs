@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use cheling_model::call::Format;
 use cheling_model::{Lane, TapKind};
-use cheling_sip::Headers;
 use cheling_sip::sdp::{self, Direction, LocalMedia, MediaLine, Origin, Sdp};
+use cheling_sip::{Headers, Message, Method, Name, Request, Uri};
 
 use crate::io::RelayRemote;
 
@@ -27,7 +27,7 @@ pub enum Change {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     /// Not a session description.
-    #[error("Content-Type is not application/sdp")]
+    #[error("the body holds no application/sdp")]
     ContentType,
     /// Cannot be read.
     #[error("{0}")]
@@ -44,7 +44,8 @@ impl BodyError {
     }
 }
 
-/// Reads the description a message carries; `None` if it has no body.
+/// Reads the description a message carries, alone or beside other parts (RFC 5621); `None` if it
+/// has no body.
 ///
 /// # Errors
 /// [`BodyError::ContentType`] or [`BodyError::Unreadable`].
@@ -58,6 +59,15 @@ pub fn read_body(headers: &Headers, body: &Bytes) -> Result<Option<Sdp>, BodyErr
         }
         // Some gateways leave the Content-Type out.
         None => Ok(Some(Sdp::parse(body)?)),
+        Some(content_type) if content_type.media_type.starts_with("multipart/") => {
+            let mut carrier = Request::new(Method::Invite, Uri::sip(None, "", None));
+            carrier.headers.copy_from(headers, Name::ContentType);
+            carrier.body = body.clone();
+            match Message::Request(carrier).sdp() {
+                Some(sdp) => Ok(Some(sdp?)),
+                None => Err(BodyError::ContentType),
+            }
+        }
         Some(_) => Err(BodyError::ContentType),
     }
 }
@@ -296,6 +306,27 @@ mod tests {
         let read: Vec<_> =
             formats(&receiver, &sender).into_iter().map(|f| (f.payload_type, f.encoding)).collect();
         assert_eq!(read, [(8, "PCMA".into()), (96, "OPUS".into()), (97, "ILBC".into())]);
+    }
+
+    #[test]
+    fn a_description_is_found_among_other_parts() {
+        let body = "--b\r\nContent-Type: application/isup\r\n\r\n\x01\r\n--b\r\n\
+             Content-Type: application/sdp\r\n\r\nv=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\n\
+             c=IN IP4 10.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n\r\n--b--\r\n";
+        let without = "--b\r\nContent-Type: text/plain\r\n\r\nhello\r\n--b--\r\n";
+        for (content_type, body, want) in [
+            ("multipart/mixed;boundary=b", body, Ok(Some(4000))),
+            ("multipart/mixed;boundary=b", without, Err(415)),
+            ("multipart/mixed", body, Err(415)),
+            ("text/plain", body, Err(415)),
+            ("multipart/mixed;boundary=b", "", Ok(None)),
+        ] {
+            let mut headers = Headers::default();
+            headers.push(Name::ContentType, content_type);
+            let read = read_body(&headers, &Bytes::from_static(body.as_bytes()));
+            let port = read.map(|sdp| sdp.and_then(|sdp| sdp.audio()).map(|audio| audio.port));
+            assert_eq!(port.map_err(|err| err.status()), want, "{content_type}");
+        }
     }
 
     #[test]

@@ -3,10 +3,10 @@
 
 use super::file::{FileError, Frame, read_frames};
 use super::media::{Attributed, MediaTable};
-use super::observer::{Observed, Observer, Perspective};
 use super::streams::{Streams, is_sip};
 use super::wire::{Decoder, Packet};
 use crate::sink::TapSink;
+use cheling_call::observer::{Observer, Perspective, Seen};
 use cheling_model::tap::{PacketKind, TapBlock, TapPacket};
 use cheling_model::{CallId, Lane, TapEvent, TapKind, Timestamp};
 use std::collections::HashMap;
@@ -147,7 +147,7 @@ impl<'a> Import<'a> {
             Packet::Udp { from, to, payload } => {
                 if is_sip(payload) {
                     report.sip_messages += 1;
-                    observer.message(frame.at, from, to, payload);
+                    observer.handle(frame.at, from, to, payload);
                 } else if let Some(packet) = media.datagram(frame.at, from, to, payload) {
                     recorder.packet(packet, report);
                 }
@@ -156,7 +156,7 @@ impl<'a> Import<'a> {
                 let ends = (from, to);
                 streams.segment(frame.at, ends, sequence_number, flags, payload, |message| {
                     report.sip_messages += 1;
-                    observer.message(frame.at, from, to, message);
+                    observer.handle(frame.at, from, to, message);
                 });
             }
         });
@@ -165,7 +165,8 @@ impl<'a> Import<'a> {
 
     /// Ends what has not ended, hands on what is left, and says what was found.
     pub fn finish(mut self) -> ImportReport {
-        self.observer.finish(self.last);
+        let recorder = &self.recorder;
+        self.observer.finish(self.last, |call_id| recorder.last_packet_at(call_id));
         self.drain();
         self.recorder.flush();
         self.report.unclaimed_packets = self.media.unclaimed_packets();
@@ -173,13 +174,16 @@ impl<'a> Import<'a> {
     }
 
     fn drain(&mut self) {
-        while let Some(observed) = self.observer.poll() {
-            match observed {
-                Observed::Listens { call_id, lane, rtp } => {
+        while let Some(seen) = self.observer.poll() {
+            match seen {
+                Seen::Listens { call_id, lane, rtp, rtcp, behind_nat } => {
                     let Self { media, recorder, report, .. } = self;
+                    for address in rtcp.into_iter().chain(behind_nat) {
+                        media.also(call_id, lane, address);
+                    }
                     media.expect(call_id, lane, rtp, |packet| recorder.packet(packet, report));
                 }
-                Observed::Event(event) => {
+                Seen::Tap(event) => {
                     match event.kind {
                         TapKind::Offered(_) => self.report.calls.push(event.call_id),
                         TapKind::Answered { .. } => self.report.answered_calls += 1,
@@ -204,6 +208,7 @@ struct Recorder<'a> {
 
 struct Recording {
     answered_at: Timestamp,
+    last_packet_at: Timestamp,
     received_packets: [u64; Lane::BOTH.len()],
 }
 
@@ -215,6 +220,7 @@ impl Recorder<'_> {
             report.unrecorded_packets += 1;
             return;
         };
+        recording.last_packet_at = recording.last_packet_at.max(at);
         match kind {
             PacketKind::Rtp => {
                 recording.received_packets[lane.index()] += 1;
@@ -233,7 +239,8 @@ impl Recorder<'_> {
         let is_end = matches!(event.kind, TapKind::Ended { .. });
         if matches!(event.kind, TapKind::Answered { .. }) {
             let received_packets = [0; Lane::BOTH.len()];
-            self.calls.insert(call_id, Recording { answered_at: at, received_packets });
+            let recording = Recording { answered_at: at, last_packet_at: at, received_packets };
+            self.calls.insert(call_id, recording);
         }
         if is_end {
             self.flush();
@@ -244,6 +251,11 @@ impl Recorder<'_> {
             let kind = TapKind::RelayClosed { received_packets, tap_dropped_packets: [0; 2] };
             self.sink.event(TapEvent { call_id, at, kind });
         }
+    }
+
+    /// When the last packet of a call that is being recorded was captured.
+    fn last_packet_at(&self, call_id: CallId) -> Option<Timestamp> {
+        self.calls.get(&call_id).map(|recording| recording.last_packet_at)
     }
 
     fn flush(&mut self) {

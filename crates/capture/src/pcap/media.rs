@@ -89,6 +89,11 @@ impl MediaTable {
         }
     }
 
+    /// One side of a call may want media here, too: an address that is somebody's already stays so.
+    pub fn also(&mut self, call_id: CallId, lane: Lane, address: SocketAddr) {
+        self.listeners.entry(address).or_insert(Party { call_id, lane });
+    }
+
     /// The call is over: its addresses may serve another.
     pub fn forget(&mut self, call_id: CallId) {
         self.listeners.retain(|_, party| party.call_id != call_id);
@@ -183,6 +188,18 @@ mod tests {
 
     const CUSTOMER: &str = "192.0.2.1:4000";
     const AGENT: &str = "192.0.2.2:5000";
+
+    #[test]
+    fn a_guess_gives_way_to_what_is_announced() {
+        let mut table = table();
+        table.also(call(2), Lane::Customer, address(AGENT));
+        table.also(call(2), Lane::Customer, address("203.0.113.9:4000"));
+        assert_eq!(lane(&mut table, "198.51.100.1:1", AGENT, &rtp(1)), Some(Lane::Customer));
+        let to_nat = ("198.51.100.1:1", "203.0.113.9:4000");
+        assert_eq!(lane(&mut table, to_nat.0, to_nat.1, &rtp(1)), Some(Lane::Agent));
+        table.expect(call(1), Lane::Agent, address(to_nat.1), |_| {});
+        assert_eq!(lane(&mut table, to_nat.0, to_nat.1, &rtp(1)), Some(Lane::Customer));
+    }
 
     fn table() -> MediaTable {
         let mut table = MediaTable::default();
