@@ -49,14 +49,6 @@ impl RecordingRows for Rows {
     }
 }
 
-/// What the desk is told, in order.
-pub enum Told {
-    /// Something happened to a call.
-    Event(TapEvent),
-    /// A recording has its row.
-    Landed(Box<Recording>),
-}
-
 /// Feeds the desk and publishes what it says, until everybody who tells it has gone.
 pub async fn attend(
     desk: Arc<Desk>,
@@ -66,15 +58,11 @@ pub async fn attend(
 ) {
     loop {
         // Events first: a recording is told of after the end of its call.
-        let told = tokio::select! {
+        let notices = tokio::select! {
             biased;
-            Some(event) = events.recv() => Told::Event(event),
-            Some(row) = landed.recv() => Told::Landed(Box::new(row)),
+            Some(event) = events.recv() => desk.handle(event).await,
+            Some(row) = landed.recv() => desk.recording_landed(&row, crate::facts::now()).await,
             else => break,
-        };
-        let notices = match told {
-            Told::Event(event) => desk.handle(event).await,
-            Told::Landed(row) => desk.recording_landed(&row, crate::facts::now()).await,
         };
         for notice in &notices {
             hub.publish(notice);
