@@ -41,7 +41,6 @@ async fn steer(gateway: Arc<Gateway>) -> SocketAddr {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs the console's Node packages; `make test-e2e` runs it"]
 async fn a_call_pops_is_wrapped_up_and_replayed_in_chromium() {
     let cheling = Cheling::start().await;
     cheling.customers(&[("王建国", "13812345678")]).await;
