@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::header::{Headers, Name};
 use crate::message::{Request, Response};
+use crate::method::Method;
 use crate::params::Params;
 
 /// The option tag (RFC 4028 §7.1).
@@ -195,8 +196,11 @@ pub enum Judgement {
     NoTimer,
 }
 
-/// Judges an INVITE or UPDATE to us (§9, table 2).
+/// Judges an INVITE or UPDATE to us (§9, table 2); other requests agree on no timer.
 pub fn judge(policy: &Policy, request: &Request) -> Judgement {
+    if !matches!(request.method, Method::Invite | Method::Update) {
+        return Judgement::NoTimer;
+    }
     let headers = &request.headers;
     let is_supported =
         [Name::Supported, Name::Require].into_iter().any(|name| headers.lists(name, OPTION_TAG));
@@ -301,7 +305,7 @@ impl SessionTimer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Method, Uri};
+    use crate::Uri;
 
     fn request(fields: &[(&str, &str)]) -> Request {
         let mut request = Request::new(Method::Invite, Uri::sip(None, "h", None));
@@ -416,6 +420,9 @@ mod tests {
         }
         let plain = Response::to(&request(&[]), 200, "", None);
         assert_eq!(Terms::of_response(&plain), None);
+        let mut bye = request(&[("k", "timer"), ("x", "1800")]);
+        bye.method = Method::Bye;
+        assert_eq!(judge(&Policy::default(), &bye), Judgement::NoTimer);
     }
 
     #[test]
