@@ -46,7 +46,7 @@ async fn measure(customers: usize) {
         let customer = gateway.call_in(&caller, DID, Sound::Nothing).await.unwrap();
         let offered = desk.next_of("call.offered").await;
         took.push((offered.at - start).as_secs_f64() * 1000.0);
-        assert_eq!(offered.event["card"]["kind"], "known", "{caller}");
+        assert_eq!(offered.event["card"]["kind"], "known", "{caller}: {}", offered.event);
         let ringing = incoming(&mut events).await;
         customer.hang_up().await;
         within("the end", ringing.ended()).await;

@@ -1,6 +1,6 @@
 //! The console in a real browser on the real binary, with calls that come when the browser asks.
 //!
-//! Ignored unless asked for, since it needs the console's Node packages: `make test-e2e` runs it.
+//! Needs the console's Node packages on the PATH, so it runs by name only: `make test-e2e`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::net::SocketAddr;
