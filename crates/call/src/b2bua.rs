@@ -224,6 +224,9 @@ impl Call {
             State::Talking(talk) => self.talking(core, talk, event),
             State::Over(forks) => self.over(core, forks, event),
         };
+        if let State::Ringing(ringing) = &self.state {
+            self.wake_at = ringing.wake_at();
+        }
     }
 
     /// Whether nothing more can happen to the call.

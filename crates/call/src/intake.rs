@@ -11,6 +11,7 @@ use cheling_model::call::{Offer, Party};
 use cheling_model::directory::{Extension, Trunk, TrunkTransport};
 use cheling_model::{DealershipId, Direction, Lane, LineId, Presentation};
 use cheling_sip::endpoint::Looping;
+use cheling_sip::reliable;
 use cheling_sip::sdp::CONTENT_TYPE;
 use cheling_sip::via::host_text;
 use cheling_sip::{Flow, Method, Name, Request, Response, ServerId, Transport, Uri};
@@ -30,8 +31,12 @@ pub(crate) fn request(switch: &mut Switch, server: ServerId, flow: Flow, request
     if matches!(request.uri, Uri::Other(_)) {
         return core.refuse(server, &request, 416);
     }
-    let unsupported: Vec<String> =
-        [request.headers.require(), request.headers.values(Name::ProxyRequire)].concat();
+    let is_known = |tag: &str| {
+        request.method == Method::Invite && tag.eq_ignore_ascii_case(reliable::OPTION_TAG)
+    };
+    let mut unsupported = request.headers.require();
+    unsupported.retain(|tag| !is_known(tag));
+    unsupported.extend(request.headers.values(Name::ProxyRequire));
     if !unsupported.is_empty() {
         return core.refuse_with(server, &request, 420, |response| {
             response.headers.push(Name::Unsupported, unsupported.join(", "));
@@ -154,7 +159,8 @@ fn invite(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
     };
     let tag = core.token();
     let is_unknown_number = planned.is_unknown_number;
-    let invited = Invited { server, request, flow, tag, side, offer, is_unknown_number };
+    let reliable = Invited::reliable(core, &request);
+    let invited = Invited { server, request, flow, tag, side, offer, is_unknown_number, reliable };
     let call = Call::invited(core, call_id, invited, planned.plan);
     switch.add(call_id, call);
 }

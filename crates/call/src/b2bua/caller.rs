@@ -1,6 +1,10 @@
 //! Who waits for the answer: whoever sent us an INVITE, or an agent who has been fetched.
 
+use std::time::Instant;
+
+use cheling_sip::reliable::{Prack, Uas, UasOutput, Wish};
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
+use cheling_sip::transaction::Timers;
 use cheling_sip::{Flow, Method, Name, Request, Response, ServerId};
 
 use super::leg::{Leg, Side};
@@ -23,11 +27,44 @@ pub(crate) struct Invited {
     pub(crate) offer: Option<Sdp>,
     /// Whether nobody has the number: 404 rather than 480.
     pub(crate) is_unknown_number: bool,
+    /// Provisional responses that the caller acknowledges.
+    pub(crate) reliable: Uas,
 }
 
 impl Invited {
+    /// What an INVITE's own reliable provisional responses begin with.
+    pub(crate) fn reliable(core: &mut Core, invite: &Request) -> Uas {
+        let cseq = invite.headers.cseq().map_or(0, |cseq| cseq.number);
+        let [a, b, c, d] = core.random.bytes();
+        Uas::new(cseq, u32::from_be_bytes([a, b, c, d]) >> 8, Timers::default())
+    }
+
+    /// Says how the call goes: reliably if the caller wants that, or can have it and there is a
+    /// description to lose (RFC 3262 §3).
+    pub(super) fn progress(&mut self, core: &mut Core, status: u16, sdp: Option<&Sdp>) {
+        let response = self.response(core, status, sdp);
+        let is_reliable = match Wish::of(&self.request) {
+            Wish::Unsupported => false,
+            Wish::Supported => sdp.is_some(),
+            Wish::Required => true,
+        };
+        if !is_reliable {
+            return core.respond(self.server, response);
+        }
+        match self.reliable.send(core.now.monotonic, response) {
+            Ok(Some(response)) => core.respond(self.server, response),
+            Ok(None) => {}
+            Err(err) => tracing::debug!(from = %self.flow, %err, "provisional response left out"),
+        }
+    }
+
     /// Answers the INVITE.
     pub(super) fn respond(&self, core: &mut Core, status: u16, sdp: Option<&Sdp>) {
+        let response = self.response(core, status, sdp);
+        core.respond(self.server, response);
+    }
+
+    fn response(&self, core: &Core, status: u16, sdp: Option<&Sdp>) -> Response {
         let mut response = Response::to(&self.request, status, "", Some(&self.tag));
         response.headers.push(Name::Contact, core.contact(self.flow.transport));
         if status >= 200 {
@@ -36,7 +73,7 @@ impl Invited {
         if let Some(sdp) = sdp {
             response.set_body(CONTENT_TYPE, sdp.to_bytes());
         }
-        core.respond(self.server, response);
+        response
     }
 
     /// Refuses the INVITE.
@@ -67,6 +104,53 @@ impl Caller {
         match self {
             Self::Invited(invited) => invited.offer.as_ref(),
             Self::Fetched { chosen, .. } => Some(chosen),
+        }
+    }
+
+    /// Whether a 2xx may go back now: not while a description waits for its PRACK (RFC 3262 §3).
+    pub(super) fn may_accept(&self) -> bool {
+        match self {
+            Self::Invited(invited) => invited.reliable.may_accept(),
+            Self::Fetched { .. } => true,
+        }
+    }
+
+    /// When a provisional response is to be repeated.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        match self {
+            Self::Invited(invited) => invited.reliable.next_timeout(),
+            Self::Fetched { .. } => None,
+        }
+    }
+
+    /// Repeats a provisional response that is due; false if the caller has never acknowledged it.
+    pub(super) fn repeat(&mut self, core: &mut Core) -> bool {
+        let Self::Invited(invited) = self else { return true };
+        match invited.reliable.handle_timeout(core.now.monotonic) {
+            Some(UasOutput::Send(response)) => core.respond(invited.server, response),
+            Some(UasOutput::GiveUp) => return false,
+            None => {}
+        }
+        true
+    }
+
+    /// Takes a PRACK.
+    pub(super) fn acknowledged(&mut self, core: &mut Core, server: ServerId, prack: &Request) {
+        let to = prack.headers.to();
+        let Self::Invited(invited) = self else { return core.refuse(server, prack, 481) };
+        if to.as_ref().and_then(|to| to.tag()) != Some(invited.tag.as_str()) {
+            return core.refuse(server, prack, 481);
+        }
+        match invited.reliable.acknowledge(core.now.monotonic, prack) {
+            Prack::Acknowledged { next } => {
+                // An offer in it would cross the one that is being answered.
+                core.refuse(server, prack, if prack.body.is_empty() { 200 } else { 488 });
+                if let Some(next) = next {
+                    core.respond(invited.server, next);
+                }
+            }
+            Prack::Unknown => core.refuse(server, prack, 481),
+            Prack::Malformed => core.refuse(server, prack, 400),
         }
     }
 

@@ -58,6 +58,10 @@ impl Call {
         response: &Response,
     ) -> State {
         if response.is_provisional() {
+            let fork = fetch.forks.iter_mut().find(|fork| fork.client == client);
+            if let Some(fork) = fork.filter(|fork| fork.state == ForkState::Calling) {
+                fork.take_provisional(core, self.id, &mut self.entries, response);
+            }
             return State::Fetching(fetch);
         }
         if !response.is_success() {

@@ -2,6 +2,7 @@
 
 use cheling_model::call::Party;
 use cheling_model::{CallId, LegId};
+use cheling_sip::reliable::{self, Receipt};
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::via::host_text;
 use cheling_sip::{ClientId, Flow, Method, Name, NameAddr, Request, Response, Uri};
@@ -77,6 +78,10 @@ pub(crate) struct Fork {
     /// The last description in a 1xx.
     pub(crate) early: Option<Sdp>,
     invite: Request,
+    /// Provisional responses that want a PRACK.
+    reliable: reliable::Uac,
+    /// The number of our last request to whoever is called.
+    last_cseq: u32,
 }
 
 impl Fork {
@@ -104,10 +109,42 @@ impl Fork {
         }
         if let Some(offer) = call.offer {
             invite.set_body(CONTENT_TYPE, offer.to_bytes());
+            // Without an offer of ours, theirs might come in a 1xx and want its answer at once.
+            invite.headers.push(Name::Supported, reliable::OPTION_TAG);
         }
         core.bind_tag(call.call_id, entries, &tag);
         let client = core.request(call.call_id, entries, invite.clone(), target.flow)?;
-        Some(Self { leg_id, target, client, state: ForkState::Calling, early: None, invite })
+        Some(Self {
+            leg_id,
+            target,
+            client,
+            state: ForkState::Calling,
+            early: None,
+            invite,
+            reliable: reliable::Uac::default(),
+            last_cseq: 1,
+        })
+    }
+
+    /// Acknowledges a provisional response that wants it; false if the response is a copy, or one
+    /// before it is missing.
+    pub(crate) fn take_provisional(
+        &mut self,
+        core: &mut Core,
+        call_id: CallId,
+        entries: &mut Entries,
+        response: &Response,
+    ) -> bool {
+        match self.reliable.receive(response) {
+            Receipt::Plain => true,
+            Receipt::Repeated | Receipt::OutOfOrder => false,
+            Receipt::Acknowledge(rack) => {
+                if let Some(mut leg) = self.leg(response) {
+                    self.last_cseq = leg.prack(core, call_id, entries, &rack, self.last_cseq);
+                }
+                true
+            }
+        }
     }
 
     /// Whether a final response is still to come.
@@ -123,10 +160,12 @@ impl Fork {
         }
     }
 
-    /// The dialog of a 2xx; `None` if the response cannot make one.
+    /// The dialog of a 1xx or 2xx; `None` if the response cannot make one.
     pub(crate) fn leg(&self, response: &Response) -> Option<Leg> {
         let Target { side, flow, .. } = &self.target;
-        Leg::called(side.clone(), *flow, self.client, &self.invite, response)
+        let mut leg = Leg::called(side.clone(), *flow, self.client, &self.invite, response)?;
+        leg.continue_from(self.last_cseq);
+        Some(leg)
     }
 
     /// Ends a dialog that nobody wants: a 2xx that crossed our CANCEL, a second phone, an answer

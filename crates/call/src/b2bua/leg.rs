@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use cheling_model::CallId;
 use cheling_sip::dialog::DialogError;
+use cheling_sip::reliable::RAck;
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::{ClientId, Dialog, Flow, Method, Name, Request, Response, Transport};
 
@@ -65,6 +66,27 @@ impl Leg {
         let dialog = Dialog::uas(request, tag)?;
         let flow = flow_to(&side, flow, &dialog);
         Some(Self { side, flow, dialog, unacknowledged: None })
+    }
+
+    /// Acknowledges a provisional response that made this dialog (RFC 3262 §4). `last_cseq` is the
+    /// number of our last request to whoever the INVITE went to; the new one comes back.
+    pub(crate) fn prack(
+        &mut self,
+        core: &mut Core,
+        call_id: CallId,
+        entries: &mut Entries,
+        rack: &RAck,
+        last_cseq: u32,
+    ) -> u32 {
+        self.continue_from(last_cseq);
+        let prack = rack.request(&mut self.dialog);
+        core.request(call_id, entries, prack, self.flow);
+        self.dialog.local_cseq
+    }
+
+    /// Numbers of requests go on from here.
+    pub(crate) fn continue_from(&mut self, last_cseq: u32) {
+        self.dialog.local_cseq = self.dialog.local_cseq.max(last_cseq);
     }
 
     /// Our tag.

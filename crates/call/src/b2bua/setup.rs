@@ -4,7 +4,7 @@
 //! refused, the next way is tried, and at last the caller gets the best of their answers.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cheling_model::{EndCause, Lane, TapKind, Withdrawal};
 use cheling_sip::sdp::Sdp;
@@ -42,11 +42,15 @@ pub(crate) struct Ringing {
     forks: Vec<Fork>,
     ways: VecDeque<Vec<Target>>,
     ring_for: Duration,
+    /// When the way that rings is given up.
+    rings_until: Option<Instant>,
     /// The provisional response the caller has had, and whether it had a body.
     told: (u16, bool),
     has_far_end_rung: bool,
     /// The one fork whose early media is passed on.
     early: Option<ClientId>,
+    /// The 2xx of a fork that came while the caller had not yet acknowledged a description.
+    held: Option<(ClientId, Box<Response>)>,
 }
 
 impl Call {
@@ -182,7 +186,7 @@ impl Call {
             if !forks.is_empty() {
                 ringing.forks.extend(forks);
                 ringing.early = None;
-                self.wake_at = Some(core.now.monotonic + ringing.ring_for);
+                ringing.rings_until = Some(core.now.monotonic + ringing.ring_for);
                 return State::Ringing(ringing);
             }
         }
@@ -224,11 +228,23 @@ impl Call {
                 return State::Ringing(ringing);
             }
             Event::Response(client, response) if response.is_success() => {
+                let is_invite = ringing.forks.iter().any(|fork| fork.client == client);
+                if is_invite && !ringing.caller.may_accept() {
+                    ringing.held.get_or_insert((client, Box::new(response.clone())));
+                    return State::Ringing(ringing);
+                }
                 return self.answered(core, ringing, client, response);
             }
             Event::Response(client, response) => {
                 self.fork_refused(core, &mut ringing.forks, client, response.status);
                 return self.ring_on(core, ringing);
+            }
+            Event::Request { server, request, .. } if request.method == Method::Prack => {
+                ringing.caller.acknowledged(core, server, &request);
+                return match ringing.held.take_if(|_| ringing.caller.may_accept()) {
+                    Some((client, response)) => self.answered(core, ringing, client, &response),
+                    None => State::Ringing(ringing),
+                };
             }
             Event::NoResponse(client, status) => {
                 self.fork_refused(core, &mut ringing.forks, client, status);
@@ -249,6 +265,14 @@ impl Call {
             Event::Cancelled(_) => {
                 let by = Some(self.caller_lane);
                 (Withdrawal::CallerHungUp, CALLER_GONE, EndCause::Cancelled, by, 487)
+            }
+            Event::Timeout if !ringing.caller.repeat(core) => {
+                tracing::warn!(call_id = %self.id, "no PRACK from the caller");
+                let why = Withdrawal::Failed { status: 504 };
+                (why, CALLER_GONE, EndCause::Failed, None, 504)
+            }
+            Event::Timeout if ringing.rings_until.is_some_and(|at| at > core.now.monotonic) => {
+                return State::Ringing(ringing);
             }
             Event::Timeout => (Withdrawal::NoAnswer, NO_ANSWER, EndCause::NoAnswer, None, 480),
             Event::HangUp => {
@@ -281,6 +305,9 @@ impl Call {
         if response.status == 100 || fork.state != ForkState::Calling {
             return;
         }
+        if !fork.take_provisional(core, self.id, &mut self.entries, response) {
+            return;
+        }
         if fork.target.side.extension().is_none() && !ringing.has_far_end_rung {
             ringing.has_far_end_rung = true;
             core.tap(self.id, TapKind::FarEndRinging);
@@ -302,10 +329,10 @@ impl Call {
             self.changed(core, changes);
         }
         let news = (response.status, passed.is_some());
-        if let Caller::Invited(invited) = &ringing.caller
+        if let Caller::Invited(invited) = &mut ringing.caller
             && ringing.told != news
         {
-            invited.respond(core, response.status, passed.as_ref());
+            invited.progress(core, response.status, passed.as_ref());
             ringing.told = news;
         }
     }
@@ -467,7 +494,21 @@ impl Ringing {
         ways: VecDeque<Vec<Target>>,
         ring_for: Duration,
     ) -> Self {
-        let told = (100, false);
-        Self { caller, forks, ways, ring_for, told, has_far_end_rung: false, early: None }
+        Self {
+            caller,
+            forks,
+            ways,
+            ring_for,
+            rings_until: None,
+            told: (100, false),
+            has_far_end_rung: false,
+            early: None,
+            held: None,
+        }
+    }
+
+    /// When to be woken.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        self.rings_until.into_iter().chain(self.caller.next_timeout()).min()
     }
 }

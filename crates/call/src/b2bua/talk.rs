@@ -236,6 +236,10 @@ impl Call {
             Method::Options => core.refuse_with(server, &request, 200, |response| {
                 response.headers.push(Name::Accept, CONTENT_TYPE);
             }),
+            // It crossed our 2xx.
+            Method::Prack if from == self.caller_lane && request.headers.rack().is_some() => {
+                core.refuse(server, &request, 200);
+            }
             Method::Prack => core.refuse(server, &request, 481),
             _ => core.refuse(server, &request, 405),
         }

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use cheling_sip::digest::{Challenge, ha1};
 use cheling_sip::endpoint::{Config, Event};
+use cheling_sip::reliable::{self, Prack, Receipt, UasOutput, Wish};
 use cheling_sip::sdp::{CONTENT_TYPE, Direction, LocalMedia, Origin, Sdp, rewrite::basic_formats};
+use cheling_sip::transaction::Timers;
 use cheling_sip::{
     ClientId, Dialog, Endpoint, Flow, Message, Method, Name, NameAddr, Request, Response, ServerId,
     Uri,
@@ -46,6 +48,11 @@ pub struct Leg {
     pub heard: Option<Sdp>,
     pub is_over: bool,
     version: u64,
+    /// Provisional responses of this side that want a PRACK, and those of the other.
+    uas: Option<reliable::Uas>,
+    uac: reliable::Uac,
+    /// The CSeq number of the last PRACK.
+    early: Option<u32>,
 }
 
 pub struct Ua {
@@ -65,6 +72,8 @@ pub struct Ua {
     pub in_dialog: Vec<(&'static str, String)>,
     pub has_late_offer: bool,
     pub acknowledges: bool,
+    /// Sends provisional responses reliably to whoever knows how.
+    pub is_reliable: bool,
     acts: Vec<(Instant, Act)>,
     registers: Option<(ClientId, Request)>,
     cseq: u32,
@@ -91,6 +100,7 @@ impl Ua {
             in_dialog: Vec::new(),
             has_late_offer: false,
             acknowledges: true,
+            is_reliable: false,
             acts: Vec::new(),
             registers: None,
             cseq: 0,
@@ -122,7 +132,9 @@ impl Ua {
     }
 
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.acts.iter().map(|(at, _)| *at).chain(self.endpoint.next_timeout()).min()
+        let reliable = self.legs.iter().filter_map(|leg| leg.uas.as_ref()?.next_timeout());
+        let acts = self.acts.iter().map(|(at, _)| *at);
+        acts.chain(self.endpoint.next_timeout()).chain(reliable).min()
     }
 
     pub fn leg(&mut self) -> &mut Leg {
@@ -198,6 +210,9 @@ impl Ua {
             heard: None,
             is_over: false,
             version: 1,
+            uas: None,
+            uac: reliable::Uac::default(),
+            early: None,
         });
     }
 
@@ -258,6 +273,15 @@ impl Ua {
 
     pub fn timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);
+        for leg in &mut self.legs {
+            match leg.uas.as_mut().and_then(|uas| uas.handle_timeout(now)) {
+                Some(UasOutput::Send(response)) => {
+                    self.endpoint.respond(now, leg.server.unwrap(), &response);
+                }
+                Some(UasOutput::GiveUp) => self.log.push("no PRACK".into()),
+                None => {}
+            }
+        }
         while let Some(at) = self.acts.iter().position(|(due, _)| *due <= now) {
             let (_, Act::Answer(server, status)) = self.acts.remove(at);
             self.answer(now, server, status);
@@ -308,6 +332,14 @@ impl Ua {
             leg.dialog.as_ref().is_some_and(|dialog| dialog.id.call_id == call_id) && !leg.is_over
         });
         match (&request.method, in_dialog) {
+            (Method::Prack, Some(leg)) => {
+                let outcome = leg.uas.as_mut().map(|uas| uas.acknowledge(now, &request));
+                let is_known = matches!(outcome, Some(Prack::Acknowledged { .. }));
+                let cseq = request.headers.cseq().unwrap().number;
+                assert!(cseq > 1, "a new request in the dialog");
+                let status = if is_known { 200 } else { 481 };
+                self.endpoint.respond(now, id, &Response::to(&request, status, "", Some("x")));
+            }
             (Method::Invite, None) if !request.is_in_dialog() => self.invited(now, id, request),
             (Method::Invite | Method::Update, Some(leg)) => {
                 let offer = Sdp::parse(&request.body).ok();
@@ -351,6 +383,9 @@ impl Ua {
             heard,
             is_over: false,
             version: 1,
+            uas: None,
+            uac: reliable::Uac::default(),
+            early: None,
         });
         let (provisional, act) = match self.manner {
             Manner::Answer(after) => (180, Some((after, 200))),
@@ -373,6 +408,19 @@ impl Ua {
         response.headers.push(Name::Contact, contact);
         if matches!(status, 183 | 200) {
             response.set_body(CONTENT_TYPE, self.sdp(Direction::SendRecv, 1).to_bytes());
+        }
+        if status < 200 && self.is_reliable && Wish::of(&self.legs[at].invite) != Wish::Unsupported
+        {
+            let mut uas = reliable::Uas::new(1, 7, Timers::default());
+            response = uas.send(now, response).unwrap().unwrap();
+            self.legs[at].uas = Some(uas);
+        }
+        if status == 200 && self.legs[at].uas.as_ref().is_some_and(|uas| !uas.may_accept()) {
+            let again = now + Duration::from_millis(100);
+            return self.acts.push((again, Act::Answer(id, status)));
+        }
+        if let (200.., Some(uas)) = (status, &mut self.legs[at].uas) {
+            uas.finish();
         }
         if self.endpoint.respond(now, id, &response) && status >= 200 {
             self.legs[at].status = Some(status);
@@ -405,6 +453,15 @@ impl Ua {
             self.legs[at].heard = Some(sdp);
         }
         if response.is_provisional() {
+            let leg = &mut self.legs[at];
+            if let Receipt::Acknowledge(rack) = leg.uac.receive(response) {
+                let mut dialog = Dialog::uac(&leg.invite, response).unwrap();
+                dialog.local_cseq = leg.early.unwrap_or(dialog.local_cseq);
+                let prack = rack.request(&mut dialog);
+                leg.early = Some(dialog.local_cseq);
+                let flow = self.flow();
+                self.endpoint.request(now, flow, prack).unwrap();
+            }
             return;
         }
         let is_first = self.legs[at].dialog.is_none();
@@ -423,7 +480,11 @@ impl Ua {
             return;
         }
         if is_first {
-            self.legs[at].dialog = Dialog::uac(&self.legs[at].invite, response);
+            let mut dialog = Dialog::uac(&self.legs[at].invite, response);
+            if let (Some(dialog), Some(cseq)) = (&mut dialog, self.legs[at].early) {
+                dialog.local_cseq = cseq;
+            }
+            self.legs[at].dialog = dialog;
         }
         if !self.acknowledges {
             return;
