@@ -3,7 +3,7 @@
 //!
 //! A [`Call`] is a state machine: [`Event`]s in, messages and [`Output`]s out by way of
 //! [`Core`]. `setup` rings, `fetch` gets the agent who clicked, `talk`
-//! carries what is said within the dialogs, `media` passes
+//! carries what is said within the dialogs, `transfer` hands a call on, `media` passes
 //! descriptions across, `fork` and `leg` are the sides.
 
 use std::collections::VecDeque;
@@ -27,6 +27,7 @@ pub mod media;
 pub mod outcome;
 mod setup;
 mod talk;
+mod transfer;
 
 pub(crate) use caller::Invited;
 use fetch::Fetch;
@@ -224,8 +225,12 @@ impl Call {
             State::Talking(talk) => self.talking(core, talk, event),
             State::Over(forks) => self.over(core, forks, event),
         };
-        if let State::Ringing(ringing) = &self.state {
-            self.wake_at = ringing.wake_at();
+        match &self.state {
+            State::Ringing(ringing) => self.wake_at = ringing.wake_at(),
+            State::Talking(talk) => {
+                self.wake_at = self.wake_at.into_iter().chain(talk.transfer_until()).min();
+            }
+            State::Opening(_) | State::Fetching(_) | State::Over(_) => {}
         }
     }
 

@@ -20,8 +20,8 @@ use crate::random::Random;
 use crate::registrar::Registrar;
 
 /// What we do, for Allow.
-pub(crate) const ALLOW: &str =
-    "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, MESSAGE, REGISTER";
+pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, REFER, INFO, MESSAGE, \
+    REGISTER";
 
 /// What Retry-After says when we are the reason, in seconds.
 pub(crate) const RETRY_AFTER_S: u32 = 10;

@@ -25,6 +25,9 @@ use crate::io::{Command, CommandReply};
 use crate::router::{self, MAX_FORKS, Route};
 use crate::switch::Switch;
 
+/// Where SIP over TLS is expected if nothing else is said (RFC 3261 §19.1.2).
+const SIPS_PORT: u16 = 5061;
+
 /// A request outside any dialog.
 pub(crate) fn request(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
     let core = &mut switch.core;
@@ -317,6 +320,25 @@ fn callees(route: &Route<'_>) -> Option<(DealershipId, Option<LineId>, Vec<Strin
         }
         Route::Trunks { .. } | Route::Unknown => None,
     }
+}
+
+/// Whom a phone's transfer to a number rings, and for how long; `None` if nobody has the number.
+pub(crate) fn transfer(
+    core: &Core,
+    extension: &str,
+    number: &str,
+    shown: &Party,
+) -> Option<(VecDeque<Vec<Target>>, Duration)> {
+    let directory = &core.directory;
+    let by = router::extension(directory, extension)?;
+    let route = router::from_phone(directory, &core.settings.trunks, by.dealership_id, number);
+    if let Route::Trunks { ways } = route {
+        let ways = ways.iter().map(|(trunk, number)| vec![trunk_target(core, trunk, number, by)]);
+        return Some((ways.collect(), RING_TRUNK));
+    }
+    let (_, _, members, ring_for) = callees(&route)?;
+    let others = members.iter().map(String::as_str).filter(|number| *number != extension);
+    Some((one_way(phones(core, others, shown)), ring_for))
 }
 
 fn one_way(targets: Vec<Target>) -> VecDeque<Vec<Target>> {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 mod world;
 
-use world::World;
-use world::ua::Manner;
+use cheling_sip::sdp::Direction;
+use world::ua::{Manner, Ua};
+use world::{GATEWAY, Link, World};
 
 const DID: &str = "02161234567";
 const SECOND: Duration = Duration::from_secs(1);
@@ -73,4 +74,187 @@ fn a_caller_that_knows_nothing_of_it_gets_plain_provisional_responses() {
     let now = world.now.monotonic;
     world.uas[1].hang_up(now);
     world.settle();
+}
+
+/// A customer (0) who talks to 8001 (1); 8002 (2) and 8003 (3) are free.
+fn talking(seed: u64) -> World {
+    let mut world = World::dealership(seed);
+    let third = world.add(Ua::new("8003", "192.0.2.103:5060"));
+    world.register(third);
+    world.uas[0].extra.push(("From", "<sip:13812345678@gw>".into()));
+    world.uas[2].manner = Manner::Ring;
+    world.call(0, DID);
+    world.run(5 * SECOND);
+    world.uas[2].manner = Manner::Answer(2 * SECOND);
+    world.taps.clear();
+    world.outputs.clear();
+    world
+}
+
+fn refer(world: &mut World, from: usize, to: &str) {
+    let now = world.now.monotonic;
+    world.uas[from].refer(now, to);
+}
+
+fn hang_up(world: &mut World, ua: usize) {
+    let now = world.now.monotonic;
+    world.uas[ua].hang_up(now);
+}
+
+fn words(world: &World, ua: usize, prefix: &str) -> Vec<String> {
+    world.uas[ua].log.iter().filter(|line| line.starts_with(prefix)).cloned().collect()
+}
+
+#[test]
+fn a_blind_transfer_takes_the_place_of_who_handed_on() {
+    let mut world = talking(1);
+    // Phones hold before they hand on.
+    let now = world.now.monotonic;
+    world.uas[1].reinvite(now, Direction::SendOnly);
+    world.run(SECOND);
+    refer(&mut world, 1, "8003");
+    world.run(5 * SECOND);
+    assert!(has(&world, 1, "202 REFER"));
+    assert_eq!(
+        words(&world, 1, "NOTIFY"),
+        ["NOTIFY SIP/2.0 100 Trying", "NOTIFY SIP/2.0 180 Ringing", "NOTIFY SIP/2.0 200 OK"]
+    );
+    assert!(has(&world, 1, "BYE SIP;cause=200"), "{:?}", world.uas[1].log);
+    // The new phone sees the customer, on the same relay port.
+    let invite = world.uas[3].invites[0].clone();
+    assert_eq!(invite.headers.from().unwrap().uri.user(), Some("13812345678"));
+    let heard = world.uas[3].leg().heard.clone().unwrap().audio().unwrap();
+    assert_eq!(heard.rtp.unwrap().port(), 30002);
+    // The customer is no longer held.
+    let heard = world.uas[0].leg().heard.clone().unwrap().audio().unwrap();
+    assert_eq!(heard.direction, Direction::SendRecv);
+    assert_eq!(world.switch.live_calls(), 1);
+    hang_up(&mut world, 3);
+    world.settle();
+    assert_eq!(
+        world.story(),
+        [
+            "held Agent",
+            "ringing 8003",
+            "answered 8003",
+            "resumed Agent",
+            "formats Agent PCMA PCMU TELEPHONE-EVENT",
+            "ended HungUp Some(Agent) None",
+            "relay closed",
+        ]
+    );
+    assert_eq!(world.outputs.last().unwrap(), "CloseRelay");
+    assert!(world.outputs.iter().any(|line| line.starts_with("Point Agent")));
+}
+
+#[test]
+fn a_transfer_that_fails_gives_the_call_back() {
+    for (manner, told) in [
+        (Manner::Refuse(486, SECOND), "NOTIFY SIP/2.0 486 Busy Here"),
+        (Manner::Refuse(603, SECOND), "NOTIFY SIP/2.0 603 Decline"),
+        (Manner::Ring, "NOTIFY SIP/2.0 480 Temporarily Unavailable"),
+    ] {
+        let mut world = talking(1);
+        world.uas[3].manner = manner;
+        refer(&mut world, 1, "8003");
+        world.run(100 * SECOND);
+        assert_eq!(words(&world, 1, "NOTIFY").last().unwrap(), told);
+        assert!(!has(&world, 1, "BYE"));
+        assert_eq!(world.switch.live_calls(), 1);
+        // And it may be handed on again.
+        refer(&mut world, 1, "8002");
+        world.run(5 * SECOND);
+        assert!(world.story().contains(&"answered 8002".to_owned()), "{:?}", world.story());
+        hang_up(&mut world, 0);
+        world.settle();
+    }
+}
+
+#[test]
+fn a_transfer_to_nobody_is_refused_at_once() {
+    for (from, to, want) in [
+        (1, "nobody", "404 REFER"),
+        (1, "8001", "480 REFER"),
+        (0, "8003", "403 REFER"),
+        (1, "8002@h?Replaces=x", "400 REFER"),
+    ] {
+        let mut world = talking(1);
+        refer(&mut world, from, to);
+        world.run(SECOND);
+        assert!(has(&world, from, want), "{to} {:?}", world.uas[from].log);
+        hang_up(&mut world, 1);
+        world.settle();
+    }
+}
+
+#[test]
+fn who_hands_on_need_not_wait() {
+    for (manner, is_answered) in
+        [(Manner::Answer(2 * SECOND), true), (Manner::Refuse(486, SECOND), false)]
+    {
+        let mut world = talking(1);
+        world.uas[3].manner = manner;
+        refer(&mut world, 1, "8003");
+        world.run(SECOND / 2);
+        hang_up(&mut world, 1);
+        world.run(5 * SECOND);
+        assert_eq!(world.switch.live_calls(), usize::from(is_answered));
+        assert_eq!(world.story().contains(&"answered 8003".to_owned()), is_answered);
+        if is_answered {
+            hang_up(&mut world, 0);
+        }
+        world.settle();
+        assert_eq!(world.uas[0].legs.len(), 1);
+    }
+}
+
+#[test]
+fn a_customer_who_hangs_up_ends_the_transfer() {
+    let mut world = talking(1);
+    world.uas[3].manner = Manner::Ring;
+    refer(&mut world, 1, "8003");
+    world.run(SECOND);
+    hang_up(&mut world, 0);
+    world.settle();
+    assert!(has(&world, 3, "CANCEL"), "{:?}", world.uas[3].log);
+    assert!(has(&world, 1, "BYE"));
+    let story = world.story();
+    assert!(story.contains(&"withdrawn 8003 CallerHungUp".to_owned()), "{story:?}");
+}
+
+#[test]
+fn a_call_can_be_handed_out_by_the_trunk() {
+    let mut world = talking(1);
+    refer(&mut world, 1, "913987654321");
+    world.run(5 * SECOND);
+    // The gateway's second leg is a call to the other number.
+    assert_eq!(world.uas[0].address, GATEWAY.parse().unwrap());
+    let invite = world.uas[0].invites.last().unwrap().clone();
+    assert_eq!(invite.uri.user(), Some("13987654321"));
+    assert!(world.story().contains(&"answered 8001".to_owned()), "{:?}", world.story());
+    hang_up(&mut world, 0);
+    world.settle();
+}
+
+#[test]
+fn transfers_over_a_lossy_link_leave_nothing_behind() {
+    for seed in 1..40 {
+        let mut world = talking(1);
+        world.link = Link { lost: 20, delay: Duration::from_millis(80), doubled: 10 };
+        for _ in 0..seed {
+            world.random();
+        }
+        refer(&mut world, 1, "8003");
+        let rest = Duration::from_millis(world.random() % 9000);
+        world.run(rest);
+        hang_up(&mut world, (seed % 2) as usize);
+        world.run(60 * SECOND);
+        world.link = Link::default();
+        for ua in 0..4 {
+            hang_up(&mut world, ua);
+        }
+        world.settle();
+        let story = world.story();
+        assert_eq!(story.iter().filter(|word| word.starts_with("ended")).count(), 1, "{story:?}");
+    }
 }

@@ -4,8 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use cheling_model::CallId;
 use cheling_sip::dialog::DialogError;
+use cheling_sip::refer::Progress;
 use cheling_sip::reliable::RAck;
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
+use cheling_sip::subscription::EventType;
 use cheling_sip::{ClientId, Dialog, Flow, Method, Name, Request, Response, Transport};
 
 use crate::core::{Core, Entries};
@@ -131,6 +133,35 @@ impl Leg {
         }
         fill(&mut request);
         core.request(call_id, entries, request, self.flow)
+    }
+
+    /// Offers anew.
+    pub(crate) fn reinvite(
+        &mut self,
+        core: &mut Core,
+        call_id: CallId,
+        entries: &mut Entries,
+        offer: &Sdp,
+    ) -> Option<ClientId> {
+        self.ack(core, None);
+        self.request(core, call_id, entries, Method::Invite, |request| {
+            request.set_body(CONTENT_TYPE, offer.to_bytes());
+        })
+    }
+
+    /// Tells how a transfer goes that this side asked for.
+    pub(crate) fn notify(
+        &mut self,
+        core: &mut Core,
+        call_id: CallId,
+        entries: &mut Entries,
+        event: &EventType,
+        progress: &Progress,
+        expires_s: u32,
+    ) {
+        let mut notify = progress.notify(&mut self.dialog, event, expires_s);
+        notify.headers.push(Name::Contact, core.contact(self.flow.transport));
+        core.request(call_id, entries, notify, self.flow);
     }
 
     /// A 2xx to our re-INVITE came: it waits for its ACK, and may have moved the target.

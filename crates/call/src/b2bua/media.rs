@@ -127,13 +127,30 @@ impl Media {
 
     /// The offer to `to` that holds no more than the one codec `chosen` begins with, and DTMF.
     pub fn narrow_offer(&mut self, to: Lane, chosen: &Sdp) -> Sdp {
-        let formats = chosen.audio().map(|line| line.formats).unwrap_or_default();
-        let is_event = |f: &&sdp::Format| f.is("telephone-event") || f.is("CN");
-        let mut kept: Vec<_> = formats.iter().find(|f| !is_event(f)).into_iter().cloned().collect();
-        kept.extend(formats.iter().filter(|f| f.is("telephone-event")).cloned());
+        let kept = spoken(&chosen.audio().map(|line| line.formats).unwrap_or_default());
         let offer = Sdp::offer(&self.origin[to.index()], self.local_media(to), &kept);
         self.sent[to.index()] = Some(offer.clone());
         offer
+    }
+
+    /// The offer to who may take the place of this side: what the two speak now, and DTMF. Nothing
+    /// is changed by it.
+    pub fn transfer_offer(&self, place: Lane) -> Option<Sdp> {
+        let agreed = [place.other(), place].map(|lane| self.agreed(lane)).into_iter().flatten();
+        // The one with fewer formats is the answer: it names what is spoken.
+        let lines = agreed.filter_map(Sdp::audio).filter(|line| !line.formats.is_empty());
+        let line = lines.min_by_key(|line| line.formats.len())?;
+        let kept = spoken(&line.formats);
+        Some(Sdp::offer(&self.origin[place.index()], self.local_media(place), &kept))
+    }
+
+    /// Another has taken the place of this side, by this offer of ours.
+    pub fn replaced(&mut self, place: Lane, offer: Sdp) {
+        let at = place.index();
+        self.sent[at] = Some(offer);
+        self.agreed[at] = None;
+        self.pointed[at] = None;
+        self.formats[at].clear();
     }
 
     fn local_media(&self, lane: Lane) -> LocalMedia {
@@ -209,6 +226,14 @@ impl Media {
         *held = is_held;
         Some(if is_held { TapKind::Held { by } } else { TapKind::Resumed { by } })
     }
+}
+
+/// The first codec, and DTMF.
+fn spoken(formats: &[sdp::Format]) -> Vec<sdp::Format> {
+    let is_event = |f: &&sdp::Format| f.is("telephone-event") || f.is("CN");
+    let mut kept: Vec<_> = formats.iter().find(|f| !is_event(f)).into_iter().cloned().collect();
+    kept.extend(formats.iter().filter(|f| f.is("telephone-event")).cloned());
+    kept
 }
 
 fn remote(line: &MediaLine) -> Option<RelayRemote> {

@@ -137,7 +137,7 @@ impl Call {
     }
 
     /// Sends an INVITE to each target and tells which of our phones ring.
-    fn fork(
+    pub(super) fn fork(
         &mut self,
         core: &mut Core,
         targets: Vec<Target>,

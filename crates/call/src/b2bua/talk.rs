@@ -3,7 +3,7 @@
 //! One offer is under way at a time; a second one is refused as RFC 3261 §14.2 says. BYE from
 //! either side ends both.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cheling_model::{EndCause, Lane};
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
@@ -12,6 +12,7 @@ use cheling_sip::{ClientId, Flow, Method, Name, Request, Response, ServerId};
 use super::fork::{ANSWERED_ELSEWHERE, ENDED_BY_US, Fork, SHUTDOWN};
 use super::leg::Leg;
 use super::media::read_body;
+use super::transfer::Transfer;
 use super::{Call, Ending, Event, State};
 use crate::core::{ALLOW, Core};
 
@@ -26,13 +27,19 @@ const MAX_RELAYED: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Talk {
     /// By lane.
-    legs: [Leg; 2],
-    exchange: Option<Exchange>,
+    pub(super) legs: [Leg; 2],
+    pub(super) exchange: Option<Exchange>,
     relayed: Vec<Relayed>,
     /// INVITEs given up whose last answer is still to come.
-    forks: Vec<Fork>,
+    pub(super) forks: Vec<Fork>,
     /// The one that was answered: a proxy beyond may have more than one phone answer it.
-    winner: Fork,
+    pub(super) winner: Fork,
+    /// One side is handing the call on.
+    pub(super) transfer: Option<Box<Transfer>>,
+    /// Whether there has been a REFER: others need an id in their NOTIFYs.
+    pub(super) has_referred: bool,
+    /// A side that has hung up while it handed on.
+    pub(super) gone: Option<Lane>,
     /// OPTIONS whose answer says that a side is still there.
     asked_alive: Vec<ClientId>,
 }
@@ -61,6 +68,9 @@ enum Step {
     Asked(Box<Asked>),
     /// The other side's 2xx brought an offer: the answer comes with the ACK.
     WaitsForAnswer { offer: Box<Sdp> },
+    /// A re-INVITE of our own tells one side of the other, who has taken somebody's place with
+    /// this description.
+    Ours { client: ClientId, sdp: Box<Sdp> },
     /// The 2xx went back: nothing new may begin before its ACK has come.
     WaitsForAck,
 }
@@ -81,9 +91,25 @@ impl Exchange {
         Self::new(caller, invite, Step::WaitsForAnswer { offer: Box::new(offer) })
     }
 
+    /// A re-INVITE of our own for the side that has just come.
+    pub(super) fn of_ours(from: Lane, client: ClientId, sdp: Sdp) -> Self {
+        Self { from, cseq: 0, step: Step::Ours { client, sdp: Box::new(sdp) } }
+    }
+
+    /// Answers the one who began it, if it still waits.
+    pub(super) fn refuse(self, core: &mut Core, status: u16) {
+        if let Step::Asked(asked) = self.step {
+            core.refuse(asked.server, &asked.request, status);
+        }
+    }
+
     /// Whether this request of ours asks what it is about.
     fn is_for(&self, client: ClientId) -> bool {
-        matches!(&self.step, Step::Asked(asked) if asked.client == client)
+        match &self.step {
+            Step::Asked(asked) => asked.client == client,
+            Step::Ours { client: ours, .. } => *ours == client,
+            Step::WaitsForAnswer { .. } | Step::WaitsForAck => false,
+        }
     }
 
     fn new(from: Lane, request: &Request, step: Step) -> Self {
@@ -99,7 +125,22 @@ impl Talk {
         winner: Fork,
     ) -> Self {
         let forks = forks.into_iter().filter(Fork::is_pending).collect();
-        Self { legs, exchange, relayed: Vec::new(), forks, winner, asked_alive: Vec::new() }
+        Self {
+            legs,
+            exchange,
+            relayed: Vec::new(),
+            forks,
+            winner,
+            transfer: None,
+            has_referred: false,
+            gone: None,
+            asked_alive: Vec::new(),
+        }
+    }
+
+    /// When a transfer is given up.
+    pub(super) fn transfer_until(&self) -> Option<Instant> {
+        self.transfer.as_ref().map(|transfer| transfer.until())
     }
 
     /// Whether this extension talks.
@@ -153,6 +194,13 @@ impl Call {
                 let ending = Ending { cause: EndCause::Failed, by: None, status: None };
                 return self.part(core, talk, ending, None, None);
             }
+            Event::Timeout if talk.transfer_until().is_some_and(|at| at <= core.now.monotonic) => {
+                let ending = self.transfer_timeout(core, &mut talk).flatten();
+                self.wake_at = Some(core.now.monotonic + KEEP_ALIVE);
+                if let Some(ending) = ending {
+                    return self.part(core, talk, ending, None, None);
+                }
+            }
             Event::Timeout => {
                 self.wake_at = Some(core.now.monotonic + KEEP_ALIVE);
                 match &talk.exchange {
@@ -192,9 +240,13 @@ impl Call {
         gone: Option<Lane>,
         reason: Option<&str>,
     ) -> State {
-        let Talk { legs, exchange, relayed, forks, .. } = *talk;
+        let Talk { legs, exchange, relayed, mut forks, transfer, gone: left, .. } = *talk;
+        let left = left.or_else(|| transfer.as_ref()?.gone());
+        if let Some(transfer) = transfer {
+            forks.extend(self.end_transfer(core, *transfer));
+        }
         for (lane, mut leg) in Lane::BOTH.into_iter().zip(legs) {
-            if gone != Some(lane) {
+            if gone != Some(lane) && left != Some(lane) {
                 leg.bye(core, self.id, &mut self.entries, reason);
             }
         }
@@ -227,11 +279,15 @@ impl Call {
         match request.method {
             Method::Bye => {
                 core.refuse(server, &request, 200);
+                if self.referrer_left(&mut talk, from) {
+                    return State::Talking(talk);
+                }
                 let ending = Ending { cause: EndCause::HungUp, by: Some(from), status: None };
                 let reason = request.headers.get(Name::Reason).map(|reason| reason.into_owned());
                 return self.part(core, talk, ending, Some(from), reason.as_deref());
             }
             Method::Invite | Method::Update => self.ask(core, &mut talk, from, server, request),
+            Method::Refer => self.refer(core, &mut talk, from, server, &request),
             Method::Info | Method::Message => self.pass(core, &mut talk, from, server, request),
             Method::Options => core.refuse_with(server, &request, 200, |response| {
                 response.headers.push(Name::Accept, CONTENT_TYPE);
@@ -382,6 +438,9 @@ impl Call {
             }
             return None;
         }
+        if let Some(ending) = self.transfer_response(core, talk, client, response) {
+            return ending;
+        }
         if response.is_provisional() {
             return None;
         }
@@ -410,6 +469,21 @@ impl Call {
                 } else {
                     self.disagreed(core, from, *asked, response)
                 }
+            }
+            Some(Exchange { from, step: Step::Ours { sdp, .. }, .. }) => {
+                let mut answer = None;
+                if response.is_success() {
+                    let leg = talk.leg(from.other());
+                    leg.reinvited(client, response);
+                    leg.ack(core, None);
+                    answer = read_body(&response.headers, &response.body).ok().flatten();
+                } else {
+                    // It goes on as it was: what it sends may still be understood.
+                    tracing::warn!(call_id = %self.id, status = response.status,
+                        "the side that stays refused the new description");
+                }
+                self.joined(core, from, &sdp, answer);
+                None
             }
             _ => None,
         }
@@ -490,6 +564,9 @@ impl Call {
         status: u16,
     ) -> Option<Ending> {
         talk.forks.retain(|fork| fork.client != client);
+        if let Some(ending) = self.transfer_no_response(core, talk, client, status) {
+            return ending;
+        }
         if let Some(at) = talk.relayed.iter().position(|relayed| relayed.client == client) {
             let Relayed { server, request, .. } = talk.relayed.swap_remove(at);
             core.refuse(server, &request, status);
@@ -513,7 +590,7 @@ impl Call {
         let cseq = ack.headers.cseq().map_or(0, |cseq| cseq.number);
         let Some(exchange) = talk.exchange.take_if(|exchange| {
             let is_meant = exchange.from == from && exchange.cseq == cseq;
-            is_meant && !matches!(exchange.step, Step::Asked(_))
+            is_meant && !matches!(exchange.step, Step::Asked(_) | Step::Ours { .. })
         }) else {
             return;
         };

@@ -247,6 +247,14 @@ impl Ua {
         true
     }
 
+    /// Hands the call on.
+    pub fn refer(&mut self, now: Instant, to: &str) {
+        let host = if to.contains('@') { "" } else { "@192.0.2.1" };
+        self.in_dialog.push(("Refer-To", format!("<sip:{to}{host}>")));
+        self.say(now, Method::Refer, None);
+        self.in_dialog.pop();
+    }
+
     pub fn hang_up(&mut self, now: Instant) -> bool {
         self.say(now, Method::Bye, None)
     }
@@ -326,7 +334,11 @@ impl Ua {
     }
 
     fn request(&mut self, now: Instant, id: ServerId, request: Request) {
-        self.log.push(request.method.to_string());
+        let body = String::from_utf8_lossy(&request.body).into_owned();
+        match request.method {
+            Method::Notify => self.log.push(format!("NOTIFY {}", body.trim_end())),
+            _ => self.log.push(request.method.to_string()),
+        }
         let call_id = request.headers.call_id().unwrap().into_owned();
         let in_dialog = self.legs.iter_mut().find(|leg| {
             leg.dialog.as_ref().is_some_and(|dialog| dialog.id.call_id == call_id) && !leg.is_over

@@ -1,0 +1,327 @@
+//! A phone hands its call on: REFER (RFC 3515), the new side rung while the old one waits, and the
+//! old one's place taken when somebody answers.
+//!
+//! The call stays one call with one recording: the new side speaks in the lane of whoever handed
+//! on. Until it answers nothing is taken from anybody, so a transfer that fails gives the call
+//! back by doing nothing but say so.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use cheling_model::call::Party;
+use cheling_model::{EndCause, Lane, TapKind, Withdrawal};
+use cheling_sip::refer::{self, Progress};
+use cheling_sip::sdp::Sdp;
+use cheling_sip::subscription::EventType;
+use cheling_sip::{ClientId, Method, Request, Response, ServerId};
+
+use super::fork::{CALLER_GONE, Fork, ForkState, Manner, NO_ANSWER, Target};
+use super::leg::{Leg, Side};
+use super::media::read_body;
+use super::talk::{Exchange, Talk};
+use super::{Call, Ending, outcome, withdraw_all};
+use crate::core::Core;
+use crate::{intake, router};
+
+/// What the phone that handed on hears with its BYE.
+const HANDED_ON: &str = "SIP;cause=200;text=\"Transferred\"";
+/// For how long the subscription of a REFER is granted: longer than anybody rings.
+const NOTIFY_FOR_S: u32 = 300;
+
+/// A transfer that nobody has answered yet.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    /// The side that hands on.
+    by: Lane,
+    /// What its NOTIFYs are about; `None` if it wants none (RFC 4488).
+    event: Option<EventType>,
+    forks: Vec<Fork>,
+    ways: VecDeque<Vec<Target>>,
+    ring_for: Duration,
+    until: Instant,
+    offer: Sdp,
+    /// The status last told.
+    told: u16,
+    /// Whether who hands on has hung up already.
+    is_alone: bool,
+}
+
+impl Transfer {
+    /// When it is given up.
+    pub(super) fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// The side that is gone, if the one that handed on did not wait for the outcome.
+    pub(super) fn gone(&self) -> Option<Lane> {
+        self.is_alone.then_some(self.by)
+    }
+
+    fn is_ringing(&self) -> bool {
+        self.forks.iter().any(|fork| fork.state == ForkState::Calling)
+    }
+}
+
+impl Call {
+    /// A REFER within the call.
+    pub(super) fn refer(
+        &mut self,
+        core: &mut Core,
+        talk: &mut Talk,
+        by: Lane,
+        server: ServerId,
+        request: &Request,
+    ) {
+        let Side::Phone { extension } = talk.legs[by.index()].side.clone() else {
+            return core.refuse(server, request, 403);
+        };
+        if talk.transfer.is_some() {
+            return core.refuse(server, request, 491);
+        }
+        let refer_to = match request.headers.refer_to() {
+            Ok(refer_to) if refer_to.method == Method::Invite => refer_to,
+            Ok(_) => return core.refuse(server, request, 501),
+            Err(err) => {
+                tracing::warn!(call_id = %self.id, %err, "REFER refused");
+                return core.refuse(server, request, 400);
+            }
+        };
+        if refer_to.replaces.is_some() {
+            // Two calls would have to become one.
+            return core.refuse(server, request, 501);
+        }
+        let number = router::dialled(&refer_to.target.user_unescaped().unwrap_or_default());
+        let shown = self.party_beside(by);
+        let Some((ways, ring_for)) = intake::transfer(core, &extension, &number, &shown) else {
+            return core.refuse(server, request, 404);
+        };
+        let offer = self.media.as_ref().and_then(|media| media.transfer_offer(by));
+        let Some(offer) = offer.filter(|_| !ways.is_empty()) else {
+            return core.refuse(server, request, 480);
+        };
+        core.refuse(server, request, 202);
+        let cseq = request.headers.cseq().map(|cseq| cseq.number);
+        let event = refer::event_of(cseq.filter(|_| talk.has_referred));
+        talk.has_referred = true;
+        talk.transfer = Some(Box::new(Transfer {
+            by,
+            event: (!refer::is_without_subscription(request)).then_some(event),
+            forks: Vec::new(),
+            ways,
+            ring_for,
+            until: core.now.monotonic,
+            offer,
+            told: 0,
+            is_alone: false,
+        }));
+        self.tell_referrer(core, talk, 100);
+        if !self.ring_next(core, talk) {
+            self.tell_referrer(core, talk, 480);
+            talk.transfer = None;
+        }
+    }
+
+    /// Whoever hands on has hung up: the transfer goes on without it. False if there is none.
+    pub(super) fn referrer_left(&mut self, talk: &mut Talk, from: Lane) -> bool {
+        match &mut talk.transfer {
+            Some(transfer) if transfer.by == from => {
+                transfer.is_alone = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The other side of whoever is on this one, as a third is to see it.
+    fn party_beside(&self, by: Lane) -> Party {
+        if by == self.caller_lane {
+            Party { number: self.offer.called.clone(), ..Party::default() }
+        } else {
+            self.offer.caller.clone()
+        }
+    }
+
+    fn ring_next(&mut self, core: &mut Core, talk: &mut Talk) -> bool {
+        let Some(mut transfer) = talk.transfer.take() else { return false };
+        let mut is_ringing = false;
+        while let (false, Some(targets)) = (is_ringing, transfer.ways.pop_front()) {
+            let forks = self.fork(core, targets, Some(&transfer.offer), 70, Manner::Ring);
+            is_ringing = !forks.is_empty();
+            transfer.forks.extend(forks);
+        }
+        transfer.until = core.now.monotonic + transfer.ring_for;
+        talk.transfer = Some(transfer);
+        is_ringing
+    }
+
+    /// An answer to an INVITE of the transfer; `None` if it is to none. An inner ending ends the
+    /// call.
+    pub(super) fn transfer_response(
+        &mut self,
+        core: &mut Core,
+        talk: &mut Talk,
+        client: ClientId,
+        response: &Response,
+    ) -> Option<Option<Ending>> {
+        let transfer = talk.transfer.as_mut()?;
+        let fork = transfer.forks.iter_mut().find(|fork| fork.client == client)?;
+        if response.is_provisional() {
+            let is_news = response.status > 100
+                && fork.state == ForkState::Calling
+                && fork.take_provisional(core, self.id, &mut self.entries, response);
+            if is_news {
+                let sdp = read_body(&response.headers, &response.body).ok().flatten();
+                fork.early = sdp.or(fork.early.take());
+                self.tell_referrer(core, talk, response.status);
+            }
+            return Some(None);
+        }
+        if !response.is_success() {
+            self.fork_refused(core, &mut transfer.forks, client, response.status);
+            return Some(self.transfer_on(core, talk));
+        }
+        let early = fork.early.clone();
+        let taken = self.taken(core, &mut transfer.forks, client, response, early);
+        let Some((mut leg, sdp, winner)) = taken else {
+            return Some(self.transfer_on(core, talk));
+        };
+        leg.ack(core, None);
+        talk.winner = winner;
+        self.transferred(core, talk, leg, sdp);
+        Some(None)
+    }
+
+    /// An INVITE of the transfer had no answer; `None` if it was none of these.
+    pub(super) fn transfer_no_response(
+        &mut self,
+        core: &mut Core,
+        talk: &mut Talk,
+        client: ClientId,
+        status: u16,
+    ) -> Option<Option<Ending>> {
+        let transfer = talk.transfer.as_mut()?;
+        transfer.forks.iter().find(|fork| fork.client == client)?;
+        self.fork_refused(core, &mut transfer.forks, client, status);
+        Some(self.transfer_on(core, talk))
+    }
+
+    /// Nobody has answered in time. False if there is still some.
+    pub(super) fn transfer_timeout(
+        &mut self,
+        core: &mut Core,
+        talk: &mut Talk,
+    ) -> Option<Option<Ending>> {
+        let transfer = talk.transfer.as_mut()?;
+        if transfer.until > core.now.monotonic {
+            return None;
+        }
+        withdraw_all(core, self.id, &mut transfer.forks, NO_ANSWER, &Withdrawal::NoAnswer);
+        Some(self.transfer_failed(core, talk, 480))
+    }
+
+    /// The call is over, and with it the transfer.
+    pub(super) fn end_transfer(&mut self, core: &mut Core, mut transfer: Transfer) -> Vec<Fork> {
+        let why = Withdrawal::CallerHungUp;
+        withdraw_all(core, self.id, &mut transfer.forks, CALLER_GONE, &why);
+        transfer.forks
+    }
+
+    /// After a refusal: waits for the others, tries the next way, or gives the call back.
+    fn transfer_on(&mut self, core: &mut Core, talk: &mut Talk) -> Option<Ending> {
+        let transfer = talk.transfer.as_ref()?;
+        if transfer.is_ringing() {
+            return None;
+        }
+        let statuses: Vec<u16> = transfer
+            .forks
+            .iter()
+            .filter_map(|fork| match fork.state {
+                ForkState::Failed(status) => Some(status),
+                ForkState::Calling | ForkState::Cancelling => None,
+            })
+            .collect();
+        let is_trunk_trouble =
+            statuses.iter().all(|status| *status == 408 || (500..600).contains(status));
+        if is_trunk_trouble && self.ring_next(core, talk) {
+            return None;
+        }
+        self.transfer_failed(core, talk, outcome::best(statuses))
+    }
+
+    /// Whoever handed on has the call again; without it, the call is over.
+    fn transfer_failed(&mut self, core: &mut Core, talk: &mut Talk, status: u16) -> Option<Ending> {
+        tracing::info!(call_id = %self.id, status, "transfer failed");
+        self.tell_referrer(core, talk, status);
+        let transfer = talk.transfer.take()?;
+        let gone = transfer.gone();
+        talk.forks.extend(transfer.forks.into_iter().filter(Fork::is_pending));
+        if gone.is_some() {
+            talk.gone = gone;
+        }
+        gone.map(|by| Ending { cause: EndCause::HungUp, by: Some(by), status: None })
+    }
+
+    /// Somebody has answered: takes the place of whoever handed on.
+    fn transferred(&mut self, core: &mut Core, talk: &mut Talk, leg: Leg, sdp: Sdp) {
+        self.tell_referrer(core, talk, 200);
+        let Some(transfer) = talk.transfer.take() else { return };
+        let Transfer { by, mut forks, offer, is_alone, .. } = *transfer;
+        self.answered_elsewhere(core, &mut forks, &leg.side);
+        talk.forks.extend(forks.into_iter().filter(Fork::is_pending));
+        let mut former = std::mem::replace(&mut talk.legs[by.index()], leg);
+        let extension = talk.legs[by.index()].side.extension().or(former.side.extension());
+        let extension = extension.unwrap_or_default().to_owned();
+        core.tap(self.id, TapKind::Answered { extension });
+        if !is_alone {
+            former.bye(core, self.id, &mut self.entries, Some(HANDED_ON));
+        }
+        if let Some(exchange) = talk.exchange.take() {
+            // It was with whoever is no longer there.
+            exchange.refuse(core, 491);
+        }
+        self.join(core, talk, by, offer, sdp);
+    }
+
+    /// Brings the side that stays together with the new one: the relay, and what it may send.
+    fn join(&mut self, core: &mut Core, talk: &mut Talk, by: Lane, offer: Sdp, sdp: Sdp) {
+        let stays = by.other();
+        let Some(media) = self.media.as_mut() else { return };
+        media.replaced(by, offer);
+        let change = media.point(by, &sdp);
+        let told_before = media.sent(stays).cloned();
+        let passed = media.pass(stays, &sdp);
+        self.changed(core, change);
+        if told_before.as_ref() != Some(&passed) {
+            let leg = &mut talk.legs[stays.index()];
+            let client = leg.reinvite(core, self.id, &mut self.entries, &passed);
+            if let Some(client) = client {
+                talk.exchange = Some(Exchange::of_ours(by, client, sdp));
+                return;
+            }
+        }
+        self.joined(core, by, &sdp, None);
+    }
+
+    /// The side that stays has said what it makes of the new one's description; `None` if it
+    /// sticks to what it said before.
+    pub(super) fn joined(&mut self, core: &mut Core, by: Lane, sdp: &Sdp, answer: Option<Sdp>) {
+        let Some(media) = self.media.as_mut() else { return };
+        let Some(answer) = answer.or_else(|| media.agreed(by.other()).cloned()) else { return };
+        let changes = media.agree(by, sdp, &answer);
+        self.changed(core, changes);
+    }
+
+    /// Tells whoever handed on how it goes, once for each status.
+    fn tell_referrer(&mut self, core: &mut Core, talk: &mut Talk, status: u16) {
+        let Some(transfer) = talk.transfer.as_mut() else { return };
+        if transfer.told == status || transfer.is_alone {
+            return;
+        }
+        transfer.told = status;
+        if let Some(event) = &transfer.event {
+            let leg = &mut talk.legs[transfer.by.index()];
+            let progress = Progress::of_status(status);
+            leg.notify(core, self.id, &mut self.entries, event, &progress, NOTIFY_FOR_S);
+        }
+    }
+}
