@@ -89,14 +89,13 @@ impl Core {
         self.endpoint.token()
     }
 
-    /// Our Contact towards a side.
-    pub(crate) fn contact(&self, transport: Transport) -> NameAddr {
+    /// Our Contact towards the other side of `flow`: the listener that it came to.
+    pub(crate) fn contact(&self, flow: Flow) -> NameAddr {
         let host = host_text(self.settings.advertise);
-        let (port, param) = match transport {
-            Transport::Udp => (self.settings.udp_port, None),
-            other => {
-                (self.settings.tcp_port.unwrap_or(self.settings.udp_port), Some(other.uri_param()))
-            }
+        let port = flow.local.port();
+        let param = match flow.transport {
+            Transport::Udp => None,
+            other => Some(other.uri_param()),
         };
         let mut uri = Uri::sip(Some("cheling"), &host, Some(port));
         if let (Uri::Sip(sip), Some(param)) = (&mut uri, param) {

@@ -28,6 +28,9 @@ use crate::switch::Switch;
 /// Where SIP over TLS is expected if nothing else is said (RFC 3261 §19.1.2).
 const SIPS_PORT: u16 = 5061;
 
+/// Where SIP over TLS is expected if nothing else is said (RFC 3261 §19.1.2).
+const SIPS_PORT: u16 = 5061;
+
 /// A request outside any dialog.
 pub(crate) fn request(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
     let core = &mut switch.core;
@@ -369,12 +372,14 @@ fn trunk_target(core: &Core, trunk: &Trunk, number: &str, extension: &Extension)
     let (transport, port) = match trunk.transport {
         TrunkTransport::Udp => (Transport::Udp, settings.udp_port),
         TrunkTransport::Tcp => (Transport::Tcp, settings.tcp_port.unwrap_or(settings.udp_port)),
+        // Without a listener of our own it can reach us by the connection alone.
+        TrunkTransport::Tls => (Transport::Tls, settings.tls_port.unwrap_or(SIPS_PORT)),
     };
     let user = cheling_sip::uri::escape_user(number);
     let host = host_text(trunk.address.ip());
     let mut uri = Uri::sip(Some(&user), &host, Some(trunk.address.port()));
-    if let (Uri::Sip(sip), Transport::Tcp) = (&mut uri, transport) {
-        sip.params.set("transport", Some("tcp"));
+    if let (Uri::Sip(sip), Transport::Tcp | Transport::Tls) = (&mut uri, transport) {
+        sip.params.set("transport", Some(transport.uri_param()));
     }
     let shown = trunk.caller_number.clone().unwrap_or_else(|| extension.number.clone());
     Target {

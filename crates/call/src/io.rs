@@ -19,6 +19,8 @@ pub struct Settings {
     pub udp_port: u16,
     /// See `udp_port`.
     pub tcp_port: Option<u16>,
+    /// The port of our TLS listener where there is one.
+    pub tls_port: Option<u16>,
     /// `User-Agent` and `Server`.
     pub product: String,
     /// Trunks and gateways, in the order in which they are tried.

@@ -11,6 +11,7 @@ use cheling_call::io::Settings;
 use cheling_call::switch::Switch;
 use cheling_model::TapEvent;
 use cheling_model::directory::Directory;
+use cheling_sip::Transport;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -69,8 +70,7 @@ pub enum StartError {
 /// Running call control and media.
 pub struct Capture {
     handle: Handle,
-    udp: Vec<SocketAddr>,
-    tcp: Vec<SocketAddr>,
+    addresses: Vec<(Transport, Vec<SocketAddr>)>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
     events: JoinHandle<()>,
@@ -90,11 +90,14 @@ impl Capture {
     ) -> Result<Self, StartError> {
         let (arrived, arrivals) = mpsc::channel(ARRIVAL_QUEUE);
         let transports = Transports::bind(config.transports, arrived).await?;
-        let (udp, tcp) = (transports.udp_addresses(), transports.tcp_addresses());
-        if let Some(address) = udp.first() {
-            settings.udp_port = address.port();
-        }
-        settings.tcp_port = tcp.first().map(SocketAddr::port);
+        let spoken =
+            [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss];
+        let addresses: Vec<_> =
+            spoken.into_iter().map(|it| (it, transports.addresses(it))).collect();
+        let port = |transport| transports.addresses(transport).first().map(SocketAddr::port);
+        settings.udp_port = port(Transport::Udp).unwrap_or(settings.udp_port);
+        settings.tcp_port = port(Transport::Tcp);
+        settings.tls_port = port(Transport::Tls);
 
         let (report, reports) = mpsc::channel(REPORT_QUEUE);
         let reporter: Reporter = Arc::new(move |it| match report.try_send(it) {
@@ -128,7 +131,7 @@ impl Capture {
             stop: stop.clone(),
         };
         let task = tokio::spawn(task.run());
-        Ok(Self { handle, udp, tcp, stop, task, events: event_thread })
+        Ok(Self { handle, addresses, stop, task, events: event_thread })
     }
 
     /// How to speak to it.
@@ -136,14 +139,20 @@ impl Capture {
         self.handle.clone()
     }
 
+    /// The addresses of the listeners of one transport, with real ports.
+    pub fn addresses(&self, transport: Transport) -> &[SocketAddr] {
+        let of = self.addresses.iter().find(|(spoken, _)| *spoken == transport);
+        of.map_or(&[], |(_, addresses)| addresses)
+    }
+
     /// The UDP listeners' addresses, with real ports.
     pub fn udp_addresses(&self) -> &[SocketAddr] {
-        &self.udp
+        self.addresses(Transport::Udp)
     }
 
     /// The TCP listeners' addresses, with real ports.
     pub fn tcp_addresses(&self) -> &[SocketAddr] {
-        &self.tcp
+        self.addresses(Transport::Tcp)
     }
 
     /// Takes no more calls, lets those in progress go on until `deadline`, ends the rest, and

@@ -1,22 +1,32 @@
-//! SIP over UDP and TCP: listeners, connections, and the sending side of both.
+//! SIP over UDP, TCP, TLS and WebSockets: listeners, connections, and the sending side of all.
 //!
 //! Readers are tasks of their own; what they read comes through one bounded queue of [`Arrived`],
 //! and when that is full they stop reading: the kernel drops datagrams, TCP slows its peer down,
 //! and SIP retransmits. [`Transports`] belongs to the SIP task, which sends through it without
 //! ever waiting.
 
+mod admission;
+mod config;
+mod stream;
 mod tcp;
+mod tls;
 mod udp;
+mod websocket;
 
+pub use config::TransportConfig;
+pub use tls::{CertificateFiles, TlsError, TlsFiles, TlsPeer, TlsTrust};
+
+use admission::{Admission, Ticket};
 use bytes::Bytes;
 use cheling_sip::{Flow, Transport};
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use stream::Connection;
+use tcp::Spoken;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -25,40 +35,6 @@ pub const ARRIVAL_QUEUE: usize = 4096;
 /// Messages that may wait to be written to one connection. More: its peer does not read, and the
 /// connection is closed.
 const WRITE_QUEUE: usize = 128;
-
-/// Where to listen, and how much to allow.
-#[derive(Clone, Debug)]
-pub struct TransportConfig {
-    /// UDP listeners.
-    pub udp: Vec<SocketAddr>,
-    /// TCP listeners.
-    pub tcp: Vec<SocketAddr>,
-    /// What stands for a listener's unspecified address in a [`Flow`].
-    pub advertise: IpAddr,
-    /// TCP connections at once, both ways. More are refused. Default 1024.
-    pub max_connections: usize,
-    /// A new connection must bring a whole message within this time. Default 20 s.
-    pub first_message_within: Duration,
-    /// A connection on which nothing comes, not even a keep-alive, is closed. Default 15 min.
-    pub idle: Duration,
-    /// An outgoing connection must stand within this time. Default 5 s.
-    pub connect_within: Duration,
-}
-
-impl TransportConfig {
-    /// One UDP and one TCP listener at `address`, with the default limits.
-    pub fn at(address: SocketAddr) -> Self {
-        Self {
-            udp: vec![address],
-            tcp: vec![address],
-            advertise: address.ip(),
-            max_connections: 1024,
-            first_message_within: Duration::from_secs(20),
-            idle: Duration::from_secs(15 * 60),
-            connect_within: Duration::from_secs(5),
-        }
-    }
-}
 
 /// What a reader brings.
 #[derive(Debug)]
@@ -91,14 +67,20 @@ pub enum Arrived {
 
 /// Why a listener cannot start.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {transport} {address}: {source}")]
-pub struct BindError {
-    /// UDP or TCP.
-    pub transport: Transport,
-    /// The address.
-    pub address: SocketAddr,
-    /// Why not.
-    pub source: io::Error,
+pub enum BindError {
+    /// The address cannot be had.
+    #[error("cannot listen on {transport} {address}: {source}")]
+    Address {
+        /// What was to be spoken there.
+        transport: Transport,
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A certificate, a key or an authority cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// Why a message was not sent. The transaction that sent it is told (RFC 3261 §17.1.4).
@@ -116,6 +98,10 @@ pub enum SendError {
     /// Too many connections.
     #[error("too many connections")]
     TooManyConnections,
+    /// Its connection is gone, and only its other side may open one: a browser, or who is no
+    /// [`TlsPeer`].
+    #[error("the connection is gone and is not ours to open")]
+    ConnectionGone,
 }
 
 /// What happened on the transports since the start.
@@ -127,8 +113,10 @@ pub struct TransportCounters {
     pub sent_messages: AtomicU64,
     /// Messages that could not be sent.
     pub unsent_messages: AtomicU64,
-    /// Connections refused because there were too many.
+    /// Connections refused because there were too many, or came too fast.
     pub refused_connections: AtomicU64,
+    /// Handshakes of TLS or WebSocket that failed or took too long.
+    pub failed_handshakes: AtomicU64,
     /// Connections closed because what came over them was not SIP.
     pub broken_streams: AtomicU64,
 }
@@ -145,7 +133,7 @@ struct Shared {
     config: Arc<TransportConfig>,
     arrivals: mpsc::Sender<Arrived>,
     counters: Arc<TransportCounters>,
-    permits: Arc<Semaphore>,
+    admission: Arc<Admission>,
     next_connection: Arc<AtomicU64>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -154,29 +142,31 @@ struct Shared {
 /// All listeners and connections.
 pub struct Transports {
     udp: Vec<udp::Sender>,
-    tcp: Vec<SocketAddr>,
-    connections: HashMap<u64, Connection>,
+    /// Of connections, with real ports, in the order of the config.
+    listeners: Vec<(Transport, SocketAddr)>,
+    tls_peers: HashMap<SocketAddr, tls::Client>,
+    connections: HashMap<u64, Writer>,
     /// The newest connection to each address, for flows whose own connection is gone.
-    by_remote: HashMap<SocketAddr, u64>,
+    by_remote: HashMap<(Transport, SocketAddr), u64>,
     shared: Shared,
 }
 
-struct Connection {
+struct Writer {
     flow: Flow,
-    writer: mpsc::Sender<Bytes>,
+    queue: mpsc::Sender<Bytes>,
 }
 
 impl Transports {
     /// Starts listening. What arrives goes into `arrivals`.
     ///
     /// # Errors
-    /// [`BindError`] names the listener that cannot start; none runs then.
+    /// [`BindError`] names the listener or the file that is in the way; none runs then.
     pub async fn bind(
         config: TransportConfig,
         arrivals: mpsc::Sender<Arrived>,
     ) -> Result<Self, BindError> {
         let shared = Shared {
-            permits: Arc::new(Semaphore::new(config.max_connections)),
+            admission: Arc::new(Admission::new(&config)),
             config: Arc::new(config),
             arrivals,
             counters: Arc::default(),
@@ -184,14 +174,24 @@ impl Transports {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        let fail = |transport, address| move |source| BindError { transport, address, source };
+        let config = &shared.config;
+        let fail =
+            |transport, address| move |source| BindError::Address { transport, address, source };
+        let mut tls_peers = HashMap::new();
+        for peer in &config.tls_peers {
+            tls_peers.insert(peer.address, tls::Client::load(peer)?);
+        }
         let mut sockets = Vec::new();
-        for &address in &shared.config.udp {
+        for &address in &config.udp {
             sockets.push(udp::bind(address).map_err(fail(Transport::Udp, address))?);
         }
-        let mut listeners = Vec::new();
-        for &address in &shared.config.tcp {
-            listeners.push(tcp::bind(address).map_err(fail(Transport::Tcp, address))?);
+        let mut bound = Vec::new();
+        for (spoken, addresses) in spoken(config)? {
+            for &address in addresses {
+                let failed = fail(spoken.transport(), address);
+                let (listener, local) = tcp::bind(address).map_err(failed)?;
+                bound.push((spoken.clone(), listener, local));
+            }
         }
         let mut udp = Vec::new();
         for (socket, sender) in sockets {
@@ -199,22 +199,33 @@ impl Transports {
             shared.tasks.spawn(udp::receive(socket, local, shared.clone()));
             udp.push(sender);
         }
-        let mut tcp = Vec::new();
-        for (listener, local) in listeners {
-            shared.tasks.spawn(tcp::accept(listener, shared.clone()));
-            tcp.push(local);
+        let mut listeners = Vec::new();
+        for (spoken, listener, local) in bound {
+            listeners.push((spoken.transport(), local));
+            shared.tasks.spawn(tcp::accept(listener, spoken, shared.clone()));
         }
-        Ok(Self { udp, tcp, connections: HashMap::new(), by_remote: HashMap::new(), shared })
+        let (connections, by_remote) = (HashMap::new(), HashMap::new());
+        Ok(Self { udp, listeners, tls_peers, connections, by_remote, shared })
     }
 
-    /// The addresses of the UDP listeners, in the order of the config, with real ports.
+    /// The addresses of the listeners of one transport, in the order of the config, with real
+    /// ports.
+    pub fn addresses(&self, transport: Transport) -> Vec<SocketAddr> {
+        if transport == Transport::Udp {
+            return self.udp.iter().map(udp::Sender::local).collect();
+        }
+        let listeners = self.listeners.iter().filter(|(spoken, _)| *spoken == transport);
+        listeners.map(|(_, local)| *local).collect()
+    }
+
+    /// The addresses of the UDP listeners.
     pub fn udp_addresses(&self) -> Vec<SocketAddr> {
-        self.udp.iter().map(udp::Sender::local).collect()
+        self.addresses(Transport::Udp)
     }
 
-    /// The addresses of the TCP listeners, in the order of the config, with real ports.
+    /// The addresses of the TCP listeners.
     pub fn tcp_addresses(&self) -> Vec<SocketAddr> {
-        self.tcp.clone()
+        self.addresses(Transport::Tcp)
     }
 
     /// What happened so far.
@@ -231,16 +242,18 @@ impl Transports {
         }
     }
 
-    /// Sends one message, without waiting. On TCP it goes over the flow's connection, else over
-    /// another to the same address, else a new one.
+    /// Sends one message, without waiting. On a connection it goes over the flow's own, else over
+    /// another of its kind to the same address, else a new one: TCP to anyone, TLS to a
+    /// [`TlsPeer`].
     ///
     /// # Errors
     /// [`SendError`] if that is known at once; [`Arrived::SendFailed`] comes if it shows later.
     pub fn send(&mut self, flow: &Flow, bytes: Vec<u8>) -> Result<(), SendError> {
         let sent = match flow.transport {
             Transport::Udp => self.send_udp(flow, &bytes),
-            Transport::Tcp => self.send_tcp(flow, bytes.into()),
-            Transport::Tls | Transport::Ws | Transport::Wss => Err(SendError::NoListener),
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+                self.send_connected(flow, bytes.into())
+            }
         };
         let counters = &self.shared.counters;
         TransportCounters::bump(match sent {
@@ -267,23 +280,23 @@ impl Transports {
         Ok(sender.send(bytes, flow.remote)?)
     }
 
-    fn send_tcp(&mut self, flow: &Flow, bytes: Bytes) -> Result<(), SendError> {
+    fn send_connected(&mut self, flow: &Flow, bytes: Bytes) -> Result<(), SendError> {
         let known = flow.connection.filter(|id| self.connections.contains_key(id));
-        let known = known.or_else(|| self.by_remote.get(&flow.remote).copied());
-        let Some(connection) = known.and_then(|id| self.connections.get(&id)) else {
+        let known = known.or_else(|| self.by_remote.get(&(flow.transport, flow.remote)).copied());
+        let Some(writer) = known.and_then(|id| self.connections.get(&id)) else {
             return self.connect(flow, bytes);
         };
-        match connection.writer.try_send(bytes) {
+        match writer.queue.try_send(bytes) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => {
-                let flow = connection.flow;
+                let flow = writer.flow;
                 tracing::warn!(%flow, "closing a connection whose peer does not read");
                 self.remove(&flow);
                 Err(SendError::QueueFull)
             }
             // It ended, and its `Closed` is still on the way to us.
             Err(mpsc::error::TrySendError::Closed(bytes)) => {
-                let gone = connection.flow;
+                let gone = writer.flow;
                 self.remove(&gone);
                 self.connect(flow, bytes)
             }
@@ -291,34 +304,58 @@ impl Transports {
     }
 
     fn connect(&mut self, flow: &Flow, bytes: Bytes) -> Result<(), SendError> {
-        let permit = Arc::clone(&self.shared.permits)
-            .try_acquire_owned()
-            .map_err(|_| SendError::TooManyConnections)?;
+        let client = match flow.transport {
+            Transport::Tcp => None,
+            Transport::Tls => {
+                Some(self.tls_peers.get(&flow.remote).ok_or(SendError::ConnectionGone)?.clone())
+            }
+            Transport::Udp | Transport::Ws | Transport::Wss => {
+                return Err(SendError::ConnectionGone);
+            }
+        };
+        let ticket: Ticket =
+            self.shared.admission.outgoing().ok_or(SendError::TooManyConnections)?;
         let flow = Flow { connection: Some(self.shared.number_connection()), ..*flow };
         let (writer, queue) = mpsc::channel(WRITE_QUEUE);
         // A new queue has room for one message.
         let _ = writer.try_send(bytes);
-        self.insert(flow, writer.clone());
-        let pongs = writer.downgrade();
-        self.shared.tasks.spawn(tcp::connect(flow, queue, pongs, permit, self.shared.clone()));
+        let connection =
+            Connection { flow, queue, pongs: writer.downgrade(), shared: self.shared.clone() };
+        self.insert(flow, writer);
+        self.shared.tasks.spawn(tcp::connect(connection, client, ticket));
         Ok(())
     }
 
-    fn insert(&mut self, flow: Flow, writer: mpsc::Sender<Bytes>) {
+    fn insert(&mut self, flow: Flow, queue: mpsc::Sender<Bytes>) {
         if let Some(id) = flow.connection {
-            self.by_remote.insert(flow.remote, id);
-            self.connections.insert(id, Connection { flow, writer });
+            self.by_remote.insert((flow.transport, flow.remote), id);
+            self.connections.insert(id, Writer { flow, queue });
         }
     }
 
     fn remove(&mut self, flow: &Flow) {
         if let Some(id) = flow.connection {
             self.connections.remove(&id);
-            if self.by_remote.get(&flow.remote) == Some(&id) {
-                self.by_remote.remove(&flow.remote);
+            let remote = (flow.transport, flow.remote);
+            if self.by_remote.get(&remote) == Some(&id) {
+                self.by_remote.remove(&remote);
             }
         }
     }
+}
+
+/// What is spoken on which addresses.
+fn spoken(config: &TransportConfig) -> Result<Vec<(Spoken, &[SocketAddr])>, TlsError> {
+    let mut spoken = vec![(Spoken::Tcp, &config.tcp[..]), (Spoken::WebSocket, &config.ws[..])];
+    if !config.tls.is_empty() || !config.wss.is_empty() {
+        let files = config.tls_files.clone().ok_or(TlsError::NoCertificate)?;
+        // Browsers ask their user which certificate to show; their password must do.
+        let public = TlsFiles { client_ca: None, ..files.clone() };
+        spoken.push((Spoken::Tls(Arc::new(tls::Server::load(files)?)), &config.tls[..]));
+        let secure = Spoken::SecureWebSocket(Arc::new(tls::Server::load(public)?));
+        spoken.push((secure, &config.wss[..]));
+    }
+    Ok(spoken)
 }
 
 impl Shared {

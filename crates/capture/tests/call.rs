@@ -2,9 +2,12 @@
 //! side, and the sink gets every event and every packet, in order.
 #![allow(clippy::unwrap_used)]
 
+mod keys;
+mod tunnel;
+
 use cheling_call::io::Settings;
 use cheling_capture::relay::RelayConfig;
-use cheling_capture::transport::TransportConfig;
+use cheling_capture::transport::{TlsFiles, TransportConfig};
 use cheling_capture::{Capture, CaptureConfig, LOOKUP_QUEUE, Sinks, SpareBlocks, TapSink};
 use cheling_model::call::Direction as CallDirection;
 use cheling_model::directory::{
@@ -13,13 +16,15 @@ use cheling_model::directory::{
 use cheling_model::tap::{PacketKind, TapBlock};
 use cheling_model::{DealershipId, EndCause, GroupId, Lane, LineId, TapEvent, TapKind, Timestamp};
 use cheling_phone::{
-    Account, AnswerPlan, Call, Event, Gateway, Phone, PhoneConfig, Sound, tone_share,
+    Account, AnswerPlan, Call, Dial, Event, Gateway, Phone, PhoneConfig, Sound, tone_share,
 };
+use cheling_sip::Transport;
 use cheling_sip::digest::{Algorithm, ha1};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tunnel::Far;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const REALM: &str = "cheling";
@@ -85,6 +90,10 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut TransportConfig)) -> Self {
         // The gateway must be known before capture starts, and capture before the gateway: both
         // ports are found first. Its own address keeps the gateway apart from the phones.
         let listen = free_port("127.0.0.1");
@@ -105,6 +114,7 @@ impl Bench {
             advertise: listen.ip(),
             udp_port: 0,
             tcp_port: None,
+            tls_port: None,
             product: "cheling-test".into(),
             trunks: vec![trunk],
             nonce_secret: [7; 32],
@@ -119,7 +129,9 @@ impl Bench {
             spare_blocks: Arc::new(SpareBlocks::new(4)),
             lookup,
         };
-        let config = CaptureConfig { transports: TransportConfig::at(listen), relay };
+        let mut transports = TransportConfig::at(listen);
+        change(&mut transports);
+        let config = CaptureConfig { transports, relay };
         let capture = Capture::start(config, settings, Arc::new(directory()), sinks).await.unwrap();
         let plan = |_: &Call| AnswerPlan::Answer {
             after: Duration::ZERO,
@@ -239,6 +251,57 @@ async fn an_inbound_call_is_heard_both_ways_and_written_down_whole() {
         }
     }
     assert!(packets.iter().all(|packets| *packets >= 45), "{packets:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn phones_register_and_call_over_tls_and_websockets() {
+    let authority = Arc::new(keys::Authority::new());
+    let certificates = vec![authority.sign("a", &["127.0.0.1"])];
+    let bench = Bench::start_with(|config| {
+        let any = "127.0.0.3:0".parse().unwrap();
+        (config.tls, config.ws, config.wss) = (vec![any], vec![any], vec![any]);
+        config.tls_files = Some(TlsFiles { certificates, client_ca: None });
+    })
+    .await;
+    for (far, transport) in
+        [(Far::Tls, Transport::Tls), (Far::Ws, Transport::Ws), (Far::Wss, Transport::Wss)]
+    {
+        let at = bench.capture.addresses(transport)[0];
+        let server = tunnel::open(far, at, Arc::clone(&authority)).await;
+        let config = PhoneConfig::registered(server, Account::new("8001", PASSWORD));
+        let (phone, mut events) =
+            Phone::start(config.over(cheling_phone::Transport::Tcp)).await.unwrap();
+        phone.register().await.unwrap();
+        // Called by a customer, who is heard and hangs up.
+        let caller = bench.gateway.call_in("13812345678", "02155550000", Sound::tone(300.0));
+        let caller = caller.await.unwrap();
+        let agent = incoming(&mut events).await;
+        agent.answer(Sound::tone(800.0)).await;
+        caller.answered().await.unwrap();
+        agent.hears(Duration::from_secs(1)).await.unwrap();
+        caller.hears(Duration::from_secs(1)).await.unwrap();
+        assert_hears(&agent, 300.0);
+        assert_hears(&caller, 800.0);
+        caller.hang_up().await;
+        tokio::time::timeout(DEADLINE, agent.ended()).await.unwrap();
+        // Calls a customer, and hangs up.
+        let out = phone.call(Dial::number("13812345678"), Sound::tone(800.0)).await.unwrap();
+        out.answered().await.unwrap();
+        out.hears(Duration::from_secs(1)).await.unwrap();
+        assert_hears(&out, 440.0);
+        out.hang_up().await;
+        tokio::time::timeout(DEADLINE, out.ended()).await.unwrap();
+        phone.stop().await;
+    }
+    let items = bench.finish().await;
+    let causes: Vec<_> = items
+        .iter()
+        .filter_map(|item| match item {
+            Item::Event(TapEvent { kind: TapKind::Ended { cause, .. }, .. }) => Some(*cause),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(causes, [EndCause::HungUp; 6]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,6 +40,7 @@ async fn start(trunks: Vec<Trunk>) -> (Capture, mpsc::Receiver<TapEvent>) {
         advertise: localhost.ip(),
         udp_port: 0,
         tcp_port: None,
+        tls_port: None,
         product: "cheling-test".into(),
         trunks,
         nonce_secret: [7; 32],

@@ -1,64 +1,15 @@
 //! SIP transports over loopback: framing, keep-alives, limits, garbage.
 #![allow(clippy::unwrap_used)]
 
-use cheling_capture::transport::{Arrived, SendError, TransportConfig, Transports};
+mod wire;
+
+use cheling_capture::transport::{Arrived, SendError, TransportConfig};
 use cheling_sip::{Flow, Transport};
-use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::mpsc;
-
-const DEADLINE: Duration = Duration::from_secs(10);
-const OPTIONS: &[u8] = b"OPTIONS sip:a SIP/2.0\r\nCall-ID: x\r\nContent-Length: 3\r\n\r\nabc";
-
-fn localhost() -> SocketAddr {
-    "127.0.0.1:0".parse().unwrap()
-}
-
-struct Bench {
-    transports: Transports,
-    arrivals: mpsc::Receiver<Arrived>,
-}
-
-impl Bench {
-    async fn start(change: impl FnOnce(&mut TransportConfig)) -> Self {
-        let mut config = TransportConfig::at(localhost());
-        change(&mut config);
-        let (sender, arrivals) = mpsc::channel(64);
-        Self { transports: Transports::bind(config, sender).await.unwrap(), arrivals }
-    }
-
-    fn udp(&self) -> SocketAddr {
-        self.transports.udp_addresses()[0]
-    }
-
-    fn tcp(&self) -> SocketAddr {
-        self.transports.tcp_addresses()[0]
-    }
-
-    async fn next(&mut self) -> Arrived {
-        let arrived = tokio::time::timeout(DEADLINE, self.arrivals.recv()).await.unwrap().unwrap();
-        self.transports.note(&arrived);
-        arrived
-    }
-
-    async fn message(&mut self) -> (Flow, Vec<u8>) {
-        loop {
-            match self.next().await {
-                Arrived::Message { flow, bytes } => return (flow, bytes.to_vec()),
-                Arrived::Opened { .. } => {}
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-}
-
-async fn read(stream: &mut TcpStream, len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    tokio::time::timeout(DEADLINE, stream.read_exact(&mut bytes)).await.unwrap().unwrap();
-    bytes
-}
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use wire::{Bench, DEADLINE, OPTIONS, localhost, read};
 
 #[tokio::test]
 async fn a_datagram_is_a_message_and_its_answer_comes_from_the_listener() {
@@ -196,6 +147,37 @@ async fn one_connection_too_many_is_refused() {
     };
     let sent = bench.transports.send(&flow, OPTIONS.to_vec());
     assert!(matches!(sent, Err(SendError::TooManyConnections)));
+}
+
+#[tokio::test]
+async fn one_source_cannot_take_every_connection_nor_come_too_fast() {
+    for change in [
+        |config: &mut TransportConfig| config.max_connections_per_source = 2,
+        |config: &mut TransportConfig| {
+            config.connection_burst = 2;
+            config.connection_interval = Duration::from_secs(3600);
+        },
+    ] {
+        let mut bench = Bench::start(|config| {
+            config.tcp.push("127.0.0.2:0".parse().unwrap());
+            change(config);
+        })
+        .await;
+        let mut kept = Vec::new();
+        for _ in 0..2 {
+            kept.push(TcpStream::connect(bench.tcp()).await.unwrap());
+            assert!(matches!(bench.next().await, Arrived::Opened { .. }));
+        }
+        let mut third = TcpStream::connect(bench.tcp()).await.unwrap();
+        assert_eq!(third.read(&mut [0; 1]).await.unwrap_or(0), 0);
+        assert_eq!(bench.transports.counters().refused_connections.load(Relaxed), 1);
+        // From elsewhere there is room.
+        let elsewhere = bench.transports.tcp_addresses()[1];
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        kept.push(socket.connect(elsewhere).await.unwrap());
+        assert!(matches!(bench.next().await, Arrived::Opened { .. }));
+    }
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ pub struct Trunk {
     pub name: String,
     /// Where requests are sent, and where they must come from (the IP alone is compared).
     pub address: SocketAddr,
-    /// UDP or TCP towards it.
+    /// UDP, TCP or TLS towards it.
     pub transport: TrunkTransport,
     /// Dialled digits that select this trunk are stripped of this prefix ("9" for an outside
     /// line); empty takes every number that is not internal.
@@ -99,6 +99,8 @@ pub enum TrunkTransport {
     Udp,
     /// RFC 3261 over TCP.
     Tcp,
+    /// RFC 3261 over TLS.
+    Tls,
 }
 
 /// A header that may carry the caller's number.

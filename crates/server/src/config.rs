@@ -47,6 +47,23 @@ pub struct Sip {
     pub udp: SocketAddr,
     /// TCP listener. Default: as `udp`.
     pub tcp: Option<SocketAddr>,
+    /// TLS listener, usually port 5061. Default: none.
+    pub tls: Option<SocketAddr>,
+    /// WebSocket listener (RFC 7118) for phones in browsers. Default: none.
+    pub ws: Option<SocketAddr>,
+    /// Listener of WebSockets under TLS, which pages loaded by https need. Default: none.
+    pub wss: Option<SocketAddr>,
+    /// PEM file of the certificate that `tls` and `wss` show, those that signed it behind.
+    /// Read again when it changes. Default: one that signs itself, made in `<data_dir>/tls`.
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM file of its private key. Default: see `tls_certificate`.
+    pub tls_key: Option<PathBuf>,
+    /// Further certificates, each shown to who asks for a name that it carries (SNI). Default
+    /// none.
+    pub tls_named: Vec<NamedCertificate>,
+    /// PEM file of authorities: phones must show `tls` a certificate that one of them signed.
+    /// `wss` asks for none. Default: none is asked for.
+    pub tls_client_ca: Option<PathBuf>,
     /// The address written into Via, Contact and SDP. Default: the listener's, or the machine's
     /// own where the listener is `0.0.0.0`.
     pub advertise: Option<IpAddr>,
@@ -56,6 +73,16 @@ pub struct Sip {
     pub max_calls: usize,
     /// Longest registration granted, seconds. Default 300.
     pub registration_seconds: u64,
+}
+
+/// A further certificate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedCertificate {
+    /// PEM file of the certificate, those that signed it behind.
+    pub certificate: PathBuf,
+    /// PEM file of its private key.
+    pub key: PathBuf,
 }
 
 /// RTP.
@@ -78,9 +105,20 @@ pub struct TrunkEntry {
     pub name: String,
     /// Where it is: requests go there, and calls from its IP are taken as its calls.
     pub address: SocketAddr,
-    /// `udp` (default) or `tcp`.
+    /// `udp` (default), `tcp` or `tls`.
     #[serde(default)]
     pub transport: TrunkTransport,
+    /// For `tls`: the name that its certificate must carry. Default: its IP address.
+    #[serde(default)]
+    pub tls_name: Option<String>,
+    /// For `tls`: PEM file of the authorities that may have signed its certificate, or of that
+    /// certificate itself. Default: the authorities that browsers know.
+    #[serde(default)]
+    pub tls_ca: Option<PathBuf>,
+    /// For `tls`: believes whoever answers, without looking at the certificate. Whoever can stand
+    /// in between can then listen and change calls: for tests only. Default false.
+    #[serde(default)]
+    pub tls_insecure: bool,
     /// Dialled numbers that begin with this go here, without it. Default empty: every number.
     #[serde(default)]
     pub strip_prefix: String,
@@ -106,6 +144,9 @@ impl TrunkEntry {
             name: "gateway".into(),
             address,
             transport: TrunkTransport::default(),
+            tls_name: None,
+            tls_ca: None,
+            tls_insecure: false,
             strip_prefix: String::new(),
             add_prefix: String::new(),
             caller_number: None,
@@ -212,6 +253,13 @@ impl Default for Sip {
         Self {
             udp: SocketAddr::from(([127, 0, 0, 1], 5060)),
             tcp: None,
+            tls: None,
+            ws: None,
+            wss: None,
+            tls_certificate: None,
+            tls_key: None,
+            tls_named: Vec::new(),
+            tls_client_ca: None,
             advertise: None,
             realm: "cheling".into(),
             max_calls: 500,
@@ -344,10 +392,12 @@ impl Config {
                     trunk.name
                 ));
             }
+            faults.extend(trunk.tls_faults(index));
             if trunk.caller_from.is_empty() {
                 faults.push(format!("trunk[{index}].caller_from: name at least one header"));
             }
         }
+        faults.extend(self.sip.tls_faults());
         if self.sip.realm.is_empty() || self.sip.realm.contains(['"', '\\']) {
             faults.push("sip.realm: must not be empty nor hold quotes".into());
         }
@@ -412,6 +462,11 @@ impl Config {
         })
     }
 
+    /// Where the certificate that signs itself is kept.
+    pub fn own_tls_dir(&self) -> PathBuf {
+        self.data_dir.join("tls")
+    }
+
     /// RTP ports.
     pub fn media_ports(&self) -> RangeInclusive<u16> {
         self.media.first_port..=self.media.last_port
@@ -427,6 +482,48 @@ impl Config {
             *token = "***".into();
         }
         toml::to_string_pretty(&shown).unwrap_or_else(|error| format!("# {error}"))
+    }
+}
+
+impl Sip {
+    fn tls_faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        if self.tls_certificate.is_some() != self.tls_key.is_some() {
+            faults.push("sip.tls_certificate: goes with sip.tls_key; set both or neither".into());
+        }
+        if self.tls_client_ca.is_some() && self.tls.is_none() {
+            faults.push("sip.tls_client_ca: there is no sip.tls for it".into());
+        }
+        if !self.tls_named.is_empty() && self.tls.is_none() && self.wss.is_none() {
+            faults.push("sip.tls_named: there is no sip.tls nor sip.wss for it".into());
+        }
+        let tcp = (&"tcp", Some(self.tcp.unwrap_or(self.udp)));
+        let others = [(&"tls", self.tls), (&"ws", self.ws), (&"wss", self.wss)];
+        let listeners: Vec<_> = std::iter::once(tcp)
+            .chain(others)
+            .filter_map(|(key, address)| address.map(|address| (key, address)))
+            .collect();
+        for (index, (key, address)) in listeners.iter().enumerate() {
+            let taken = listeners[..index].iter().find(|(_, other)| other == address);
+            if let Some((other, _)) = taken.filter(|_| address.port() != 0) {
+                faults.push(format!("sip.{key}: {address} is taken by sip.{other}"));
+            }
+        }
+        faults
+    }
+}
+
+impl TrunkEntry {
+    fn tls_faults(&self, index: usize) -> Vec<String> {
+        let mut faults = Vec::new();
+        let has_keys = self.tls_name.is_some() || self.tls_ca.is_some() || self.tls_insecure;
+        if has_keys && self.transport != TrunkTransport::Tls {
+            faults.push(format!("trunk[{index}]: tls_… needs transport = \"tls\""));
+        }
+        if self.tls_insecure && self.tls_ca.is_some() {
+            faults.push(format!("trunk[{index}].tls_insecure: would make tls_ca void"));
+        }
+        faults
     }
 }
 
@@ -457,11 +554,18 @@ mod tests {
     #[test]
     fn faults_name_their_key() {
         for (text, want) in [
-            ("[sip]\nudpp = \"1.2.3.4:5\"", "sip: unknown field: found `udpp`"),
+            ("[sip]\nudpp = \"1.2.3.4:5\"", "sip.udpp: unknown field: found `udpp`"),
             ("[web]\nlisten = \"here\"", "web.listen"),
             ("[media]\nfirst_port = 20001", "media.first_port: 20001 is odd"),
             ("[sip]\nmax_calls = 0", "sip.max_calls"),
             ("[database]\nurl = \"mysql://x\"", "database.url"),
+            ("[sip]\ntls_key = \"k.pem\"", "sip.tls_certificate: goes with"),
+            ("[sip]\ntls_client_ca = \"ca.pem\"", "sip.tls_client_ca: there is no sip.tls"),
+            ("[sip]\ntls = \"127.0.0.1:5060\"", "sip.tls: 127.0.0.1:5060 is taken by sip.tcp"),
+            (
+                "[[trunk]]\nname=\"a\"\naddress=\"10.0.0.1:5061\"\ntls_insecure=true",
+                "trunk[0]: tls_… needs transport",
+            ),
             (
                 "[[trunk]]\nname=\"a\"\naddress=\"10.0.0.1:5060\"\n[[trunk]]\nname=\"a\"\naddress=\"10.0.0.2:5060\"",
                 "trunk[1].name",

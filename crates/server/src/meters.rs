@@ -49,6 +49,16 @@ impl Collector for Meters {
             ("cheling_sip_received", "SIP messages received", sip.received_messages.load(Relaxed)),
             ("cheling_sip_sent", "SIP messages sent", sip.sent_messages.load(Relaxed)),
             ("cheling_sip_unsent", "SIP messages not sent", sip.unsent_messages.load(Relaxed)),
+            (
+                "cheling_sip_refused_connections",
+                "SIP connections refused: too many or too fast",
+                sip.refused_connections.load(Relaxed),
+            ),
+            (
+                "cheling_sip_failed_handshakes",
+                "TLS and WebSocket handshakes that failed",
+                sip.failed_handshakes.load(Relaxed),
+            ),
             ("cheling_events", "Call events", events.events.load(Relaxed)),
             ("cheling_lookup_missed", "Events lookup missed", events.lookup_missed.load(Relaxed)),
             ("cheling_journal_packets", "Packets journalled", journal.packets.load(Relaxed)),

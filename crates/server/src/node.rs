@@ -1,6 +1,6 @@
 //! One running Cheling: every role in one process, started and stopped in written order.
 
-use crate::config::Config;
+use crate::config::{Config, TrunkEntry};
 use crate::control::Control;
 use crate::facts::{self, Facts, private_dir, time_zone};
 use crate::tap::{JournalSink, Rows, attend};
@@ -8,11 +8,12 @@ use crate::{meters, recovery, switchboard};
 use anyhow::Context as _;
 use cheling_call::io::Settings;
 use cheling_capture::relay::RelayConfig;
-use cheling_capture::transport::TransportConfig;
+use cheling_capture::transport::{CertificateFiles, TlsFiles, TlsPeer, TlsTrust, TransportConfig};
 use cheling_capture::{Capture, CaptureConfig, LOOKUP_QUEUE, Sinks, SpareBlocks};
 use cheling_lookup::desk::Desk;
 use cheling_lookup::number::DialRules;
 use cheling_lookup::{attach, directory};
+use cheling_model::directory::TrunkTransport;
 use cheling_model::recording::Recording;
 use cheling_records::Database;
 use cheling_store::files::RecordingFiles;
@@ -106,7 +107,7 @@ impl Node {
             lookup,
         };
         let capture = Capture::start(
-            capture_config(config),
+            capture_config(config)?,
             call_settings(config),
             Arc::new(known.clone()),
             sinks,
@@ -275,12 +276,17 @@ pub fn workers(
     Ok(Workers::start(config.recording.render_threads, queue.clone(), rendering, runtime)?)
 }
 
-fn capture_config(config: &Config) -> CaptureConfig {
+fn capture_config(config: &Config) -> anyhow::Result<CaptureConfig> {
     let advertise = config.advertise();
-    CaptureConfig {
+    Ok(CaptureConfig {
         transports: TransportConfig {
             udp: vec![config.sip.udp],
             tcp: vec![config.sip.tcp.unwrap_or(config.sip.udp)],
+            tls: config.sip.tls.into_iter().collect(),
+            ws: config.sip.ws.into_iter().collect(),
+            wss: config.sip.wss.into_iter().collect(),
+            tls_files: tls_files(config)?,
+            tls_peers: config.trunk.iter().filter_map(tls_peer).collect(),
             advertise,
             ..TransportConfig::at(config.sip.udp)
         },
@@ -291,7 +297,48 @@ fn capture_config(config: &Config) -> CaptureConfig {
             threads: config.media.threads,
             ..RelayConfig::at(advertise)
         },
+    })
+}
+
+/// What the TLS listeners show, if there are any: what is configured, else what we make ourselves.
+fn tls_files(config: &Config) -> anyhow::Result<Option<TlsFiles>> {
+    let sip = &config.sip;
+    if sip.tls.is_none() && sip.wss.is_none() {
+        return Ok(None);
     }
+    let first = match (&sip.tls_certificate, &sip.tls_key) {
+        (Some(certificate), Some(key)) => {
+            CertificateFiles { certificate: certificate.clone(), key: key.clone() }
+        }
+        _ => {
+            let dir = config.own_tls_dir();
+            private_dir(&dir)?;
+            CertificateFiles::own(&dir, &[config.advertise().to_string()])?
+        }
+    };
+    let named = sip.tls_named.iter().map(|named| CertificateFiles {
+        certificate: named.certificate.clone(),
+        key: named.key.clone(),
+    });
+    Ok(Some(TlsFiles {
+        certificates: std::iter::once(first).chain(named).collect(),
+        client_ca: sip.tls_client_ca.clone(),
+    }))
+}
+
+fn tls_peer(trunk: &TrunkEntry) -> Option<TlsPeer> {
+    if trunk.transport != TrunkTransport::Tls {
+        return None;
+    }
+    let trust = match &trunk.tls_ca {
+        _ if trunk.tls_insecure => {
+            tracing::warn!(trunk = trunk.name, "tls_insecure: whoever answers is believed");
+            TlsTrust::Anyone
+        }
+        Some(path) => TlsTrust::Authorities(path.clone()),
+        None => TlsTrust::WebRoots,
+    };
+    Some(TlsPeer { address: trunk.address, name: trunk.tls_name.clone(), trust })
 }
 
 fn call_settings(config: &Config) -> Settings {
@@ -299,6 +346,7 @@ fn call_settings(config: &Config) -> Settings {
         advertise: config.advertise(),
         udp_port: config.sip.udp.port(),
         tcp_port: None,
+        tls_port: None,
         product: concat!("Cheling/", env!("CARGO_PKG_VERSION")).into(),
         trunks: config.trunk.iter().cloned().map(Into::into).collect(),
         nonce_secret: rand::random(),

@@ -66,7 +66,7 @@ impl Invited {
 
     fn response(&self, core: &Core, status: u16, sdp: Option<&Sdp>) -> Response {
         let mut response = Response::to(&self.request, status, "", Some(&self.tag));
-        response.headers.push(Name::Contact, core.contact(self.flow.transport));
+        response.headers.push(Name::Contact, core.contact(self.flow));
         if status >= 200 {
             response.headers.push(Name::Allow, ALLOW);
         }

@@ -100,7 +100,7 @@ impl Fork {
         let uri = target.uri.clone();
         let mut invite = Request::outside_dialog(Method::Invite, uri, &from, &to, &sip_call_id, 1);
         invite.headers.set(Name::MaxForwards, call.max_forwards);
-        invite.headers.push(Name::Contact, core.contact(target.flow.transport));
+        invite.headers.push(Name::Contact, core.contact(target.flow));
         identity::write_identity(&mut invite.headers, &target.caller, our_host);
         if call.manner == Manner::AutoAnswer {
             let host = host_text(our_host);

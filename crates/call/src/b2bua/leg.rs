@@ -129,7 +129,7 @@ impl Leg {
         let is_target_refresh = matches!(method, Method::Invite | Method::Update);
         let mut request = self.dialog.request(method);
         if is_target_refresh {
-            request.headers.push(Name::Contact, core.contact(self.flow.transport));
+            request.headers.push(Name::Contact, core.contact(self.flow));
         }
         fill(&mut request);
         core.request(call_id, entries, request, self.flow)
@@ -160,7 +160,7 @@ impl Leg {
         expires_s: u32,
     ) {
         let mut notify = progress.notify(&mut self.dialog, event, expires_s);
-        notify.headers.push(Name::Contact, core.contact(self.flow.transport));
+        notify.headers.push(Name::Contact, core.contact(self.flow));
         core.request(call_id, entries, notify, self.flow);
     }
 

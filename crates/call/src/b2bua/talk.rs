@@ -385,7 +385,7 @@ impl Call {
             core.bind_server(self.id, &mut self.entries, server);
         }
         let mut response = Response::to(request, 200, "", None);
-        response.headers.push(Name::Contact, core.contact(flow.transport));
+        response.headers.push(Name::Contact, core.contact(flow));
         response.headers.push(Name::Allow, ALLOW);
         if let Some(sdp) = sdp {
             response.set_body(CONTENT_TYPE, sdp.to_bytes());

@@ -102,6 +102,7 @@ pub fn settings(seed: u64) -> Settings {
         advertise: "192.0.2.1".parse().unwrap(),
         udp_port: 5060,
         tcp_port: Some(5060),
+        tls_port: Some(5061),
         product: "Cheling".into(),
         trunks: vec![Trunk {
             name: "gateway".into(),
