@@ -28,9 +28,6 @@ use crate::switch::Switch;
 /// Where SIP over TLS is expected if nothing else is said (RFC 3261 §19.1.2).
 const SIPS_PORT: u16 = 5061;
 
-/// Where SIP over TLS is expected if nothing else is said (RFC 3261 §19.1.2).
-const SIPS_PORT: u16 = 5061;
-
 /// A request outside any dialog.
 pub(crate) fn request(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
     let core = &mut switch.core;
