@@ -50,6 +50,15 @@ impl Cheling {
         Self::start_at(Ports::claim(), (10_000, 19_999), "").await
     }
 
+    /// The folder and configuration of a dealership whose service does not run.
+    pub async fn idle() -> Self {
+        let ports = Ports::claim();
+        let rtp = ports.rtp();
+        let cheling = Self::prepare(ports, rtp, "");
+        cheling.must(&["migrate"], "").await;
+        cheling
+    }
+
     async fn start_at(ports: Ports, rtp: (u16, u16), more: &str) -> Self {
         let mut cheling = Self::prepare(ports, rtp, more);
         for number in EXTENSIONS {

@@ -9,6 +9,7 @@ pub mod cheling;
 pub mod child;
 pub mod desk;
 pub mod http;
+pub mod pcap;
 pub mod ports;
 pub mod recording;
 pub mod sipp;

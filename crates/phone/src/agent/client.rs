@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Between a renewal that failed and the next try.
+const RENEWAL_RETRY: Duration = Duration::from_secs(10);
+
 impl Agent {
     pub(super) async fn send_register(&mut self, expires: Duration) {
         let Some(server) = self.config.server else {
@@ -258,9 +261,11 @@ impl Agent {
             (Some(reply), result) => drop(reply.send(result)),
             (None, Ok(())) => {}
             (None, Err(error)) => {
+                // A server that was away for a while finds us again.
+                self.registration.renew_at = Some(Instant::now() + RENEWAL_RETRY);
                 let status =
                     if let PhoneError::Refused(status) = error { Some(status) } else { None };
-                // The next try is the user's to make; an unread queue loses the news.
+                // An unread queue loses the news.
                 let _ = self.events.try_send(Event::RegistrationLost(status));
             }
         }
