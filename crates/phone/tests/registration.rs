@@ -50,11 +50,12 @@ async fn registrar(
                      Content-Length: 0\r\n\r\n"
                 ),
             };
-            socket.send_to(response.as_bytes(), from).await.unwrap();
             let expires = line("Expires:").unwrap_or_default().to_owned();
+            // Told before it is answered, so that whoever has the answer can look.
             if seen.send(Seen { authorization, expires }).await.is_err() {
                 return;
             }
+            socket.send_to(response.as_bytes(), from).await.unwrap();
         }
     });
     (address, requests)
