@@ -91,6 +91,17 @@ pub(crate) enum Event<'a> {
     Cancelled(ServerId),
     /// A 2xx of ours was never acknowledged.
     NotAcknowledged,
+    /// A connection broke.
+    FlowClosed(Flow),
+    /// A phone whose connection broke has registered anew.
+    Returned {
+        /// Its extension.
+        extension: &'a str,
+        /// The new way there.
+        flow: Flow,
+        /// Its new Contact.
+        contact: &'a cheling_sip::Uri,
+    },
     /// The call's time has come.
     Timeout,
     /// Somebody ends the call from the console.
@@ -215,6 +226,20 @@ impl Call {
                 }
                 event
             }
+            Event::FlowClosed(flow) => {
+                let now = core.now.monotonic;
+                for leg in self.legs_mut().filter(|leg| leg.is_on(flow)) {
+                    leg.lose(now);
+                    core.lost.extend(leg.side.extension().map(str::to_owned));
+                }
+                return;
+            }
+            Event::Returned { extension, flow, contact } => {
+                for leg in self.legs_mut().filter(|leg| leg.side.extension() == Some(extension)) {
+                    leg.come_back(flow, contact);
+                }
+                return;
+            }
             event => event,
         };
         let state = std::mem::replace(&mut self.state, State::Over(Vec::new()));
@@ -264,6 +289,16 @@ impl Call {
                 self.offer.extension.as_deref() == Some(extension)
             }
         }
+    }
+
+    /// The sides that have answered.
+    fn legs_mut(&mut self) -> impl Iterator<Item = &mut leg::Leg> {
+        let legs: Vec<&mut leg::Leg> = match &mut self.state {
+            State::Talking(talk) => talk.legs.iter_mut().collect(),
+            State::Ringing(ringing) => ringing.fetched().into_iter().collect(),
+            State::Opening(_) | State::Fetching(_) | State::Over(_) => Vec::new(),
+        };
+        legs.into_iter()
     }
 
     /// The call is over for everybody: tells so, closes the relay, and waits for the `forks` that

@@ -1,7 +1,7 @@
 //! What every call machine needs beside itself: time, the transaction layer, who is registered,
 //! and the way out for events.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,8 @@ pub(crate) struct Core {
     pub(crate) endpoint: Endpoint,
     /// When the log's window began, and what strangers caused in it.
     logged: (Instant, u32),
+    /// Extensions that talk and whose connection broke.
+    pub(crate) lost: HashSet<String>,
     outputs: VecDeque<Output>,
     clients: HashMap<ClientId, CallId>,
     servers: HashMap<ServerId, CallId>,
@@ -77,6 +79,7 @@ impl Core {
             endpoint,
             settings,
             logged: (now.monotonic, 0),
+            lost: HashSet::new(),
             outputs: VecDeque::new(),
             clients: HashMap::new(),
             servers: HashMap::new(),

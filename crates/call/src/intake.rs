@@ -46,7 +46,11 @@ pub(crate) fn request(switch: &mut Switch, server: ServerId, flow: Flow, request
         });
     }
     match request.method {
-        Method::Register => register(core, server, flow, &request),
+        Method::Register => {
+            if let Some(extension) = register(core, server, flow, &request) {
+                switch.returned(&extension);
+            }
+        }
         Method::Invite => invite(switch, server, flow, request),
         Method::Options => core.refuse_with(server, &request, 200, |response| {
             response.headers.push(Name::Accept, CONTENT_TYPE);
@@ -74,7 +78,8 @@ pub(crate) fn overloaded(core: &mut Core, flow: Flow, request: &Request) {
     core.send(flow, response);
 }
 
-fn register(core: &mut Core, server: ServerId, flow: Flow, request: &Request) {
+/// Answers a REGISTER; the extension, if it was accepted.
+fn register(core: &mut Core, server: ServerId, flow: Flow, request: &Request) -> Option<String> {
     let directory = core.directory.clone();
     let tag = core.token();
     let aor = request.headers.to().and_then(|to| to.uri.user_unescaped().map(|u| u.into_owned()));
@@ -84,20 +89,23 @@ fn register(core: &mut Core, server: ServerId, flow: Flow, request: &Request) {
         Outcome::Challenged { is_stale } => {
             let realm = &directory.realm;
             let response = core.auth.challenge(core.now, realm, request, flow, is_stale, &tag);
-            return core.respond(server, response);
+            core.respond(server, response);
+            return None;
         }
         Outcome::Refused(refusal) => {
             if core.may_log() {
                 let aor = loggable(&aor);
                 tracing::warn!(extension = %aor, from = %flow, %refusal, "REGISTER refused");
             }
-            return core.refuse(server, request, 403);
+            core.refuse(server, request, 403);
+            return None;
         }
     };
     if extension.number != aor {
         let (aor, user) = (loggable(&aor), &extension.number);
         tracing::warn!(extension = %aor, %user, from = %flow, "REGISTER for another extension refused");
-        return core.refuse(server, request, 403);
+        core.refuse(server, request, 403);
+        return None;
     }
     let response = match core.registrar.register(core.now, &extension.number, request, flow, &tag) {
         Ok(response) => response,
@@ -106,7 +114,9 @@ fn register(core: &mut Core, server: ServerId, flow: Flow, request: &Request) {
             err.response(request, &tag)
         }
     };
+    let is_accepted = response.is_success();
     core.respond(server, response);
+    is_accepted.then(|| extension.number.clone())
 }
 
 /// Where an INVITE comes from.

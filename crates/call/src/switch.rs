@@ -67,6 +67,7 @@ impl Switch {
             }
             Input::FlowClosed { flow } => {
                 self.core.registrar.flow_closed(flow);
+                self.flow_closed(flow);
                 self.core.endpoint.handle_send_failed(now.monotonic, &flow);
             }
             Input::RelayOpened { call_id, local } => {
@@ -236,6 +237,41 @@ impl Switch {
                     }
                 }
             }
+        }
+    }
+
+    fn flow_closed(&mut self, flow: Flow) {
+        if flow.connection.is_none() {
+            return;
+        }
+        let all: Vec<_> = self.calls.keys().copied().collect();
+        for call_id in all {
+            self.feed(call_id, Event::FlowClosed(flow));
+        }
+        // Some come back before the old connection is known to be gone.
+        for extension in self.core.lost.clone() {
+            self.returned(&extension);
+        }
+    }
+
+    /// A phone has registered: calls whose connection broke go on there.
+    pub(crate) fn returned(&mut self, extension: &str) {
+        if !self.core.lost.contains(extension) {
+            return;
+        }
+        let now = self.core.now.monotonic;
+        let Some(binding) = self.core.registrar.contacts(now, extension).next() else { return };
+        let (flow, contact) = (binding.flow, binding.contact.clone());
+        self.core.lost.remove(extension);
+        let holding: Vec<_> = self
+            .calls
+            .iter()
+            .filter(|(_, slot)| slot.call.holds(extension))
+            .map(|(call_id, _)| *call_id)
+            .collect();
+        for call_id in holding {
+            let contact = &contact;
+            self.feed(call_id, Event::Returned { extension, flow, contact });
         }
     }
 

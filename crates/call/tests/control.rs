@@ -258,3 +258,83 @@ fn transfers_over_a_lossy_link_leave_nothing_behind() {
         assert_eq!(story.iter().filter(|word| word.starts_with("ended")).count(), 1, "{story:?}");
     }
 }
+
+#[test]
+fn a_phone_whose_calls_go_elsewhere_has_them_ring_there() {
+    for (to, ua, invites) in [("8003", 3, 1), ("913987654321", 0, 1), ("8001", 1, 1), ("x", 3, 0)] {
+        let mut world = World::dealership(1);
+        let third = world.add(Ua::new("8003", "192.0.2.103:5060"));
+        world.register(third);
+        world.run(SECOND);
+        world.uas[1].manner = Manner::Refuse(302, Duration::ZERO);
+        world.uas[1].redirects_to = Some(to.into());
+        world.call(2, "8001");
+        world.run(5 * SECOND);
+        assert_eq!(world.uas[ua].invites.len(), invites, "{to}");
+        let is_answered = matches!(to, "8003" | "913987654321");
+        let status = world.uas[2].leg().status;
+        assert_eq!(status, Some(if is_answered { 200 } else { 480 }), "{to}");
+        if is_answered {
+            hang_up(&mut world, 2);
+        }
+        world.settle();
+    }
+}
+
+#[test]
+fn phones_that_send_calls_to_each_other_come_to_an_end() {
+    let mut world = World::dealership(1);
+    for (ua, to) in [(1, "8002"), (2, "8001")] {
+        world.uas[ua].manner = Manner::Refuse(302, Duration::ZERO);
+        world.uas[ua].redirects_to = Some(to.into());
+    }
+    world.call(0, DID);
+    world.settle();
+    assert_eq!(world.uas[0].leg_status(), Some(480));
+    assert_eq!((world.uas[1].invites.len(), world.uas[2].invites.len()), (1, 1));
+}
+
+#[test]
+fn a_call_goes_on_where_the_phone_has_registered_anew() {
+    for is_back_first in [false, true] {
+        let mut world = World::seeded(1);
+        world.add(Ua::new("gateway", GATEWAY));
+        let phone = world.add(Ua::new("8001", "192.0.2.101:40001"));
+        world.connections.push(("192.0.2.101:40001".parse().unwrap(), 1));
+        world.register(phone);
+        world.run(SECOND);
+        world.call(0, DID);
+        world.run(5 * SECOND);
+        assert_eq!(world.uas[0].leg_status(), Some(200));
+        let old = world.reconnect(phone, "192.0.2.101:40002", 2);
+        if !is_back_first {
+            world.close(old);
+        }
+        world.register(phone);
+        world.run(SECOND);
+        if is_back_first {
+            world.close(old);
+        }
+        assert_eq!(world.switch.live_calls(), 1);
+        hang_up(&mut world, 0);
+        world.settle();
+        assert!(has(&world, phone, "BYE"), "{:?}", world.uas[phone].log);
+    }
+}
+
+#[test]
+fn a_phone_that_does_not_come_back_is_gone_some_day() {
+    let mut world = World::seeded(1);
+    world.add(Ua::new("gateway", GATEWAY));
+    let phone = world.add(Ua::new("8001", "192.0.2.101:40001"));
+    world.connections.push(("192.0.2.101:40001".parse().unwrap(), 1));
+    world.register(phone);
+    world.run(SECOND);
+    world.call(0, DID);
+    world.run(5 * SECOND);
+    let old = world.reconnect(phone, "192.0.2.101:40002", 2);
+    world.close(old);
+    world.run(700 * SECOND);
+    assert_eq!(world.switch.live_calls(), 0);
+    assert!(has(&world, 0, "BYE"));
+}

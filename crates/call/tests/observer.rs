@@ -381,7 +381,7 @@ fn a_call_without_news_is_over_some_day_and_forgotten() {
     let mut script = Script::new("13812345678", "8001");
     script.forth("INVITE", "1 INVITE", ("a", ""), "");
     script.back("200", "1 INVITE", ("a", "b"), "");
-    script.at += 3600_000_000;
+    script.at += 3_600_000_000;
     script.say((CUSTOMER, PROXY), "OPTIONS", "1 OPTIONS", ("z", ""), "");
     assert_eq!(script.observer.live_calls(), 1, "people talk for hours");
 }

@@ -1,6 +1,7 @@
 //! One side of a call that has answered, or was answered: its dialog and the way to it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use cheling_model::CallId;
 use cheling_sip::dialog::DialogError;
@@ -8,7 +9,7 @@ use cheling_sip::refer::Progress;
 use cheling_sip::reliable::RAck;
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::subscription::EventType;
-use cheling_sip::{ClientId, Dialog, Flow, Method, Name, Request, Response, Transport};
+use cheling_sip::{ClientId, Dialog, Flow, Method, Name, Request, Response, Transport, Uri};
 
 use crate::core::{Core, Entries};
 
@@ -46,7 +47,12 @@ pub(crate) struct Leg {
     dialog: Dialog,
     /// Our INVITE whose 2xx waits for its ACK: its transaction and CSeq number.
     unacknowledged: Option<(ClientId, u32)>,
+    /// When its connection broke; the phone may come back by another.
+    lost_at: Option<Instant>,
 }
+
+/// How long a phone whose connection broke may take to come back.
+const LOST_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Leg {
     /// The dialog that we asked for and `response` made.
@@ -60,14 +66,14 @@ impl Leg {
         let dialog = Dialog::uac(invite, response)?;
         let cseq = invite.headers.cseq()?.number;
         let flow = flow_to(&side, flow, &dialog);
-        Some(Self { side, flow, dialog, unacknowledged: Some((client, cseq)) })
+        Some(Self { side, flow, dialog, unacknowledged: Some((client, cseq)), lost_at: None })
     }
 
     /// The dialog that `request` asked for and our 2xx with this tag makes.
     pub(crate) fn caller(side: Side, flow: Flow, request: &Request, tag: &str) -> Option<Self> {
         let dialog = Dialog::uas(request, tag)?;
         let flow = flow_to(&side, flow, &dialog);
-        Some(Self { side, flow, dialog, unacknowledged: None })
+        Some(Self { side, flow, dialog, unacknowledged: None, lost_at: None })
     }
 
     /// Acknowledges a provisional response that made this dialog (RFC 3262 §4). `last_cseq` is the
@@ -183,7 +189,32 @@ impl Leg {
         }
         // A phone behind NAT may have got another address; what answers it goes there too.
         self.flow = flow_to(&self.side, flow, &self.dialog);
+        self.lost_at = None;
         Ok(())
+    }
+
+    /// Whether this connection leads there.
+    pub(crate) fn is_on(&self, flow: Flow) -> bool {
+        flow.connection.is_some()
+            && (self.flow.transport, self.flow.connection) == (flow.transport, flow.connection)
+    }
+
+    /// The connection broke.
+    pub(crate) fn lose(&mut self, now: Instant) {
+        self.lost_at = Some(now);
+    }
+
+    /// Whether the connection broke so lately that the phone may still come back.
+    pub(crate) fn is_lost(&self, now: Instant) -> bool {
+        self.lost_at.is_some_and(|at| now.saturating_duration_since(at) < LOST_PATIENCE)
+    }
+
+    /// The phone has registered anew: the dialog goes on there.
+    pub(crate) fn come_back(&mut self, flow: Flow, contact: &Uri) {
+        if self.lost_at.take().is_some() {
+            self.flow = flow;
+            self.dialog.target = contact.clone();
+        }
     }
 
     /// Hangs up. A 2xx that waits for its ACK gets it first.

@@ -22,9 +22,13 @@ use super::talk::{Exchange, KEEP_ALIVE, Talk};
 use super::{Call, Ending, Event, RING_AGENT, Relay, State, fork, outcome, withdraw_all};
 use crate::core::Core;
 use crate::io::Output;
+use crate::{intake, router};
 
 /// How long the relay may take to open.
 const RELAY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often one call is redirected.
+const MAX_REDIRECTIONS: u8 = 5;
 
 /// What follows when the relay has opened.
 #[derive(Debug)]
@@ -51,6 +55,7 @@ pub(crate) struct Ringing {
     early: Option<ClientId>,
     /// The 2xx of a fork that came while the caller had not yet acknowledged a description.
     held: Option<(ClientId, Box<Response>)>,
+    redirections: u8,
 }
 
 impl Call {
@@ -171,17 +176,7 @@ impl Call {
     pub(super) fn ring(&mut self, core: &mut Core, mut ringing: Box<Ringing>) -> State {
         let callee = self.caller_lane.other();
         while let Some(targets) = ringing.ways.pop_front() {
-            let media = self.media.as_mut();
-            let (offer, max_forwards) = match &ringing.caller {
-                Caller::Invited(invited) => {
-                    let hops = invited.request.headers.max_forwards().unwrap_or(70);
-                    let offer = invited.offer.as_ref();
-                    (offer.and_then(|sdp| Some(media?.pass(callee, sdp))), hops.saturating_sub(1))
-                }
-                Caller::Fetched { chosen, .. } => {
-                    (media.map(|media| media.narrow_offer(callee, chosen)), 70)
-                }
-            };
+            let (offer, max_forwards) = self.offer_to(callee, &ringing.caller);
             let forks = self.fork(core, targets, offer.as_ref(), max_forwards, Manner::Ring);
             if !forks.is_empty() {
                 ringing.forks.extend(forks);
@@ -191,6 +186,57 @@ impl Call {
             }
         }
         self.refuse_caller(core, *ringing)
+    }
+
+    /// What is offered to whoever is rung, and how many hops are left.
+    fn offer_to(&mut self, callee: Lane, caller: &Caller) -> (Option<Sdp>, u8) {
+        let media = self.media.as_mut();
+        match caller {
+            Caller::Invited(invited) => {
+                let hops = invited.request.headers.max_forwards().unwrap_or(70);
+                let offer = invited.offer.as_ref();
+                (offer.and_then(|sdp| Some(media?.pass(callee, sdp))), hops.saturating_sub(1))
+            }
+            Caller::Fetched { chosen, .. } => {
+                (media.map(|media| media.narrow_offer(callee, chosen)), 70)
+            }
+        }
+    }
+
+    /// A phone of ours answers that its calls go elsewhere (RFC 3261 §8.1.3.4): whoever that is
+    /// rings, too. Elsewhere is a number, dialled with the rights of that phone.
+    fn redirected(
+        &mut self,
+        core: &mut Core,
+        ringing: &mut Ringing,
+        client: ClientId,
+        response: &Response,
+    ) {
+        if !matches!(response.status, 300..=302) || ringing.redirections >= MAX_REDIRECTIONS {
+            return;
+        }
+        let Some(fork) = ringing.forks.iter().find(|fork| fork.client == client) else { return };
+        let (Side::Phone { extension }, ForkState::Calling) = (&fork.target.side, fork.state)
+        else {
+            return;
+        };
+        let Some(contact) = response.headers.contact() else { return };
+        let number = router::dialled(&contact.uri.user_unescaped().unwrap_or_default());
+        let way = intake::transfer(core, extension, &number, &fork.target.caller);
+        let Some(mut targets) = way.and_then(|(mut ways, _)| ways.pop_front()) else {
+            tracing::warn!(call_id = %self.id, %extension, "redirected to where nobody is");
+            return;
+        };
+        // Whoever rings, or has refused, is not asked again.
+        targets.retain(|target| {
+            let is_known =
+                |fork: &Fork| target.side.extension().is_some() && fork.target.side == target.side;
+            !ringing.forks.iter().any(is_known)
+        });
+        ringing.redirections += 1;
+        let (offer, max_forwards) = self.offer_to(self.caller_lane.other(), &ringing.caller);
+        let forks = self.fork(core, targets, offer.as_ref(), max_forwards, Manner::Ring);
+        ringing.forks.extend(forks);
     }
 
     /// Everybody has refused: so is the caller.
@@ -236,6 +282,7 @@ impl Call {
                 return self.answered(core, ringing, client, response);
             }
             Event::Response(client, response) => {
+                self.redirected(core, &mut ringing, client, response);
                 self.fork_refused(core, &mut ringing.forks, client, response.status);
                 return self.ring_on(core, ringing);
             }
@@ -504,6 +551,15 @@ impl Ringing {
             has_far_end_rung: false,
             early: None,
             held: None,
+            redirections: 0,
+        }
+    }
+
+    /// The agent who has been fetched.
+    pub(super) fn fetched(&mut self) -> Option<&mut Leg> {
+        match &mut self.caller {
+            Caller::Fetched { leg, .. } => Some(leg),
+            Caller::Invited(_) => None,
         }
     }
 

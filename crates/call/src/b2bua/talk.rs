@@ -218,7 +218,11 @@ impl Call {
                 let ending = Ending { cause: EndCause::Shutdown, by: None, status: None };
                 return self.part(core, talk, ending, None, Some(SHUTDOWN));
             }
-            Event::RelayOpened(_) | Event::RelayFailed | Event::RelayClosed { .. } => {}
+            Event::RelayOpened(_)
+            | Event::RelayFailed
+            | Event::RelayClosed { .. }
+            | Event::FlowClosed(_)
+            | Event::Returned { .. } => {}
         }
         State::Talking(talk)
     }
@@ -577,8 +581,12 @@ impl Call {
         if exchange.is_none() && !talk.asked_alive.contains(&client) {
             return None;
         }
-        if let Some(Exchange { step: Step::Asked(asked), .. }) = exchange {
-            core.refuse(asked.server, &asked.request, status);
+        if let Some(exchange) = exchange {
+            exchange.refuse(core, status);
+        }
+        talk.asked_alive.retain(|asked| *asked != client);
+        if talk.legs.iter().any(|leg| leg.is_lost(core.now.monotonic)) {
+            return None;
         }
         tracing::warn!(call_id = %self.id, "the other side is gone");
         Some(Ending { cause: EndCause::Failed, by: None, status: Some(status) })

@@ -53,6 +53,8 @@ pub struct World {
     /// Start lines that the switch sent.
     pub sent: Vec<(SocketAddr, String)>,
     pub opens_relays: bool,
+    /// Who comes by TCP, and the number of the connection.
+    pub connections: Vec<(SocketAddr, u64)>,
     /// Time the switch took.
     pub spent: Duration,
     packets: Vec<Packet>,
@@ -142,6 +144,7 @@ impl World {
             replies: Vec::new(),
             sent: Vec::new(),
             opens_relays: true,
+            connections: Vec::new(),
             spent: Duration::ZERO,
             packets: Vec::new(),
             relays: Vec::new(),
@@ -338,13 +341,33 @@ impl World {
 
     /// Has the switch receive these bytes.
     pub fn receive(&mut self, from: SocketAddr, bytes: &[u8]) {
-        let flow = Flow {
-            transport: Transport::Udp,
+        let flow = self.flow(from);
+        self.feed(Input::Message { flow, bytes });
+    }
+
+    fn flow(&self, from: SocketAddr) -> Flow {
+        let connection = self.connections.iter().find(|(address, _)| *address == from);
+        let connection = connection.map(|(_, number)| *number);
+        Flow {
+            transport: if connection.is_some() { Transport::Tcp } else { Transport::Udp },
             local: SWITCH.parse().unwrap(),
             remote: from,
-            connection: None,
-        };
-        self.feed(Input::Message { flow, bytes });
+            connection,
+        }
+    }
+
+    /// A side goes on by another connection; the old one comes back.
+    pub fn reconnect(&mut self, ua: usize, address: &str, number: u64) -> Flow {
+        let flow = self.flow(self.uas[ua].address);
+        self.connections.retain(|(address, _)| *address != flow.remote);
+        self.uas[ua].address = address.parse().unwrap();
+        self.connections.push((self.uas[ua].address, number));
+        flow
+    }
+
+    /// A connection breaks.
+    pub fn close(&mut self, flow: Flow) {
+        self.feed(Input::FlowClosed { flow });
     }
 
     fn feed(&mut self, input: Input<'_>) {

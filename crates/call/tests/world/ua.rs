@@ -74,6 +74,8 @@ pub struct Ua {
     pub acknowledges: bool,
     /// Sends provisional responses reliably to whoever knows how.
     pub is_reliable: bool,
+    /// What its 302 says.
+    pub redirects_to: Option<String>,
     acts: Vec<(Instant, Act)>,
     registers: Option<(ClientId, Request)>,
     cseq: u32,
@@ -101,6 +103,7 @@ impl Ua {
             has_late_offer: false,
             acknowledges: true,
             is_reliable: false,
+            redirects_to: None,
             acts: Vec::new(),
             registers: None,
             cseq: 0,
@@ -139,6 +142,11 @@ impl Ua {
 
     pub fn leg(&mut self) -> &mut Leg {
         self.legs.last_mut().unwrap()
+    }
+
+    /// The final status of the newest call.
+    pub fn leg_status(&self) -> Option<u16> {
+        self.legs.last().and_then(|leg| leg.status)
     }
 
     fn sdp(&self, direction: Direction, version: u64) -> Sdp {
@@ -418,6 +426,9 @@ impl Ua {
         let tag = self.legs[at].dialog.as_ref().unwrap().id.local_tag.clone();
         let mut response = Response::to(&self.legs[at].invite, status, "", Some(&tag));
         response.headers.push(Name::Contact, contact);
+        if let (302, Some(to)) = (status, &self.redirects_to) {
+            response.headers.set(Name::Contact, format!("<sip:{to}@192.0.2.1>"));
+        }
         if matches!(status, 183 | 200) {
             response.set_body(CONTENT_TYPE, self.sdp(Direction::SendRecv, 1).to_bytes());
         }
