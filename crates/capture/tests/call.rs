@@ -4,10 +4,11 @@
 
 mod keys;
 mod tunnel;
+mod wire;
 
 use cheling_call::io::Settings;
 use cheling_capture::relay::RelayConfig;
-use cheling_capture::transport::{TlsFiles, TransportConfig};
+use cheling_capture::transport::{TlsFiles, TlsPeer, TlsTrust, TransportConfig};
 use cheling_capture::{Capture, CaptureConfig, LOOKUP_QUEUE, Sinks, SpareBlocks, TapSink};
 use cheling_model::call::Direction as CallDirection;
 use cheling_model::directory::{
@@ -18,8 +19,8 @@ use cheling_model::{DealershipId, EndCause, GroupId, Lane, LineId, TapEvent, Tap
 use cheling_phone::{
     Account, AnswerPlan, Call, Dial, Event, Gateway, Phone, PhoneConfig, Sound, tone_share,
 };
-use cheling_sip::Transport;
 use cheling_sip::digest::{Algorithm, ha1};
+use cheling_sip::{Message, Response, Transport};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -94,6 +95,14 @@ impl Bench {
     }
 
     async fn start_with(change: impl FnOnce(&mut TransportConfig)) -> Self {
+        Self::start_towards(None, change).await
+    }
+
+    /// With another trunk than its gateway.
+    async fn start_towards(
+        other: Option<(SocketAddr, TrunkTransport)>,
+        change: impl FnOnce(&mut TransportConfig),
+    ) -> Self {
         // The gateway must be known before capture starts, and capture before the gateway: both
         // ports are found first. Its own address keeps the gateway apart from the phones.
         let listen = free_port("127.0.0.1");
@@ -101,10 +110,11 @@ impl Bench {
         let mut relay = RelayConfig::at(listen.ip());
         relay.ports = 30_000..=30_999;
         relay.threads = 1;
+        let (address, transport) = other.unwrap_or((gateway, TrunkTransport::Udp));
         let trunk = Trunk {
             name: "gateway".into(),
-            address: gateway,
-            transport: TrunkTransport::Udp,
+            address,
+            transport,
             strip_prefix: String::new(),
             add_prefix: String::new(),
             caller_number: None,
@@ -302,6 +312,43 @@ async fn phones_register_and_call_over_tls_and_websockets() {
         })
         .collect();
     assert_eq!(causes, [EndCause::HungUp; 6]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trunk_under_tls_is_called_by_tls_alone() {
+    let authority = keys::Authority::new();
+    let certificates = vec![authority.sign("gw", &["gw.example"])];
+    let mut far = wire::Bench::start(|config| {
+        config.tls = vec!["127.0.0.4:0".parse().unwrap()];
+        config.tls_files = Some(TlsFiles { certificates, client_ca: None });
+    })
+    .await;
+    let address = far.at(Transport::Tls);
+    let bench = Bench::start_towards(Some((address, TrunkTransport::Tls)), |config| {
+        config.tls_peers = vec![TlsPeer {
+            address,
+            name: Some("gw.example".into()),
+            trust: TlsTrust::Authorities(authority.file()),
+            shown: None,
+        }];
+    })
+    .await;
+    let (phone, _events) = bench.phone("8001").await;
+    let call = phone.call(Dial::number("13812345678"), Sound::tone(800.0)).await.unwrap();
+    let (flow, bytes) = far.message().await;
+    let Ok(Message::Request(invite)) = Message::parse(&bytes) else { panic!() };
+    let uri = invite.uri.to_string();
+    assert_eq!(uri, format!("sip:13812345678@{address};transport=tls"));
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(text.contains("Via: SIP/2.0/TLS "), "{text}");
+    assert!(text.contains(";transport=tls>"), "{text}");
+    // What it answers on the same connection reaches the phone.
+    let busy = Response::to(&invite, 486, "Busy Here", Some("b"));
+    far.transports.send(&flow, Message::Response(busy).to_bytes().to_vec()).unwrap();
+    let ending = tokio::time::timeout(DEADLINE, call.ended()).await.unwrap();
+    assert_eq!(ending.status, Some(486));
+    phone.stop().await;
+    bench.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -153,8 +153,10 @@ async fn a_connection_that_we_open_proves_who_answers() {
         let mut gateway = bench(vec![certificate.clone()]).await;
         let address = gateway.at(Transport::Tls);
         let told = format!("{name:?} {trust:?}");
-        let mut bench =
-            Bench::start(|config| config.tls_peers = vec![TlsPeer { address, name, trust }]).await;
+        let mut bench = Bench::start(|config| {
+            config.tls_peers = vec![TlsPeer { address, name, trust, shown: None }]
+        })
+        .await;
         let local = bench.udp();
         let flow = Flow { transport: Transport::Tls, local, remote: address, connection: None };
         bench.transports.send(&flow, OPTIONS.to_vec()).unwrap();
@@ -171,6 +173,32 @@ async fn a_connection_that_we_open_proves_who_answers() {
         // The next request takes the same connection.
         bench.transports.send(&flow, OPTIONS.to_vec()).unwrap();
         assert_eq!(gateway.message().await.0, back);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_we_open_shows_our_certificate_to_who_asks_for_it() {
+    let authority = Authority::new();
+    let ours = authority.sign("ours", &["pbx.example"]);
+    for (shown, is_let_in) in [(None, false), (Some(ours), true)] {
+        let mut gateway = bench_with(vec![authority.sign("gw", &["127.0.0.1"])], |config| {
+            config.tls_files.as_mut().unwrap().client_ca = Some(authority.file());
+        })
+        .await;
+        let address = gateway.at(Transport::Tls);
+        let trust = TlsTrust::Authorities(authority.file());
+        let peer = TlsPeer { address, name: None, trust, shown };
+        let mut bench = Bench::start(|config| config.tls_peers = vec![peer]).await;
+        let local = bench.udp();
+        let flow = Flow { transport: Transport::Tls, local, remote: address, connection: None };
+        bench.transports.send(&flow, OPTIONS.to_vec()).unwrap();
+        if is_let_in {
+            assert_eq!(gateway.message().await.1, OPTIONS);
+        } else {
+            // In TLS 1.3 the refusal comes when the connection stands already.
+            while !matches!(bench.next().await, Arrived::Closed { .. }) {}
+            assert_eq!(gateway.transports.counters().failed_handshakes.load(Relaxed), 1);
+        }
     }
 }
 
@@ -263,8 +291,12 @@ async fn a_file_that_cannot_be_used_is_told_before_anything_listens() {
     let files = |pair: &CertificateFiles, client_ca| {
         Some(TlsFiles { certificates: vec![pair.clone()], client_ca })
     };
-    let peer =
-        TlsPeer { address: localhost(), name: None, trust: TlsTrust::Authorities(missing.clone()) };
+    let peer = TlsPeer {
+        address: localhost(),
+        name: None,
+        trust: TlsTrust::Authorities(missing.clone()),
+        shown: None,
+    };
     for (tls_files, tls_peers, want) in [
         (None, vec![], "no certificate"),
         (files(&swapped, None), vec![], "b.key is not the key of"),

@@ -128,7 +128,7 @@ async fn keep_alives_are_answered_and_are_no_messages() {
 
 #[tokio::test]
 async fn who_answers_no_ping_is_gone_and_who_does_stays() {
-    let mut bench = bench(|config| config.websocket_ping = Duration::from_millis(40)).await;
+    let mut bench = bench(|config| config.websocket_ping = Duration::from_millis(200)).await;
     let mut deaf = plain(&bench).await;
     deaf.send(Message::binary(OPTIONS)).await.unwrap();
     let (deaf_flow, _) = bench.message().await;

@@ -64,6 +64,11 @@ pub struct Sip {
     /// PEM file of authorities: phones must show `tls` a certificate that one of them signed.
     /// `wss` asks for none. Default: none is asked for.
     pub tls_client_ca: Option<PathBuf>,
+    /// Connections at once, of all transports, both ways. Default 1024.
+    pub max_connections: usize,
+    /// Connections at once from one address (one /64 of IPv6). Default 256: more only where more
+    /// phones share the address of a NAT.
+    pub max_connections_per_source: usize,
     /// The address written into Via, Contact and SDP. Default: the listener's, or the machine's
     /// own where the listener is `0.0.0.0`.
     pub advertise: Option<IpAddr>,
@@ -119,6 +124,12 @@ pub struct TrunkEntry {
     /// in between can then listen and change calls: for tests only. Default false.
     #[serde(default)]
     pub tls_insecure: bool,
+    /// For `tls`: PEM file of the certificate that we show if it asks for one. Default: none.
+    #[serde(default)]
+    pub tls_certificate: Option<PathBuf>,
+    /// For `tls`: PEM file of its private key.
+    #[serde(default)]
+    pub tls_key: Option<PathBuf>,
     /// Dialled numbers that begin with this go here, without it. Default empty: every number.
     #[serde(default)]
     pub strip_prefix: String,
@@ -147,6 +158,8 @@ impl TrunkEntry {
             tls_name: None,
             tls_ca: None,
             tls_insecure: false,
+            tls_certificate: None,
+            tls_key: None,
             strip_prefix: String::new(),
             add_prefix: String::new(),
             caller_number: None,
@@ -260,6 +273,8 @@ impl Default for Sip {
             tls_key: None,
             tls_named: Vec::new(),
             tls_client_ca: None,
+            max_connections: 1024,
+            max_connections_per_source: 256,
             advertise: None,
             realm: "cheling".into(),
             max_calls: 500,
@@ -488,6 +503,14 @@ impl Config {
 impl Sip {
     fn tls_faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
+        for (key, value) in [
+            ("max_connections", self.max_connections),
+            ("max_connections_per_source", self.max_connections_per_source),
+        ] {
+            if value == 0 {
+                faults.push(format!("sip.{key}: 0 would refuse every connection"));
+            }
+        }
         if self.tls_certificate.is_some() != self.tls_key.is_some() {
             faults.push("sip.tls_certificate: goes with sip.tls_key; set both or neither".into());
         }
@@ -516,9 +539,14 @@ impl Sip {
 impl TrunkEntry {
     fn tls_faults(&self, index: usize) -> Vec<String> {
         let mut faults = Vec::new();
-        let has_keys = self.tls_name.is_some() || self.tls_ca.is_some() || self.tls_insecure;
+        let files = [&self.tls_ca, &self.tls_certificate, &self.tls_key];
+        let has_keys =
+            self.tls_name.is_some() || self.tls_insecure || files.iter().any(|file| file.is_some());
         if has_keys && self.transport != TrunkTransport::Tls {
             faults.push(format!("trunk[{index}]: tls_… needs transport = \"tls\""));
+        }
+        if self.tls_certificate.is_some() != self.tls_key.is_some() {
+            faults.push(format!("trunk[{index}].tls_certificate: goes with tls_key"));
         }
         if self.tls_insecure && self.tls_ca.is_some() {
             faults.push(format!("trunk[{index}].tls_insecure: would make tls_ca void"));

@@ -288,6 +288,10 @@ fn capture_config(config: &Config) -> anyhow::Result<CaptureConfig> {
             tls_files: tls_files(config)?,
             tls_peers: config.trunk.iter().filter_map(tls_peer).collect(),
             advertise,
+            max_connections: config.sip.max_connections,
+            max_connections_per_source: config.sip.max_connections_per_source,
+            connection_burst: u32::try_from(config.sip.max_connections_per_source)
+                .unwrap_or(u32::MAX),
             ..TransportConfig::at(config.sip.udp)
         },
         relay: RelayConfig {
@@ -338,7 +342,13 @@ fn tls_peer(trunk: &TrunkEntry) -> Option<TlsPeer> {
         Some(path) => TlsTrust::Authorities(path.clone()),
         None => TlsTrust::WebRoots,
     };
-    Some(TlsPeer { address: trunk.address, name: trunk.tls_name.clone(), trust })
+    let shown = match (&trunk.tls_certificate, &trunk.tls_key) {
+        (Some(certificate), Some(key)) => {
+            Some(CertificateFiles { certificate: certificate.clone(), key: key.clone() })
+        }
+        _ => None,
+    };
+    Some(TlsPeer { address: trunk.address, name: trunk.tls_name.clone(), trust, shown })
 }
 
 fn call_settings(config: &Config) -> Settings {

@@ -13,7 +13,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use std::io;
 use std::net::SocketAddr;
@@ -43,6 +43,8 @@ pub struct TlsPeer {
     pub name: Option<String>,
     /// How it proves who it is.
     pub trust: TlsTrust,
+    /// The certificate that we show if it asks for one; read at the start. Default: none.
+    pub shown: Option<CertificateFiles>,
 }
 
 /// How the other side proves who it is.
@@ -188,10 +190,18 @@ impl Client {
                 config.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
             }
             TlsTrust::Anyone => {
-                config.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+                let verifier = Anyone(Arc::clone(&provider));
+                config.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
             }
         };
-        Ok(Self { name, config: Arc::new(config.with_no_client_auth()) })
+        let config = match &peer.shown {
+            None => config.with_no_client_auth(),
+            Some(files) => {
+                let key = certified_key(files, &provider)?;
+                config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)))
+            }
+        };
+        Ok(Self { name, config: Arc::new(config) })
     }
 
     pub(super) async fn connect(
