@@ -33,6 +33,8 @@ const ONE_PLAY: Duration = Duration::from_secs(300);
 const PLAYS_REMEMBERED: usize = 10_000;
 /// Files imported at the same time; each may be held in memory.
 const IMPORTS_AT_ONCE: usize = 2;
+/// Recordings encoded for a download at the same time; each takes a core.
+const CONVERSIONS_AT_ONCE: usize = 2;
 
 /// What the configuration decides.
 #[derive(Clone, Debug)]
@@ -95,9 +97,11 @@ pub struct Inner {
     pub passwords: Passwords,
     /// A turn to import a file.
     pub imports: Semaphore,
-    /// Open WebSockets, waited for at the end.
+    /// A turn to encode a recording for a download.
+    pub conversions: Arc<Semaphore>,
+    /// Open WebSockets and recordings being encoded, waited for at the end.
     pub sockets: TaskTracker,
-    /// Ends the WebSockets.
+    /// Ends the WebSockets and the encoding.
     pub stop: CancellationToken,
     pub(crate) metrics: Metrics,
     pub(crate) registry: Registry,
@@ -132,6 +136,7 @@ impl App {
             files,
             passwords: Passwords::default(),
             imports: Semaphore::new(IMPORTS_AT_ONCE),
+            conversions: Arc::new(Semaphore::new(CONVERSIONS_AT_ONCE)),
             sockets: TaskTracker::new(),
             stop: CancellationToken::new(),
             metrics,

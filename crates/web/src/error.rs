@@ -82,6 +82,14 @@ pub enum ApiError {
     /// Something that the server needs does not answer.
     #[error("{0}")]
     Unavailable(&'static str),
+    /// Others are using all there is of something; it will be free soon.
+    #[error("{what}; try again in {retry_after_s} s")]
+    Busy {
+        /// What takes it up.
+        what: &'static str,
+        /// Seconds after which to try again.
+        retry_after_s: u64,
+    },
     /// A fault of ours, already logged.
     #[error("the server failed; its log says why")]
     Internal,
@@ -115,7 +123,7 @@ impl ApiError {
             Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::FormatNotAvailable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable(_) | Self::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -138,7 +146,7 @@ impl ApiError {
             Self::RangeNotSatisfiable { .. } => "range_not_satisfiable",
             Self::FormatNotAvailable(_) => "format_not_available",
             Self::UpgradeRequired => "upgrade_required",
-            Self::Unavailable(_) => "unavailable",
+            Self::Unavailable(_) | Self::Busy { .. } => "unavailable",
             Self::Internal => "internal",
         }
     }
@@ -165,7 +173,7 @@ impl ApiError {
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match self {
-            Self::TooManyAttempts { retry_after_s } => {
+            Self::TooManyAttempts { retry_after_s } | Self::Busy { retry_after_s, .. } => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
             }
             Self::RangeNotSatisfiable { length_bytes } => {

@@ -2,8 +2,8 @@
 //!
 //! Each play leaves one audit row, however many ranges the player asks for; each download one.
 
-use super::audit;
 use super::recordings::audible;
+use super::{audit, opus_copy};
 use crate::app::App;
 use crate::auth::right::Right;
 use crate::day;
@@ -36,7 +36,10 @@ pub static AUDIO: Endpoint = Endpoint {
     right: Right::SignedIn,
     summary: "The audio: left the customer, right our side. Range, HEAD, If-Range, ETag; audited",
     query: &[
-        ("format", "wav or opus; only the one that the recording is kept in, else 406"),
+        (
+            "format",
+            "wav or opus; opus of a WAV is encoded on the way, without Range; wav of an opus is 406",
+        ),
         ("download", "1: as an attachment with a file name"),
     ],
     takes: Takes::Nothing,
@@ -63,21 +66,23 @@ struct Query {
 /// Answers `GET` and `HEAD /recordings/{id}/audio`.
 ///
 /// # Errors
-/// [`ApiError::NotFound`], [`ApiError::FormatNotAvailable`], [`ApiError::RangeNotSatisfiable`].
+/// [`ApiError::NotFound`], [`ApiError::FormatNotAvailable`], [`ApiError::RangeNotSatisfiable`],
+/// [`ApiError::Busy`].
 pub async fn audio(request: Request, id: Uuid) -> ApiResult {
     let query: Query = request.query()?;
     let is_download = query.download.as_deref().is_some_and(|text| text != "0");
     let item = audible(&request, id).await?;
     let (app, user) = (&request.app, request.user()?);
     let whole = recording::find(&app.database, user.dealership_id, item.recording_id).await?;
-    check_format(query.format.as_deref(), whole.container)?;
+    let delivery = delivery(query.format.as_deref(), whole.container)?;
     let path = app.files.resolve(&whole.path).map_err(|_| ApiError::NotFound("audio"))?;
     let (file, length) = open(path).await?;
+    if delivery == Delivery::OpusCopy {
+        return encoded(&request, &item, whole, is_download).await;
+    }
 
     let etag = format!("\"{}\"", whole.sha256);
-    let modified = day::http_date(
-        whole.started_at + Duration::from_micros(u64::try_from(whole.duration_us).unwrap_or(0)),
-    );
+    let modified = modified(&whole);
     let head = &request.head;
     let none_match = head.header("if-none-match");
     if is_unchanged(none_match, head.header("if-modified-since"), &etag, &modified) {
@@ -110,20 +115,69 @@ pub async fn audio(request: Request, id: Uuid) -> ApiResult {
     insert(headers, header::CONTENT_TYPE, mime(whole.container));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     if is_download {
-        insert(headers, header::CONTENT_DISPOSITION, &attachment(app, &item, &whole));
+        let name = attachment(app, &item, &whole, whole.container);
+        insert(headers, header::CONTENT_DISPOSITION, &name);
     }
     Ok(response)
 }
 
-fn check_format(format: Option<&str>, container: Container) -> Result<(), ApiError> {
+/// The Opus copy of a WAV, encoded on the way. All of it, so a download whatever it is for.
+async fn encoded(
+    request: &Request,
+    item: &RecordingItem,
+    whole: Recording,
+    is_download: bool,
+) -> ApiResult {
+    let (app, head, user) = (&request.app, &request.head, request.user()?);
+    let etag = format!("\"{}-opus\"", whole.sha256);
+    let modified = modified(&whole);
+    let (none_match, since) = (head.header("if-none-match"), head.header("if-modified-since"));
+    if is_unchanged(none_match, since, &etag, &modified) {
+        let mut response = StatusCode::NOT_MODIFIED.into_response();
+        validators(response.headers_mut(), &etag, &modified);
+        return Ok(response);
+    }
+    let name = attachment(app, item, &whole, Container::OggOpus);
+    let mut response = if head.method == Method::HEAD {
+        StatusCode::OK.into_response()
+    } else {
+        let copy = opus_copy::begin(app, whole).await?;
+        let object = ("recording", item.recording_id.to_string());
+        audit(app, head, user, "recording.download", object).await?;
+        warp::reply::stream(copy).into_response()
+    };
+    let headers = response.headers_mut();
+    validators(headers, &etag, &modified);
+    insert(headers, header::CONTENT_TYPE, mime(Container::OggOpus));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("none"));
+    if is_download {
+        insert(headers, header::CONTENT_DISPOSITION, &name);
+    }
+    Ok(response)
+}
+
+/// Where the bytes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivery {
+    AsKept,
+    OpusCopy,
+}
+
+fn delivery(format: Option<&str>, container: Container) -> Result<Delivery, ApiError> {
     match (format, container) {
         (None | Some(""), _)
         | (Some("wav"), Container::Wav)
-        | (Some("opus"), Container::OggOpus) => Ok(()),
-        (Some("opus"), Container::Wav) => Err(ApiError::FormatNotAvailable("wav")),
+        | (Some("opus"), Container::OggOpus) => Ok(Delivery::AsKept),
+        (Some("opus"), Container::Wav) => Ok(Delivery::OpusCopy),
         (Some("wav"), Container::OggOpus) => Err(ApiError::FormatNotAvailable("opus")),
         (Some(_), _) => Err(ApiError::invalid("format", "must be wav or opus")),
     }
+}
+
+/// When the file got its last sample, as HTTP writes it.
+fn modified(whole: &Recording) -> String {
+    let length = Duration::from_micros(u64::try_from(whole.duration_us).unwrap_or(0));
+    day::http_date(whole.started_at + length)
 }
 
 fn mime(container: Container) -> &'static str {
@@ -189,9 +243,9 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, text: &str) {
 
 /// `Content-Disposition` with a name that sorts by time: `20261122-103015-8001-王建国.wav`
 /// (RFC 6266, RFC 8187).
-fn attachment(app: &App, item: &RecordingItem, whole: &Recording) -> String {
+fn attachment(app: &App, item: &RecordingItem, whole: &Recording, as_what: Container) -> String {
     let at = day::moment(whole.started_at, &app.settings.time_zone);
-    file_name(&at, &item.extension, &item.customer_name, whole.container)
+    file_name(&at, &item.extension, &item.customer_name, as_what)
 }
 
 fn file_name(at: &jiff::Zoned, extension: &str, customer: &str, container: Container) -> String {
@@ -274,15 +328,22 @@ mod tests {
     }
 
     #[test]
-    fn another_container_than_the_kept_one_is_not_available() {
-        assert!(check_format(None, Container::Wav).is_ok());
-        assert!(check_format(Some("opus"), Container::OggOpus).is_ok());
+    fn opus_is_made_of_a_wav_and_no_wav_of_opus() {
+        for (format, container, want) in [
+            (None, Container::Wav, Delivery::AsKept),
+            (None, Container::OggOpus, Delivery::AsKept),
+            (Some("wav"), Container::Wav, Delivery::AsKept),
+            (Some("opus"), Container::OggOpus, Delivery::AsKept),
+            (Some("opus"), Container::Wav, Delivery::OpusCopy),
+        ] {
+            assert_eq!(delivery(format, container).unwrap(), want, "{format:?} {container:?}");
+        }
         assert!(matches!(
-            check_format(Some("opus"), Container::Wav),
-            Err(ApiError::FormatNotAvailable("wav"))
+            delivery(Some("wav"), Container::OggOpus),
+            Err(ApiError::FormatNotAvailable("opus"))
         ));
         assert!(matches!(
-            check_format(Some("mp3"), Container::Wav),
+            delivery(Some("mp3"), Container::Wav),
             Err(ApiError::Invalid { field: "format", .. })
         ));
     }

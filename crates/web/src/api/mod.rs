@@ -19,6 +19,7 @@ pub mod follow_ups;
 pub mod imports;
 pub mod lines;
 pub mod lookup;
+pub mod opus_copy;
 pub mod recordings;
 pub mod sessions;
 pub mod users;

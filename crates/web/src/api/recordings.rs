@@ -231,6 +231,9 @@ fn quality(lane: LaneQuality) -> LaneQualityRow {
         duplicate_packets: lane.duplicate_packets,
         tap_dropped_packets: lane.tap_dropped_packets,
         jitter_us: lane.jitter_us,
+        concealed_ms: lane.concealed_ms,
+        mos: lane.mos,
+        round_trip_us: lane.round_trip_us,
     }
 }
 

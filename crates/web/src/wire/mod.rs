@@ -56,8 +56,12 @@
 //!
 //! # Requests that change something
 //! Their body is `application/json` (files: `multipart/form-data`), at most 256 KiB (50 MiB). They are
-//! refused from a page of another origin. `GET /recordings/{id}/audio?format=` is 406
-//! `format_not_available` for another container than the recording is kept in.
+//! refused from a page of another origin.
+//!
+//! # Audio
+//! `GET /recordings/{id}/audio?format=opus` of a recording kept as WAV is encoded on the way: without
+//! a length and `Range`, as many at a time as the server can bear, else 503 with `Retry-After`.
+//! `format=wav` of one kept as Ogg Opus is 406 `format_not_available`.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

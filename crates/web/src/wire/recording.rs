@@ -66,6 +66,12 @@ pub struct LaneQualityRow {
     pub tap_dropped_packets: u64,
     /// Microseconds.
     pub jitter_us: u32,
+    /// Audio made up to conceal loss, milliseconds.
+    pub concealed_ms: u64,
+    /// Mean opinion score of the lane as it came to us, 1 to 4.4 (G.107); none without packets.
+    pub mos: Option<f32>,
+    /// Round trip between us and the lane's phone, microseconds; none if its RTCP did not tell.
+    pub round_trip_us: Option<u32>,
 }
 
 /// How the two talked.

@@ -1,7 +1,36 @@
 //! Whose recordings one may hear, and their bytes by range.
 
 use crate::house::{audio_bytes, house};
+use cheling_media::ogg_opus::OggOpusReader;
 use serde_json::json;
+use std::io::Cursor;
+use std::sync::Arc;
+
+/// A WAV of 16-bit stereo at 8 kHz: a tone left, half as loud right.
+fn wav(frames: u32) -> Vec<u8> {
+    let mut file = Vec::new();
+    file.extend(b"RIFF");
+    file.extend((36 + frames * 4).to_le_bytes());
+    file.extend(b"WAVEfmt ");
+    file.extend(16_u32.to_le_bytes());
+    for field in [1_u16, 2] {
+        file.extend(field.to_le_bytes());
+    }
+    for field in [8000_u32, 32_000] {
+        file.extend(field.to_le_bytes());
+    }
+    for field in [4_u16, 16] {
+        file.extend(field.to_le_bytes());
+    }
+    file.extend(b"data");
+    file.extend((frames * 4).to_le_bytes());
+    for n in 0..frames {
+        let sample = (f64::from(n) * 0.345).sin() * 8000.0;
+        file.extend((sample as i16).to_le_bytes());
+        file.extend((sample as i16 / 2).to_le_bytes());
+    }
+    file
+}
 
 #[tokio::test]
 async fn nobody_hears_what_is_not_theirs_to_hear() {
@@ -69,8 +98,74 @@ async fn audio_comes_by_range() {
     assert!(head.body.is_empty());
     let headers = [("Cookie", cookie.as_str()), ("If-None-Match", etag.as_str())];
     assert_eq!(house.send("GET", &path, &headers, b"").await.status, 304);
-    let opus = house.get(&cookie, &format!("/recordings/{recording}/audio?format=opus")).await;
-    assert_eq!((opus.status, opus.code().as_str()), (406, "format_not_available"));
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_wav_is_downloaded_as_opus_and_that_is_audited() {
+    let house = house().await;
+    let call = house.inbound(house.dealership, "13812345678", "8001").await;
+    let recording = house.recorded(house.dealership, call).await;
+    let file = house.folder.path().join(format!("recordings/2026/11/22/{recording}.wav"));
+    // More than the encoder may be ahead of the client.
+    std::fs::write(&file, wav(400_000)).unwrap();
+    let cookie = house.sign_in("qa").await;
+    let path = format!("/api/v1/recordings/{recording}/audio?format=opus&download=1");
+    let signed_in = [("Cookie", cookie.as_str()), ("Range", "bytes=5-6")];
+
+    let head = house.send("HEAD", &path, &signed_in, b"").await;
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    let opus = house.send("GET", &path, &signed_in, b"").await;
+    assert_eq!(opus.status, 200);
+    assert_eq!(opus.headers["content-type"], "audio/ogg");
+    assert_eq!(opus.headers["accept-ranges"], "none");
+    let disposition = &opus.headers["content-disposition"];
+    assert!(disposition.contains("-8001.opus\""), "{disposition}");
+    let mut reader = OggOpusReader::new(Cursor::new(opus.body), 8000).unwrap();
+    let (mut samples, mut frames, mut squares) = (Vec::new(), 0, [0.0, 0.0]);
+    while reader.read(&mut samples).unwrap() {
+        for frame in samples.chunks_exact(2) {
+            frames += 1;
+            for lane in 0..2 {
+                squares[lane] += f64::from(frame[lane]) * f64::from(frame[lane]);
+            }
+        }
+        samples.clear();
+    }
+    assert_eq!(frames, 400_000);
+    assert!(squares[0] > 2.0 * squares[1] && squares[1] > 0.0, "{squares:?}");
+
+    let etag = opus.headers["etag"].as_str();
+    let headers = [("Cookie", cookie.as_str()), ("If-None-Match", etag)];
+    assert_eq!(house.send("GET", &path, &headers, b"").await.status, 304);
+    let detail = house.get(&cookie, &format!("/recordings/{recording}")).await.json();
+    let actions: Vec<_> =
+        detail["listeners"].as_array().unwrap().iter().map(|line| &line["action"]).collect();
+    assert_eq!(actions, ["download"]);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn only_some_recordings_are_encoded_at_a_time() {
+    let house = house().await;
+    let call = house.inbound(house.dealership, "13812345678", "8001").await;
+    let recording = house.recorded(house.dealership, call).await;
+    let cookie = house.sign_in("qa").await;
+    let path = format!("/recordings/{recording}/audio?format=opus");
+    let turns = Arc::clone(&house.app.conversions).acquire_many_owned(2).await.unwrap();
+    let busy = house.get(&cookie, &path).await;
+    assert_eq!((busy.status, busy.code().as_str()), (503, "unavailable"));
+    assert_eq!(busy.headers["retry-after"], "10");
+    drop(turns);
+    // No WAV: it fails, is not audited, and its turn is free again.
+    for _ in 0..3 {
+        assert_eq!(house.get(&cookie, &path).await.status, 500);
+    }
+    let detail = house.get(&cookie, &format!("/recordings/{recording}")).await.json();
+    assert_eq!(detail["listeners"], json!([]));
+    let lane = &detail["quality"][0];
+    assert_eq!((&lane["mos"], &lane["round_trip_us"]), (&json!(null), &json!(null)));
+    assert_eq!(lane["concealed_ms"], 0);
     house.close().await;
 }
 

@@ -69,6 +69,7 @@ pub struct House {
     pub switch: Arc<FakeSwitch>,
     pub dealership: DealershipId,
     pub folder: tempfile::TempDir,
+    pub app: App,
     pub stop: CancellationToken,
     pub served: tokio::task::JoinHandle<()>,
 }
@@ -116,8 +117,8 @@ pub async fn house() -> House {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let served = tokio::spawn(serve(app, listener, stop.clone()));
-    House { address, db, hub, desk, switch, dealership, folder, stop, served }
+    let served = tokio::spawn(serve(app.clone(), listener, stop.clone()));
+    House { address, db, hub, desk, switch, dealership, folder, app, stop, served }
 }
 
 fn password_hash() -> String {
@@ -200,11 +201,14 @@ impl House {
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let mut lines = head.lines();
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let headers = lines
+        let headers: HashMap<String, String> = lines
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
             .collect();
-        Answer { status, headers, body: bytes[end + 4..].to_vec() }
+        let body = &bytes[end + 4..];
+        let is_chunked = headers.get("transfer-encoding").is_some_and(|it| it == "chunked");
+        let body = if is_chunked { unchunked(body) } else { body.to_vec() };
+        Answer { status, headers, body }
     }
 
     /// Signs in and answers the `Cookie` header's value.
@@ -318,6 +322,21 @@ impl House {
         self.stop.cancel();
         tokio::time::timeout(Duration::from_secs(10), self.served).await.unwrap().unwrap();
         self.db.close().await;
+    }
+}
+
+/// A body without its chunk sizes (RFC 9112 §7.1); panics if its end is missing.
+fn unchunked(mut body: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    loop {
+        let line = body.windows(2).position(|it| it == b"\r\n").expect("a chunk size");
+        let size = usize::from_str_radix(str::from_utf8(&body[..line]).unwrap(), 16).unwrap();
+        if size == 0 {
+            return whole;
+        }
+        body = &body[line + 2..];
+        whole.extend_from_slice(&body[..size]);
+        body = &body[size + 2..];
     }
 }
 
