@@ -62,7 +62,7 @@ impl Admission {
     pub(super) fn new(config: &TransportConfig) -> Self {
         let burst = config.connection_burst.max(1);
         Self {
-            permits: Arc::new(Semaphore::new(config.max_connections)),
+            permits: Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS))),
             sources: Mutex::default(),
             max_per_source: config.max_connections_per_source,
             interval: config.connection_interval,
