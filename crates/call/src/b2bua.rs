@@ -3,7 +3,7 @@
 //!
 //! A [`Call`] is a state machine: [`Event`]s in, messages and [`Output`]s out by way of
 //! [`Core`]. `setup` rings, `fetch` gets the agent who clicked, `talk`
-//! carries what is said within the dialogs, `transfer` hands a call on, `media` passes
+//! carries what is said within the dialogs, `transfer` and `attended` hand a call on, `media` passes
 //! descriptions across, `fork` and `leg` are the sides.
 
 use std::collections::VecDeque;
@@ -19,6 +19,7 @@ use crate::core::{Core, Entries};
 use crate::identity;
 use crate::io::Output;
 
+mod attended;
 mod caller;
 mod fetch;
 mod fork;
@@ -29,6 +30,7 @@ mod setup;
 mod talk;
 mod transfer;
 
+pub(crate) use attended::Attended;
 pub(crate) use caller::Invited;
 use fetch::Fetch;
 pub(crate) use fork::Target;

@@ -15,6 +15,7 @@ use cheling_sip::{
 };
 
 use crate::auth::{Auth, Offered};
+use crate::b2bua::Attended;
 use crate::io::{Output, Settings};
 use crate::random::Random;
 use crate::registrar::Registrar;
@@ -52,6 +53,8 @@ pub(crate) struct Core {
     logged: (Instant, u32),
     /// Extensions that talk and whose connection broke.
     pub(crate) lost: HashSet<String>,
+    /// Transfers that mean two calls.
+    pub(crate) attended: VecDeque<(CallId, Attended)>,
     outputs: VecDeque<Output>,
     clients: HashMap<ClientId, CallId>,
     servers: HashMap<ServerId, CallId>,
@@ -80,6 +83,7 @@ impl Core {
             settings,
             logged: (now.monotonic, 0),
             lost: HashSet::new(),
+            attended: VecDeque::new(),
             outputs: VecDeque::new(),
             clients: HashMap::new(),
             servers: HashMap::new(),
@@ -220,6 +224,12 @@ impl Core {
     pub(crate) fn bind_tag(&mut self, call_id: CallId, entries: &mut Entries, tag: &str) {
         self.tags.insert(tag.to_owned(), call_id);
         entries.tags.push(tag.to_owned());
+    }
+
+    /// Requests with this To tag belong to the call no longer.
+    pub(crate) fn unbind_tag(&mut self, entries: &mut Entries, tag: &str) {
+        self.tags.remove(tag);
+        entries.tags.retain(|known| known != tag);
     }
 
     /// From now on CANCEL and a missing ACK of this transaction concern the call.

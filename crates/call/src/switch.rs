@@ -14,7 +14,7 @@ use cheling_sip::endpoint::Event as SipEvent;
 use cheling_sip::{Flow, Message, ParseErrorKind};
 
 use crate::auth::Offered;
-use crate::b2bua::{Call, Event};
+use crate::b2bua::{Attended, Call, Event};
 use crate::core::Core;
 use crate::intake;
 use crate::io::{Command, CommandReply, Input, Output, Settings};
@@ -88,6 +88,9 @@ impl Switch {
         }
         while let Some(event) = self.core.endpoint.poll_event() {
             self.sip_event(event);
+            while let Some((call_id, attended)) = self.core.attended.pop_front() {
+                self.attend(call_id, &attended);
+            }
         }
     }
 
@@ -238,6 +241,38 @@ impl Switch {
                 }
             }
         }
+    }
+
+    /// Makes one call of two that a phone has.
+    fn attend(&mut self, call_id: CallId, attended: &Attended) {
+        let (server, request) = (attended.server, &attended.request);
+        let other_id = self.core.call_of_tag(&attended.replaces.to_tag);
+        let found = other_id.filter(|other_id| *other_id != call_id).and_then(|other_id| {
+            let other = &self.calls.get(&other_id)?.call;
+            let lane = other.joinable(&attended.replaces)?;
+            let ours = &self.calls.get(&call_id)?.call;
+            ours.is_steady().then(|| (other_id, lane, other.has_trunk() && !ours.has_trunk()))
+        });
+        let Some((other_id, other_lane, is_others_customer)) = found else {
+            return self.core.refuse(server, request, 481);
+        };
+        self.core.refuse(server, request, 202);
+        // The customer's call goes on, whichever of the two was told to.
+        let ours = (call_id, attended.by);
+        let (keeper, giver) = match is_others_customer {
+            true => ((other_id, other_lane), ours),
+            false => (ours, (other_id, other_lane)),
+        };
+        let core = &mut self.core;
+        if let Some(slot) = self.calls.get_mut(&call_id) {
+            slot.call.tell_attended(core, attended);
+        }
+        let leg = self.calls.get_mut(&giver.0).and_then(|slot| slot.call.release(core, giver.1));
+        if let (Some(leg), Some(slot)) = (leg, self.calls.get_mut(&keeper.0)) {
+            slot.call.adopt(core, keeper.1, leg);
+        }
+        self.settle(giver.0);
+        self.settle(keeper.0);
     }
 
     fn flow_closed(&mut self, flow: Flow) {

@@ -338,3 +338,88 @@ fn a_phone_that_does_not_come_back_is_gone_some_day() {
     assert_eq!(world.switch.live_calls(), 0);
     assert!(has(&world, 0, "BYE"));
 }
+
+/// As [`talking`], and 8001 asks 8003.
+fn consulting(seed: u64) -> World {
+    let mut world = talking(seed);
+    let now = world.now.monotonic;
+    world.uas[1].reinvite(now, Direction::SendOnly);
+    world.run(SECOND);
+    world.call(1, "8003");
+    world.run(5 * SECOND);
+    assert_eq!(world.switch.live_calls(), 2);
+    world.taps.clear();
+    world.outputs.clear();
+    world
+}
+
+#[test]
+fn an_attended_transfer_makes_one_call_of_two_and_the_customers_goes_on() {
+    // Some phones send the REFER in the one call, some in the other.
+    for (leg, other) in [(0, 1), (1, 0)] {
+        let mut world = consulting(1);
+        let now = world.now.monotonic;
+        world.uas[1].refer_attended(now, leg, other);
+        world.run(2 * SECOND);
+        assert!(has(&world, 1, "202 REFER"), "{:?}", world.uas[1].log);
+        assert_eq!(words(&world, 1, "NOTIFY").last().unwrap(), "NOTIFY SIP/2.0 200 OK");
+        assert_eq!(words(&world, 1, "BYE SIP").len(), 2);
+        assert_eq!(world.switch.live_calls(), 1);
+        // Both hear each other by the relay of the customer's call.
+        let heard = world.uas[3].leg().heard.clone().unwrap().audio().unwrap();
+        assert_eq!(heard.rtp.unwrap().port(), 30002);
+        let heard = world.uas[0].leg().heard.clone().unwrap().audio().unwrap();
+        assert_eq!((heard.rtp.unwrap().port(), heard.direction), (30000, Direction::SendRecv));
+        hang_up(&mut world, 3);
+        world.settle();
+        assert!(has(&world, 0, "BYE"));
+        let story = world.story();
+        assert_eq!(story[0], "ended HungUp Some(Customer) None");
+        assert_eq!(story[1], "answered 8003");
+        assert!(story.contains(&"resumed Agent".to_owned()), "{story:?}");
+        assert_eq!(story.iter().filter(|word| word.starts_with("ended")).count(), 2);
+        let (consultation, customers) = (world.taps[0].0, world.taps[1].0);
+        assert_ne!(consultation, customers);
+        assert_eq!(world.taps.last().unwrap().0, customers);
+    }
+}
+
+#[test]
+fn an_attended_transfer_to_a_call_that_is_over_is_refused_and_takes_nothing() {
+    let mut world = consulting(1);
+    hang_up(&mut world, 3);
+    world.run(SECOND);
+    let now = world.now.monotonic;
+    world.uas[1].refer_attended(now, 0, 1);
+    world.run(SECOND);
+    assert!(has(&world, 1, "481 REFER"), "{:?}", world.uas[1].log);
+    assert_eq!(world.switch.live_calls(), 1);
+    hang_up(&mut world, 0);
+    world.settle();
+}
+
+#[test]
+fn attended_transfers_over_a_lossy_link_leave_nothing_behind() {
+    for seed in 1..40 {
+        let mut world = consulting(1);
+        world.link = Link { lost: 20, delay: Duration::from_millis(80), doubled: 10 };
+        for _ in 0..seed {
+            world.random();
+        }
+        let now = world.now.monotonic;
+        world.uas[1].refer_attended(now, (seed % 2) as usize, ((seed + 1) % 2) as usize);
+        let rest = Duration::from_millis(world.random() % 3000);
+        world.run(rest);
+        hang_up(&mut world, (seed % 3) as usize);
+        world.run(60 * SECOND);
+        world.link = Link::default();
+        for _ in 0..2 {
+            for ua in 0..4 {
+                hang_up(&mut world, ua);
+            }
+        }
+        world.settle();
+        let story = world.story();
+        assert_eq!(story.iter().filter(|word| word.starts_with("ended")).count(), 2, "{story:?}");
+    }
+}

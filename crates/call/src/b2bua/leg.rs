@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use cheling_model::CallId;
 use cheling_sip::dialog::DialogError;
-use cheling_sip::refer::Progress;
+use cheling_sip::refer::{Progress, Replaces};
 use cheling_sip::reliable::RAck;
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::subscription::EventType;
@@ -95,6 +95,11 @@ impl Leg {
     /// Numbers of requests go on from here.
     pub(crate) fn continue_from(&mut self, last_cseq: u32) {
         self.dialog.local_cseq = self.dialog.local_cseq.max(last_cseq);
+    }
+
+    /// Whether a Replaces means this dialog.
+    pub(crate) fn is_meant_by(&self, replaces: &Replaces) -> bool {
+        replaces.means(&self.dialog.id)
     }
 
     /// Our tag.

@@ -71,6 +71,8 @@ enum Step {
     /// A re-INVITE of our own tells one side of the other, who has taken somebody's place with
     /// this description.
     Ours { client: ClientId, sdp: Box<Sdp> },
+    /// A re-INVITE of our own offers our relay to a side that another call has given.
+    Adopting { client: ClientId, offer: Box<Sdp> },
     /// The 2xx went back: nothing new may begin before its ACK has come.
     WaitsForAck,
 }
@@ -96,6 +98,11 @@ impl Exchange {
         Self { from, cseq: 0, step: Step::Ours { client, sdp: Box::new(sdp) } }
     }
 
+    /// A re-INVITE of our own to the side that another call has given.
+    pub(super) fn adopting(by: Lane, client: ClientId, offer: Sdp) -> Self {
+        Self { from: by, cseq: 0, step: Step::Adopting { client, offer: Box::new(offer) } }
+    }
+
     /// Answers the one who began it, if it still waits.
     pub(super) fn refuse(self, core: &mut Core, status: u16) {
         if let Step::Asked(asked) = self.step {
@@ -107,7 +114,9 @@ impl Exchange {
     fn is_for(&self, client: ClientId) -> bool {
         match &self.step {
             Step::Asked(asked) => asked.client == client,
-            Step::Ours { client: ours, .. } => *ours == client,
+            Step::Ours { client: ours, .. } | Step::Adopting { client: ours, .. } => {
+                *ours == client
+            }
             Step::WaitsForAnswer { .. } | Step::WaitsForAck => false,
         }
     }
@@ -474,6 +483,12 @@ impl Call {
                     self.disagreed(core, from, *asked, response)
                 }
             }
+            Some(Exchange { from, step: Step::Adopting { offer, .. }, .. }) => {
+                if response.is_success() {
+                    talk.leg(from).reinvited(client, response);
+                }
+                self.adopted(core, talk, from, *offer, response)
+            }
             Some(Exchange { from, step: Step::Ours { sdp, .. }, .. }) => {
                 let mut answer = None;
                 if response.is_success() {
@@ -598,7 +613,7 @@ impl Call {
         let cseq = ack.headers.cseq().map_or(0, |cseq| cseq.number);
         let Some(exchange) = talk.exchange.take_if(|exchange| {
             let is_meant = exchange.from == from && exchange.cseq == cseq;
-            is_meant && !matches!(exchange.step, Step::Asked(_) | Step::Ours { .. })
+            is_meant && matches!(exchange.step, Step::WaitsForAnswer { .. } | Step::WaitsForAck)
         }) else {
             return;
         };

@@ -15,6 +15,7 @@ use cheling_sip::sdp::Sdp;
 use cheling_sip::subscription::EventType;
 use cheling_sip::{ClientId, Method, Request, Response, ServerId};
 
+use super::attended::Attended;
 use super::fork::{CALLER_GONE, Fork, ForkState, Manner, NO_ANSWER, Target};
 use super::leg::{Leg, Side};
 use super::media::read_body;
@@ -24,9 +25,9 @@ use crate::core::Core;
 use crate::{intake, router};
 
 /// What the phone that handed on hears with its BYE.
-const HANDED_ON: &str = "SIP;cause=200;text=\"Transferred\"";
+pub(super) const HANDED_ON: &str = "SIP;cause=200;text=\"Transferred\"";
 /// For how long the subscription of a REFER is granted: longer than anybody rings.
-const NOTIFY_FOR_S: u32 = 300;
+pub(super) const NOTIFY_FOR_S: u32 = 300;
 
 /// A transfer that nobody has answered yet.
 #[derive(Debug)]
@@ -86,9 +87,14 @@ impl Call {
                 return core.refuse(server, request, 400);
             }
         };
-        if refer_to.replaces.is_some() {
-            // Two calls would have to become one.
-            return core.refuse(server, request, 501);
+        let cseq = request.headers.cseq().map(|cseq| cseq.number);
+        let event = refer::event_of(cseq.filter(|_| talk.has_referred));
+        let event = (!refer::is_without_subscription(request)).then_some(event);
+        if let Some(replaces) = refer_to.replaces {
+            talk.has_referred = true;
+            let request = Box::new(request.clone());
+            let attended = Attended { server, request, by, event, replaces };
+            return core.attended.push_back((self.id, attended));
         }
         let number = router::dialled(&refer_to.target.user_unescaped().unwrap_or_default());
         let shown = self.party_beside(by);
@@ -100,12 +106,10 @@ impl Call {
             return core.refuse(server, request, 480);
         };
         core.refuse(server, request, 202);
-        let cseq = request.headers.cseq().map(|cseq| cseq.number);
-        let event = refer::event_of(cseq.filter(|_| talk.has_referred));
         talk.has_referred = true;
         talk.transfer = Some(Box::new(Transfer {
             by,
-            event: (!refer::is_without_subscription(request)).then_some(event),
+            event,
             forks: Vec::new(),
             ways,
             ring_for,
@@ -283,7 +287,14 @@ impl Call {
     }
 
     /// Brings the side that stays together with the new one: the relay, and what it may send.
-    fn join(&mut self, core: &mut Core, talk: &mut Talk, by: Lane, offer: Sdp, sdp: Sdp) {
+    pub(super) fn join(
+        &mut self,
+        core: &mut Core,
+        talk: &mut Talk,
+        by: Lane,
+        offer: Sdp,
+        sdp: Sdp,
+    ) {
         let stays = by.other();
         let Some(media) = self.media.as_mut() else { return };
         media.replaced(by, offer);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use cheling_sip::digest::{Challenge, ha1};
 use cheling_sip::endpoint::{Config, Event};
+use cheling_sip::refer;
 use cheling_sip::reliable::{self, Prack, Receipt, UasOutput, Wish};
 use cheling_sip::sdp::{CONTENT_TYPE, Direction, LocalMedia, Origin, Sdp, rewrite::basic_formats};
 use cheling_sip::transaction::Timers;
@@ -261,6 +262,17 @@ impl Ua {
         self.in_dialog.push(("Refer-To", format!("<sip:{to}{host}>")));
         self.say(now, Method::Refer, None);
         self.in_dialog.pop();
+    }
+
+    /// Hands on the other side of one leg to the other side of another.
+    pub fn refer_attended(&mut self, now: Instant, leg: usize, other: usize) {
+        let (flow, contact) = (self.flow(), self.contact());
+        let other = self.legs[other].dialog.as_ref().unwrap();
+        let refer_to = refer::attended(other.remote.uri.clone(), &other.id);
+        let mut request = self.legs[leg].dialog.as_mut().unwrap().request(Method::Refer);
+        request.headers.push(Name::Contact, contact);
+        request.headers.push("Refer-To", refer_to.to_string());
+        self.endpoint.request(now, flow, request).unwrap();
     }
 
     pub fn hang_up(&mut self, now: Instant) -> bool {

@@ -1,0 +1,122 @@
+//! A transfer after consultation: two calls of one phone become one (RFC 3891 by way of REFER).
+//!
+//! The call that goes on keeps its id and its recording; the other, the consultation, is a call of
+//! its own that ends here. Its far side is taken over with its dialog and offered the relay of the
+//! call that goes on.
+
+use cheling_model::{EndCause, Lane, TapKind};
+use cheling_sip::refer::{Progress, Replaces};
+use cheling_sip::sdp::Sdp;
+use cheling_sip::subscription::EventType;
+use cheling_sip::{Request, Response, ServerId};
+
+use super::leg::{Leg, Side};
+use super::media::read_body;
+use super::talk::{Exchange, Talk};
+use super::transfer::{HANDED_ON, NOTIFY_FOR_S};
+use super::{Call, Ending, State};
+use crate::core::Core;
+
+/// A REFER that means a second call, and waits for the switch to find it.
+#[derive(Debug)]
+pub(crate) struct Attended {
+    /// The REFER's transaction.
+    pub(crate) server: ServerId,
+    /// The REFER.
+    pub(crate) request: Box<Request>,
+    /// The side that sent it.
+    pub(crate) by: Lane,
+    /// What its NOTIFYs are about; `None` if it wants none.
+    pub(crate) event: Option<EventType>,
+    /// The dialog it has in the second call.
+    pub(crate) replaces: Replaces,
+}
+
+impl Call {
+    /// The lane of this dialog, if the call could be joined with another now.
+    pub(crate) fn joinable(&self, replaces: &Replaces) -> Option<Lane> {
+        let State::Talking(talk) = &self.state else { return None };
+        let is_steady = talk.exchange.is_none() && talk.transfer.is_none();
+        let mut lanes = Lane::BOTH.into_iter().filter(|_| is_steady);
+        lanes.find(|lane| talk.legs[lane.index()].is_meant_by(replaces))
+    }
+
+    /// Whether nothing is under way between the sides.
+    pub(crate) fn is_steady(&self) -> bool {
+        matches!(&self.state, State::Talking(talk)
+            if talk.exchange.is_none() && talk.transfer.is_none())
+    }
+
+    /// Whether one side is a trunk: then it is the customer's call.
+    pub(crate) fn has_trunk(&self) -> bool {
+        let State::Talking(talk) = &self.state else { return false };
+        talk.legs.iter().any(|leg| matches!(leg.side, Side::Trunk { .. }))
+    }
+
+    /// Tells who asked for it that the transfer is done.
+    pub(crate) fn tell_attended(&mut self, core: &mut Core, attended: &Attended) {
+        let (State::Talking(talk), Some(event)) = (&mut self.state, &attended.event) else {
+            return;
+        };
+        let leg = &mut talk.legs[attended.by.index()];
+        let done = Progress::of_status(200);
+        leg.notify(core, self.id, &mut self.entries, event, &done, NOTIFY_FOR_S);
+    }
+
+    /// Ends this call but for the side beside `by`, which is given away.
+    pub(crate) fn release(&mut self, core: &mut Core, by: Lane) -> Option<Leg> {
+        let state = std::mem::replace(&mut self.state, State::Over(Vec::new()));
+        let State::Talking(talk) = state else {
+            self.state = state;
+            return None;
+        };
+        let Talk { legs: [customer, agent], forks, .. } = *talk;
+        let (mut former, given) = match by {
+            Lane::Customer => (customer, agent),
+            Lane::Agent => (agent, customer),
+        };
+        former.bye(core, self.id, &mut self.entries, Some(HANDED_ON));
+        core.unbind_tag(&mut self.entries, given.tag());
+        let ending = Ending { cause: EndCause::HungUp, by: Some(by), status: None };
+        self.state = self.end(core, ending, forks);
+        Some(given)
+    }
+
+    /// Puts a side of another call in the place of `by`.
+    pub(crate) fn adopt(&mut self, core: &mut Core, by: Lane, mut leg: Leg) {
+        core.bind_tag(self.id, &mut self.entries, leg.tag());
+        let offer = self.media.as_ref().and_then(|media| media.transfer_offer(by));
+        let (State::Talking(talk), Some(offer)) = (&mut self.state, offer) else {
+            leg.bye(core, self.id, &mut self.entries, None);
+            return;
+        };
+        let client = leg.reinvite(core, self.id, &mut self.entries, &offer);
+        let mut former = std::mem::replace(&mut talk.legs[by.index()], leg);
+        let extension = talk.legs[by.index()].side.extension().or(former.side.extension());
+        let extension = extension.unwrap_or_default().to_owned();
+        former.bye(core, self.id, &mut self.entries, Some(HANDED_ON));
+        talk.exchange = client.map(|client| Exchange::adopting(by, client, offer));
+        core.tap(self.id, TapKind::Answered { extension });
+    }
+
+    /// The side that was taken over has answered our offer. What is returned ends the call.
+    pub(super) fn adopted(
+        &mut self,
+        core: &mut Core,
+        talk: &mut Talk,
+        by: Lane,
+        offer: Sdp,
+        response: &Response,
+    ) -> Option<Ending> {
+        let sdp = read_body(&response.headers, &response.body).ok().flatten();
+        let sdp = sdp.filter(|sdp| response.is_success() && sdp.audio().is_some());
+        talk.legs[by.index()].ack(core, None);
+        let Some(sdp) = sdp else {
+            tracing::warn!(call_id = %self.id, status = response.status,
+                "whoever was consulted cannot be connected");
+            return Some(Ending { cause: EndCause::Failed, by: None, status: None });
+        };
+        self.join(core, talk, by, offer, sdp);
+        None
+    }
+}
