@@ -50,6 +50,18 @@ impl Recording {
         count as f64 / 20.0
     }
 
+    /// How much of a lane's energy this tone is, over all 50 ms steps that are loud; 0 to 1.
+    pub fn share_of_tone(&self, lane: usize, frequency_hz: f32) -> f32 {
+        let window = self.rate_hz as usize / 20;
+        let at_8_khz = frequency_hz * 8000.0 / self.rate_hz as f32;
+        let shares: Vec<f32> = self.lanes[lane]
+            .chunks_exact(window)
+            .filter(|pcm| level_dbfs(pcm) > -40.0)
+            .map(|pcm| tone_share(pcm, at_8_khz))
+            .collect();
+        shares.iter().sum::<f32>() / shares.len().max(1) as f32
+    }
+
     /// The second at which a lane first is loud.
     pub fn first_sound_at(&self, lane: usize) -> Option<f64> {
         let window = self.rate_hz as usize / 50;

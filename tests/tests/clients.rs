@@ -171,11 +171,15 @@ async fn an_opus_recording_is_read_by_another_decoder() {
     let recording = Recording::read(&std::fs::read(&wav).unwrap());
     let said = row["duration_ms"].as_f64().unwrap() / 1000.0;
     assert!((recording.seconds() - said).abs() < 0.1, "{} {said}", recording.seconds());
+    // The codec codes both lanes together: in talk at the same time a lane carries a little of the
+    // other. Its own tone is the strongest in it by far; WAV is where lanes are held apart exactly.
     for (lane, own, other) in [(CUSTOMER, 500.0, 700.0), (OUR_SIDE, 700.0, 500.0)] {
-        // One side begins to speak when it has heard of the answer; a busy machine takes its time.
-        let heard = recording.seconds_of_tone(lane, own);
-        assert!(heard > said - 0.9, "lane {lane}: {heard} of {said} s");
-        assert!(recording.seconds_of_tone(lane, other) < 0.11);
+        let (own, other) =
+            (recording.share_of_tone(lane, own), recording.share_of_tone(lane, other));
+        assert!(
+            own > 0.7 && other < own / 3.0,
+            "lane {lane}: {own} of its own, {other} of the other's"
+        );
     }
     cheling.check().await;
 }
