@@ -21,6 +21,7 @@ use crate::io::Output;
 
 mod attended;
 mod caller;
+mod exchange;
 mod fetch;
 mod fork;
 mod leg;

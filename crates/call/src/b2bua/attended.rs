@@ -10,9 +10,10 @@ use cheling_sip::sdp::Sdp;
 use cheling_sip::subscription::EventType;
 use cheling_sip::{Request, Response, ServerId};
 
+use super::exchange::Exchange;
 use super::leg::{Leg, Side};
 use super::media::read_body;
-use super::talk::{Exchange, Talk};
+use super::talk::Talk;
 use super::transfer::{HANDED_ON, NOTIFY_FOR_S};
 use super::{Call, Ending, State};
 use crate::core::Core;

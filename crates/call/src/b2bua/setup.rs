@@ -11,6 +11,7 @@ use cheling_sip::sdp::Sdp;
 use cheling_sip::{ClientId, Method, Response};
 
 use super::caller::{Caller, Invited, early_request};
+use super::exchange::Exchange;
 use super::fetch::Fetch;
 use super::fork::{
     ANSWERED_ELSEWHERE, CALLER_GONE, ENDED_BY_US, Fork, ForkState, Manner, NO_ANSWER, SHUTDOWN,
@@ -18,7 +19,7 @@ use super::fork::{
 };
 use super::leg::{Leg, Side};
 use super::media::{Media, read_body};
-use super::talk::{Exchange, KEEP_ALIVE, Talk};
+use super::talk::{KEEP_ALIVE, Talk};
 use super::{Call, Ending, Event, RING_AGENT, Relay, State, fork, outcome, withdraw_all};
 use crate::core::Core;
 use crate::io::Output;

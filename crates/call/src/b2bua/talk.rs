@@ -9,6 +9,7 @@ use cheling_model::{EndCause, Lane};
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::{ClientId, Flow, Method, Name, Request, Response, ServerId};
 
+use super::exchange::{Asked, Exchange, Step};
 use super::fork::{ANSWERED_ELSEWHERE, ENDED_BY_US, Fork, SHUTDOWN};
 use super::leg::Leg;
 use super::media::read_body;
@@ -50,80 +51,6 @@ struct Relayed {
     client: ClientId,
     server: ServerId,
     request: Request,
-}
-
-/// An offer under way.
-#[derive(Debug)]
-pub(crate) struct Exchange {
-    /// The side that began it.
-    from: Lane,
-    /// The CSeq number of its request.
-    cseq: u32,
-    step: Step,
-}
-
-#[derive(Debug)]
-enum Step {
-    /// A re-INVITE or UPDATE was passed on and has no answer yet.
-    Asked(Box<Asked>),
-    /// The other side's 2xx brought an offer: the answer comes with the ACK.
-    WaitsForAnswer { offer: Box<Sdp> },
-    /// A re-INVITE of our own tells one side of the other, who has taken somebody's place with
-    /// this description.
-    Ours { client: ClientId, sdp: Box<Sdp> },
-    /// A re-INVITE of our own offers our relay to a side that another call has given.
-    Adopting { client: ClientId, offer: Box<Sdp> },
-    /// The 2xx went back: nothing new may begin before its ACK has come.
-    WaitsForAck,
-}
-
-#[derive(Debug)]
-struct Asked {
-    server: ServerId,
-    request: Request,
-    client: ClientId,
-    offer: Option<Sdp>,
-    /// What the other side had last been told, should it refuse.
-    told_before: Option<Sdp>,
-}
-
-impl Exchange {
-    /// The first 2xx of a call whose INVITE had no offer.
-    pub(super) fn waiting_for_answer(caller: Lane, invite: &Request, offer: Sdp) -> Self {
-        Self::new(caller, invite, Step::WaitsForAnswer { offer: Box::new(offer) })
-    }
-
-    /// A re-INVITE of our own for the side that has just come.
-    pub(super) fn of_ours(from: Lane, client: ClientId, sdp: Sdp) -> Self {
-        Self { from, cseq: 0, step: Step::Ours { client, sdp: Box::new(sdp) } }
-    }
-
-    /// A re-INVITE of our own to the side that another call has given.
-    pub(super) fn adopting(by: Lane, client: ClientId, offer: Sdp) -> Self {
-        Self { from: by, cseq: 0, step: Step::Adopting { client, offer: Box::new(offer) } }
-    }
-
-    /// Answers the one who began it, if it still waits.
-    pub(super) fn refuse(self, core: &mut Core, status: u16) {
-        if let Step::Asked(asked) = self.step {
-            core.refuse(asked.server, &asked.request, status);
-        }
-    }
-
-    /// Whether this request of ours asks what it is about.
-    fn is_for(&self, client: ClientId) -> bool {
-        match &self.step {
-            Step::Asked(asked) => asked.client == client,
-            Step::Ours { client: ours, .. } | Step::Adopting { client: ours, .. } => {
-                *ours == client
-            }
-            Step::WaitsForAnswer { .. } | Step::WaitsForAck => false,
-        }
-    }
-
-    fn new(from: Lane, request: &Request, step: Step) -> Self {
-        Self { from, cseq: request.headers.cseq().map_or(0, |cseq| cseq.number), step }
-    }
 }
 
 impl Talk {

@@ -16,10 +16,11 @@ use cheling_sip::subscription::EventType;
 use cheling_sip::{ClientId, Method, Request, Response, ServerId};
 
 use super::attended::Attended;
+use super::exchange::Exchange;
 use super::fork::{CALLER_GONE, Fork, ForkState, Manner, NO_ANSWER, Target};
 use super::leg::{Leg, Side};
 use super::media::read_body;
-use super::talk::{Exchange, Talk};
+use super::talk::Talk;
 use super::{Call, Ending, outcome, withdraw_all};
 use crate::core::Core;
 use crate::{intake, router};

@@ -1,0 +1,83 @@
+//! An offer under way between two connected sides, and who has to speak next.
+
+use cheling_model::Lane;
+use cheling_sip::sdp::Sdp;
+use cheling_sip::{ClientId, Request, ServerId};
+
+use crate::core::Core;
+
+/// An offer under way.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    /// The side that began it.
+    pub(super) from: Lane,
+    /// The CSeq number of its request.
+    pub(super) cseq: u32,
+    pub(super) step: Step,
+}
+
+/// Where an exchange stands.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// A re-INVITE or UPDATE was passed on and has no answer yet.
+    Asked(Box<Asked>),
+    /// The other side's 2xx brought an offer: the answer comes with the ACK.
+    WaitsForAnswer { offer: Box<Sdp> },
+    /// A re-INVITE of our own tells one side of the other, who has taken somebody's place with
+    /// this description.
+    Ours { client: ClientId, sdp: Box<Sdp> },
+    /// A re-INVITE of our own offers our relay to a side that another call has given.
+    Adopting { client: ClientId, offer: Box<Sdp> },
+    /// The 2xx went back: nothing new may begin before its ACK has come.
+    WaitsForAck,
+}
+
+/// A request that was passed on.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) server: ServerId,
+    pub(super) request: Request,
+    pub(super) client: ClientId,
+    pub(super) offer: Option<Sdp>,
+    /// What the other side had last been told, should it refuse.
+    pub(super) told_before: Option<Sdp>,
+}
+
+impl Exchange {
+    /// The first 2xx of a call whose INVITE had no offer.
+    pub(super) fn waiting_for_answer(caller: Lane, invite: &Request, offer: Sdp) -> Self {
+        Self::new(caller, invite, Step::WaitsForAnswer { offer: Box::new(offer) })
+    }
+
+    /// A re-INVITE of our own for the side that has just come.
+    pub(super) fn of_ours(from: Lane, client: ClientId, sdp: Sdp) -> Self {
+        Self { from, cseq: 0, step: Step::Ours { client, sdp: Box::new(sdp) } }
+    }
+
+    /// A re-INVITE of our own to the side that another call has given.
+    pub(super) fn adopting(by: Lane, client: ClientId, offer: Sdp) -> Self {
+        Self { from: by, cseq: 0, step: Step::Adopting { client, offer: Box::new(offer) } }
+    }
+
+    /// Answers the one who began it, if it still waits.
+    pub(super) fn refuse(self, core: &mut Core, status: u16) {
+        if let Step::Asked(asked) = self.step {
+            core.refuse(asked.server, &asked.request, status);
+        }
+    }
+
+    /// Whether this request of ours asks what it is about.
+    pub(super) fn is_for(&self, client: ClientId) -> bool {
+        match &self.step {
+            Step::Asked(asked) => asked.client == client,
+            Step::Ours { client: ours, .. } | Step::Adopting { client: ours, .. } => {
+                *ours == client
+            }
+            Step::WaitsForAnswer { .. } | Step::WaitsForAck => false,
+        }
+    }
+
+    pub(super) fn new(from: Lane, request: &Request, step: Step) -> Self {
+        Self { from, cseq: request.headers.cseq().map_or(0, |cseq| cseq.number), step }
+    }
+}
