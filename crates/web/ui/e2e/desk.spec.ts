@@ -107,7 +107,7 @@ test('one of several is chosen by key', async ({ page }) => {
 test('a withheld number and a colleague get their own card', async ({ page }) => {
   await signIn(page)
   await steer('offer?number=')
-  await expect(page.locator(party)).toContainText('号码未显示')
+  await expect(page.locator(party)).toContainText('无号码')
   await steer('withdraw')
   await steer('offer?number=8022')
   await expect(page.getByText('不弹客户资料')).toBeVisible()

@@ -132,3 +132,44 @@ test('a filter is in the URL, and an empty list says so', async ({ page }) => {
   await page.getByRole('button', { name: '清除筛选' }).click()
   await expect(page.locator('tbody tr').first()).toBeVisible()
 })
+
+test.describe('in a browser of another language', () => {
+  test.use({ locale: 'en-US' })
+
+  test('days are written YYYY-MM-DD, and weeks begin on Monday', async ({ page }) => {
+    await signIn(page, 'chenjing', '/calls')
+    const from = page.getByLabel('开始日期')
+    await expect(from).toHaveAttribute('placeholder', 'YYYY-MM-DD')
+    await from.fill('2026-11-02')
+    await from.press('Enter')
+    await expect(page).toHaveURL(/=2026-11-02/)
+    await expect(from).toHaveValue('2026-11-02')
+    await page.getByLabel('结束日期').click()
+    const heads = page.locator('.el-date-table:visible th')
+    await expect(heads).toHaveText(['一', '二', '三', '四', '五', '六', '日'])
+    await page.keyboard.press('Escape')
+  })
+})
+
+test('who hides the number has none, instead of a word of the gateway', async ({ page }) => {
+  await signIn(page, 'chenjing', '/calls')
+  const row = page.locator('tbody tr', { hasText: '无号码' })
+  await expect(row).toHaveCount(1)
+  await expect(row).not.toContainText('陌生号码')
+  await expect(row.getByRole('button', { name: /拨打/ })).toHaveCount(0)
+  await expect(page.getByText('anonymous')).toHaveCount(0)
+  await expect(page.locator('tbody tr', { hasText: '陌生号码' }).first()).toBeVisible()
+})
+
+test('a recording says how it sounds and is downloaded as WAV or Opus', async ({ page }) => {
+  await signIn(page, 'chenjing', '/recordings/019000ec-0000-7000-8000-000000000000')
+  await expect(page.getByText('3.6 一般')).toBeVisible()
+  await expect(page.getByText('4.3 好')).toBeVisible()
+  for (const [name, format] of [
+    ['下载 WAV', 'wav'],
+    ['下载 Opus', 'opus'],
+  ] as const) {
+    const link = page.getByRole('link', { name })
+    await expect(link).toHaveAttribute('href', new RegExp(`format=${format}&download=1$`))
+  }
+})

@@ -195,7 +195,7 @@ export function makeDealership() {
       answered_at: answered ? at + 9_000_000 : null,
       ended_at: at + 120_000_000,
       talk_ms: answered ? 96_000 : 0,
-      number: c ? c.phones[0].number : n % 2 ? '13512340987' : '',
+      number: c ? c.phones[0].number : n % 2 ? '13512340987' : 'anonymous',
       line_name: n % 3 === 1 ? '' : '售后热线',
       extension: '8021',
       user_name: '陈静',

@@ -66,6 +66,9 @@ function recordingDetail(d, call) {
     duplicate_packets: 0,
     tap_dropped_packets: 0,
     jitter_us: 3400,
+    concealed_ms: lost * 20,
+    mos: lost ? 3.62 : 4.31,
+    round_trip_us: lost ? null : 18_400,
   })
   return {
     ...recordingRow(d, call),

@@ -321,6 +321,11 @@ export interface LaneQuality {
   duplicate_packets: number
   tap_dropped_packets: number
   jitter_us: number
+  concealed_ms: number
+  /** 1 to 4.4 (G.107); none without packets. */
+  mos: number | null
+  /** None if the phone's RTCP did not tell. */
+  round_trip_us: number | null
 }
 
 export interface Speech {

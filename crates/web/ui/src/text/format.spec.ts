@@ -6,6 +6,7 @@ import {
   isGreenPlate,
   phone,
   plateParts,
+  soundOf,
   thousands,
   when,
 } from './format'
@@ -50,4 +51,20 @@ it('shows hours only when there are some', () => {
   expect(clock(226_000)).toBe('03:46')
   expect(clock(3_729_000)).toBe('1:02:09')
   expect(thousands(46210)).toBe('46\u2009210')
+})
+
+it('shows no word of a gateway as a number', () => {
+  for (const number of ['', 'anonymous', 'Anonymous', 'unavailable']) expect(phone(number)).toBe('')
+  expect(phone('8022')).toBe('8022')
+})
+
+it('says how a score sounds', () => {
+  expect([4.4, 4.0, 3.9, 3.1, 3.0, 1].map(soundOf)).toEqual([
+    'good',
+    'good',
+    'fair',
+    'fair',
+    'poor',
+    'poor',
+  ])
 })

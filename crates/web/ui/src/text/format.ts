@@ -65,8 +65,12 @@ export function clock(ms: number): string {
   return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${two(m)}:${two(s)}`
 }
 
-/** Mobiles 3-4-4, landlines by area code; anything else as it is. */
+/** What some gateways send where a number would be, if the caller hides it. */
+const WITHHELD = /^(anonymous|unavailable|unknown|private|restricted|withheld)$/i
+
+/** Mobiles 3-4-4, landlines by area code; nothing for a withheld one; anything else as it is. */
 export function phone(number: string): string {
+  if (WITHHELD.test(number.trim())) return ''
   const digits = number.replace(/[\s()-]/g, '').replace(/^(\+86|0086)(?=\d)/, '')
   const mobile = /^0?(1[3-9]\d)(\d{4})(\d{4})$/.exec(digits)
   if (mobile) return mobile.slice(1).join(' ')
@@ -88,6 +92,12 @@ export function fileSize(bytes: number): string {
 }
 
 export const percent = (share: number): string => `${Math.round(share * 100)}%`
+
+/** How a mean opinion score (ITU-T G.107, Annex B) sounds to a listener. */
+export function soundOf(mos: number): 'good' | 'fair' | 'poor' {
+  if (mos >= 4) return 'good'
+  return mos >= 3.1 ? 'fair' : 'poor'
+}
 
 /** New-energy plates have eight characters. */
 export const isGreenPlate = (plate: string): boolean =>

@@ -10,7 +10,7 @@ export function useCallWords() {
     if (card.customer) return card.customer.name
     if (card.kind === 'withheld') return t('call.withheld')
     const number = card.number || (direction === 'inbound' ? '' : called)
-    return number ? phone(number) : t('call.withheld')
+    return phone(number) || t('call.withheld')
   }
 
   function phase({ phase: now, offered }: DeskCall): string {

@@ -21,7 +21,7 @@ export function usePopNotice() {
     const { t } = i18n.global
     const { card } = call
     const who = card.customer ? `${card.customer.name}${card.customer.salutation}` : ''
-    const number = card.number ? phone(card.number) : t('call.withheld')
+    const number = phone(card.number) || t('call.withheld')
     const vehicle = card.customer?.vehicles[0]
     if (present === 'notify') {
       notify(
