@@ -423,3 +423,27 @@ fn attended_transfers_over_a_lossy_link_leave_nothing_behind() {
         assert_eq!(story.iter().filter(|word| word.starts_with("ended")).count(), 2, "{story:?}");
     }
 }
+
+#[test]
+fn a_caller_may_move_its_media_before_the_answer() {
+    for (direction, want) in
+        [(Direction::SendRecv, "200 UPDATE"), (Direction::SendOnly, "504 UPDATE")]
+    {
+        let mut world = World::dealership(1);
+        world.uas[0].extra.push(("Supported", "100rel".into()));
+        world.uas[1].manner = Manner::EarlyMedia(3 * SECOND);
+        world.uas[2].manner = Manner::Ring;
+        world.call(0, DID);
+        world.run(SECOND);
+        world.outputs.clear();
+        let now = world.now.monotonic;
+        world.uas[0].early_update(now, direction);
+        world.run(5 * SECOND);
+        assert!(has(&world, 0, want), "{:?}", world.uas[0].log);
+        assert_eq!(world.uas[0].leg_status(), Some(200));
+        let is_moved = world.outputs.contains(&"Point Customer 4012".to_owned());
+        assert_eq!(is_moved, direction == Direction::SendRecv, "{:?}", world.outputs);
+        hang_up(&mut world, 0);
+        world.settle();
+    }
+}

@@ -58,6 +58,12 @@ impl Invited {
         }
     }
 
+    /// Whether the caller is known to have a description of ours: it was sent reliably, and
+    /// nothing of it still waits.
+    pub(super) fn has_had_answer(&self) -> bool {
+        Wish::of(&self.request) != Wish::Unsupported && self.reliable.may_accept()
+    }
+
     /// Answers the INVITE.
     pub(super) fn respond(&self, core: &mut Core, status: u16, sdp: Option<&Sdp>) {
         let response = self.response(core, status, sdp);

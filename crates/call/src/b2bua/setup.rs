@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use cheling_model::{EndCause, Lane, TapKind, Withdrawal};
-use cheling_sip::sdp::Sdp;
-use cheling_sip::{ClientId, Method, Response};
+use cheling_sip::sdp::{CONTENT_TYPE, Direction, Format, Sdp};
+use cheling_sip::{ClientId, Method, Name, Request, Response, ServerId};
 
 use super::caller::{Caller, Invited, early_request};
 use super::exchange::Exchange;
@@ -189,6 +189,47 @@ impl Call {
         self.refuse_caller(core, *ringing)
     }
 
+    /// The caller offers anew before the call is answered (RFC 3311 §5.2): a new address or a
+    /// narrower choice of codecs is our affair alone, since the relay stands between. All else has
+    /// to wait for the answer.
+    fn early_update(
+        &mut self,
+        core: &mut Core,
+        ringing: &mut Ringing,
+        server: ServerId,
+        request: &Request,
+    ) {
+        let lane = self.caller_lane;
+        let Caller::Invited(invited) = &mut ringing.caller else {
+            return core.refuse(server, request, 491);
+        };
+        let to = request.headers.to();
+        if to.as_ref().and_then(|to| to.tag()) != Some(invited.tag.as_str()) {
+            return core.refuse(server, request, 491);
+        }
+        // The first offer must have had its answer, and that must have arrived.
+        let is_answered = ringing.early.is_some() && invited.has_had_answer();
+        let offer = match read_body(&request.headers, &request.body) {
+            Ok(Some(offer)) if is_answered => offer,
+            Ok(_) => return core.refuse(server, request, 491),
+            Err(err) => return core.refuse(server, request, err.status()),
+        };
+        let Some(media) = self.media.as_mut() else { return core.refuse(server, request, 500) };
+        let Some(answer) = media.sent(lane).filter(|sent| takes(&offer, sent)).cloned() else {
+            return core.refuse(server, request, 504);
+        };
+        let change = media.point(lane, &offer);
+        self.changed(core, change);
+        let contact = core.contact(invited.flow);
+        core.refuse_with(server, request, 200, |response| {
+            response.headers.push(Name::Contact, contact);
+            response.set_body(CONTENT_TYPE, answer.to_bytes());
+        });
+        if let Caller::Invited(invited) = &mut ringing.caller {
+            invited.offer = Some(offer);
+        }
+    }
+
     /// What is offered to whoever is rung, and how many hops are left.
     fn offer_to(&mut self, callee: Lane, caller: &Caller) -> (Option<Sdp>, u8) {
         let media = self.media.as_mut();
@@ -297,6 +338,12 @@ impl Call {
             Event::NoResponse(client, status) => {
                 self.fork_refused(core, &mut ringing.forks, client, status);
                 return self.ring_on(core, ringing);
+            }
+            Event::Request { server, request, .. }
+                if request.method == Method::Update && !request.body.is_empty() =>
+            {
+                self.early_update(core, &mut ringing, server, &request);
+                return State::Ringing(ringing);
             }
             Event::Request { server, request, flow } => {
                 let is_caller = ringing.caller.receive(&request, flow);
@@ -525,6 +572,19 @@ impl Call {
         }
         self.refuse_caller(core, *ringing)
     }
+}
+
+/// Whether an offer leaves what was answered before as it is: every format of the answer is still
+/// in it, numbered alike, and nothing is put on hold.
+fn takes(offer: &Sdp, answered: &Sdp) -> bool {
+    let (Some(offer), Some(answered)) = (offer.audio(), answered.audio()) else { return false };
+    let has = |format: &Format| {
+        offer
+            .formats
+            .iter()
+            .any(|it| it.payload_type == format.payload_type && it.is(&format.encoding))
+    };
+    offer.direction == Direction::SendRecv && answered.formats.iter().all(has)
 }
 
 impl Opening {

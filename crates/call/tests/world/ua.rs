@@ -54,6 +54,7 @@ pub struct Leg {
     uac: reliable::Uac,
     /// The CSeq number of the last PRACK.
     early: Option<u32>,
+    early_dialog: Option<Dialog>,
 }
 
 pub struct Ua {
@@ -222,6 +223,7 @@ impl Ua {
             uas: None,
             uac: reliable::Uac::default(),
             early: None,
+            early_dialog: None,
         });
     }
 
@@ -262,6 +264,19 @@ impl Ua {
         self.in_dialog.push(("Refer-To", format!("<sip:{to}{host}>")));
         self.say(now, Method::Refer, None);
         self.in_dialog.pop();
+    }
+
+    /// Offers anew before the answer, from another port.
+    pub fn early_update(&mut self, now: Instant, direction: Direction) {
+        self.port += 2;
+        let (flow, contact, sdp) = (self.flow(), self.contact(), self.sdp(direction, 2));
+        let leg = self.legs.last_mut().unwrap();
+        let dialog = leg.early_dialog.as_mut().unwrap();
+        let mut request = dialog.request(Method::Update);
+        leg.early = Some(dialog.local_cseq);
+        request.headers.push(Name::Contact, contact);
+        request.set_body(CONTENT_TYPE, sdp.to_bytes());
+        self.endpoint.request(now, flow, request).unwrap();
     }
 
     /// Hands on the other side of one leg to the other side of another.
@@ -418,6 +433,7 @@ impl Ua {
             uas: None,
             uac: reliable::Uac::default(),
             early: None,
+            early_dialog: None,
         });
         let (provisional, act) = match self.manner {
             Manner::Answer(after) => (180, Some((after, 200))),
@@ -494,6 +510,7 @@ impl Ua {
                 dialog.local_cseq = leg.early.unwrap_or(dialog.local_cseq);
                 let prack = rack.request(&mut dialog);
                 leg.early = Some(dialog.local_cseq);
+                leg.early_dialog = Some(dialog);
                 let flow = self.flow();
                 self.endpoint.request(now, flow, prack).unwrap();
             }
