@@ -132,7 +132,10 @@ async fn dial_by_hand(phone: &Phone, desk: &mut Desk, number: &str) -> String {
     within("the answer", agent.answered()).await.unwrap();
     within("talk", agent.hears(Duration::from_millis(1200))).await.unwrap();
     agent.hang_up().await;
-    desk.next_of("call.ended").await.call_id().to_owned()
+    let call_id = desk.next_of("call.ended").await.call_id().to_owned();
+    // It is said to be ready when it has been attached, or cannot be.
+    assert_eq!(desk.next_of("recording.ready").await.call_id(), call_id);
+    call_id
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,6 +193,7 @@ async fn a_task_is_dialled_by_a_click_and_its_recording_belongs_to_it() {
     within("the customer's voice", agent.hears(Duration::from_secs(2))).await.unwrap();
     agent.hang_up().await;
     desk.next_of("call.ended").await;
+    desk.next_of("recording.ready").await;
 
     let row = cheling.recording_of(&desk, &call_id).await;
     assert_eq!(row["attach_method"], "click_to_dial", "{row}");
