@@ -19,6 +19,9 @@ use std::time::Duration;
 const SQLITE_READERS: u32 = 4;
 /// Connections to PostgreSQL.
 const POSTGRES_CONNECTIONS: u32 = 10;
+/// Pages of write-ahead log (4 KiB each) at which SQLite folds it in by itself, in the middle of
+/// somebody's commit: so many that [`Database::checkpoint`] comes first.
+const WAL_PAGES: &str = "32768";
 /// How long a statement may wait for a connection or a lock.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -37,7 +40,7 @@ pub struct Database(Pool);
 
 #[derive(Clone, Debug)]
 enum Pool {
-    Sqlite { read: SqlitePool, write: SqlitePool },
+    Sqlite { read: SqlitePool, write: SqlitePool, checkpoint: SqlitePool },
     Postgres(PgPool),
 }
 
@@ -96,6 +99,7 @@ impl Database {
                 .synchronous(SqliteSynchronous::Normal)
                 .foreign_keys(true)
                 .busy_timeout(PATIENCE)
+                .pragma("wal_autocheckpoint", WAL_PAGES)
                 .statement_cache_capacity(300);
             let write = SqlitePoolOptions::new()
                 .max_connections(1)
@@ -106,12 +110,16 @@ impl Database {
                 .run(&write)
                 .await
                 .map_err(|err| Error::Open(err.to_string()))?;
+            let checkpoint = SqlitePoolOptions::new()
+                .max_connections(1)
+                .acquire_timeout(PATIENCE)
+                .connect_lazy_with(options.clone());
             let read = SqlitePoolOptions::new()
                 .max_connections(SQLITE_READERS)
                 .acquire_timeout(PATIENCE)
                 .connect_with(options.pragma("query_only", "on"))
                 .await?;
-            Pool::Sqlite { read, write }
+            Pool::Sqlite { read, write, checkpoint }
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             let pool = PgPoolOptions::new()
                 .max_connections(POSTGRES_CONNECTIONS)
@@ -169,10 +177,24 @@ impl Database {
         On::from(self).execute("analyze", vec![]).await.map(|_| ())
     }
 
+    /// Folds what was written lately into SQLite's file, on a connection of its own: whoever is
+    /// writing does not wait for the disk. To be called every few seconds by a process that lives
+    /// long; PostgreSQL does this itself.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn checkpoint(&self) -> Result<()> {
+        if let Pool::Sqlite { checkpoint, .. } = &self.0 {
+            sqlx::query("pragma wal_checkpoint(passive)").execute(checkpoint).await?;
+        }
+        Ok(())
+    }
+
     /// Closes every connection and waits for it; a SQLite file's WAL is folded in.
     pub async fn close(&self) {
         match &self.0 {
-            Pool::Sqlite { read, write } => {
+            Pool::Sqlite { read, write, checkpoint } => {
+                checkpoint.close().await;
                 read.close().await;
                 write.close().await;
             }
@@ -355,5 +377,28 @@ mod affected {
     }
     pub(super) fn postgres(result: sqlx::postgres::PgQueryResult) -> u64 {
         result.rows_affected()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_checkpoint_folds_the_log_into_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.db");
+        let db = Database::open(&format!("sqlite://{}", path.display())).await.unwrap();
+        db.checkpoint().await.unwrap();
+        let before = std::fs::metadata(&path).unwrap().len();
+        On::from(&db).execute("create table filler (text text)", vec![]).await.unwrap();
+        for _ in 0..50 {
+            let sql = "insert into filler (text) values (hex(zeroblob(4096)))";
+            On::from(&db).execute(sql, vec![]).await.unwrap();
+        }
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), before, "a commit folded it in");
+        db.checkpoint().await.unwrap();
+        assert!(std::fs::metadata(&path).unwrap().len() > before);
+        db.close().await;
     }
 }

@@ -36,6 +36,8 @@ const CALLS_MAY_FINISH: Duration = Duration::from_secs(20);
 const RENDERING_MAY_FINISH: Duration = Duration::from_secs(10);
 /// Recordings told of but not yet attached; who tells waits.
 const LANDED_QUEUE: usize = 1024;
+/// How often the database's log is folded in, so that no pop waits for it.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
 /// How far back recordings without a follow-up are looked at again at start.
 const RECONCILE: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -199,8 +201,8 @@ impl Node {
     }
 }
 
-/// What is looked at again and again: the directory for changes from elsewhere, and recordings
-/// without a follow-up at start and once a day.
+/// What is looked at again and again: the directory for changes from elsewhere, recordings without
+/// a follow-up at start and once a day, the database's log.
 async fn watch(control: Arc<Control>, database: Database, stop: CancellationToken) {
     let reconcile = async {
         let mut days = tokio::time::interval(Duration::from_secs(24 * 3600));
@@ -211,9 +213,18 @@ async fn watch(control: Arc<Control>, database: Database, stop: CancellationToke
             }
         }
     };
+    let checkpoint = async {
+        loop {
+            tokio::time::sleep(CHECKPOINT_EVERY).await;
+            if let Err(error) = database.checkpoint().await {
+                tracing::warn!(%error, "the database's log grows until the next try");
+            }
+        }
+    };
     tokio::select! {
         () = control.watch(stop) => {}
         () = reconcile => {}
+        () = checkpoint => {}
     }
 }
 
