@@ -283,13 +283,16 @@ impl Call {
         &self.entries
     }
 
-    /// Whether this extension talks, calls or is being called back in this call.
+    /// Whether this extension talks, calls, rings or is being called back in this call.
     pub(crate) fn holds(&self, extension: &str) -> bool {
         match &self.state {
             State::Over(_) => false,
             State::Talking(talk) => talk.holds(extension),
-            State::Opening(_) | State::Fetching(_) | State::Ringing(_) => {
+            State::Opening(_) | State::Fetching(_) => {
                 self.offer.extension.as_deref() == Some(extension)
+            }
+            State::Ringing(ringing) => {
+                self.offer.extension.as_deref() == Some(extension) || ringing.rings(extension)
             }
         }
     }

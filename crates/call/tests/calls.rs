@@ -311,6 +311,19 @@ fn a_click_that_fails_says_why() {
 }
 
 #[test]
+fn a_phone_that_rings_is_not_dialled_from() {
+    let mut world = World::dealership(1);
+    world.uas[1].manner = Manner::Ring;
+    world.uas[2].manner = Manner::Ring;
+    world.call(0, DID);
+    world.run(2 * SECOND);
+    world.command(dial(300, "13812345678"));
+    world.run(SECOND);
+    assert_eq!(world.replies.pop(), Some(CommandReply::ExtensionBusy));
+    assert_eq!(world.uas[1].invites.len(), 1, "the ringing phone is left alone");
+}
+
+#[test]
 fn commands_end_calls_and_draining_refuses_new_ones() {
     let mut world = World::dealership(1);
     world.uas[0].manner = Manner::Answer(SECOND);

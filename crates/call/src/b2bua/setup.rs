@@ -59,6 +59,16 @@ pub(crate) struct Ringing {
     redirections: u8,
 }
 
+impl Ringing {
+    /// Whether a phone of this extension rings.
+    pub(super) fn rings(&self, extension: &str) -> bool {
+        self.forks.iter().any(|fork| {
+            matches!(fork.state, ForkState::Calling)
+                && fork.target.side.extension() == Some(extension)
+        })
+    }
+}
+
 impl Call {
     pub(super) fn opening(
         &mut self,
