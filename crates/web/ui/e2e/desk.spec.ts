@@ -87,6 +87,22 @@ test('the draft of a wrap-up survives a reload', async ({ page }) => {
   await expect(page.getByLabel('预约回拨')).toBeChecked()
 })
 
+test('a page loaded in mid-call keeps that call in view when it ends', async ({ page }) => {
+  await signIn(page)
+  await steer('offer')
+  await steer('answer')
+  await steer('end')
+  await expect(page.locator('.bar.wrap_up')).toBeVisible()
+  await steer('offer?number=13512340987')
+  await steer('answer')
+  await page.reload()
+  await expect(page.locator('.bar.talking')).toBeVisible()
+  await expect(page.locator(party)).toContainText('135 1234 0987')
+  await steer('end')
+  await expect(page.locator('.bar.wrap_up')).toBeVisible()
+  await expect(page.locator(party)).toContainText('135 1234 0987')
+})
+
 test('an unknown caller becomes a customer, and the call is linked', async ({ page }) => {
   await signIn(page)
   await steer('offer?number=13512340987')

@@ -45,6 +45,10 @@ export const useDesk = defineStore('desk', () => {
 
   function onEvent(event: ConsoleEvent, present: Presentation): void {
     if (event.type === 'call.offered' && current.value) holdOn(current.value, event.call_id)
+    // What is looked at stays in view when it ends, also on a page that was loaded in mid-call.
+    if (event.type === 'call.ended' && current.value?.call_id === event.call_id) {
+      chosen.value = event.call_id
+    }
     calls.value = applyEvent(calls.value, event)
     if (event.type === 'call.offered') {
       dial.settle(event.call_id)
