@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 /// Exit code 1 if anything is wrong.
 pub async fn run(output: Output, config: &Config) -> anyhow::Result<ExitCode> {
-    let facts = facts::open(config).await?;
+    let facts = facts::open_existing(config).await?;
     let files = node::files(config)?;
     let journal = config.journal_dir();
     let report = check(&Rows(facts.database), &files, Some(&journal), Depth::Hashes).await?;

@@ -4,6 +4,7 @@ use crate::cli::{Customer, Output};
 use crate::config::Config;
 use crate::facts;
 use anyhow::Context as _;
+use cheling_lookup::import::entry::Reason;
 use cheling_lookup::import::profile::Profile;
 use cheling_lookup::import::{Mode, Options, Report, run as import};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -63,7 +64,9 @@ fn print(report: &Report, dry_run: bool, output: Output) {
             "" => String::new(),
             column => format!(", {column}"),
         };
-        println!("row {}{column}: {} ({:?})", error.row_number, error.reason, error.cell);
+        let reason =
+            Reason::from_word(&error.reason).map_or(error.reason.as_str(), |reason| reason.text());
+        println!("row {}{column}: {reason} ({:?})", error.row_number, error.cell);
     }
     let job = &report.job;
     if job.bad_rows as usize > SHOWN {

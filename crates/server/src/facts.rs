@@ -40,6 +40,21 @@ pub async fn open(config: &Config) -> anyhow::Result<Facts> {
     Ok(Facts { database, dealership })
 }
 
+/// Opens a database that must be there: looking must not make an empty one in the wrong folder and
+/// find it in good order.
+pub async fn open_existing(config: &Config) -> anyhow::Result<Facts> {
+    let url = config.database_url();
+    if let Some(path) = url.strip_prefix("sqlite://") {
+        let path = std::path::Path::new(path.split('?').next().unwrap_or(path));
+        anyhow::ensure!(
+            path.exists(),
+            "there is no database {} (data_dir is relative to the working folder)",
+            path.display()
+        );
+    }
+    open(config).await
+}
+
 /// Makes a folder that only we may read: recordings are personal data.
 pub fn private_dir(path: &std::path::Path) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
@@ -59,4 +74,20 @@ pub fn now() -> Timestamp {
 pub fn time_zone(config: &Config) -> TimeZone {
     Offset::from_seconds(config.dealership.utc_offset_minutes * 60)
         .map_or(TimeZone::UTC, TimeZone::fixed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn looking_in_the_wrong_folder_makes_no_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config { data_dir: folder.path().join("elsewhere"), ..Config::default() };
+        let error = open_existing(&config).await.err().unwrap().to_string();
+        assert!(error.contains("there is no database"), "{error}");
+        assert!(!config.data_dir.exists());
+        open(&config).await.unwrap();
+        open_existing(&config).await.unwrap();
+    }
 }

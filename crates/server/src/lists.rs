@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 /// Prints calls, newest first.
 pub async fn calls(list: &List, config: &Config) -> anyhow::Result<()> {
-    let facts = facts::open(config).await?;
+    let facts = facts::open_existing(config).await?;
     let dealership_id = facts.dealership.dealership_id;
     let page = call::list(&facts.database, dealership_id, &CallFilter::default(), None, list.limit)
         .await?;
@@ -53,7 +53,7 @@ fn call_json(item: &CallItem) -> Value {
 
 /// Prints recordings, newest first.
 pub async fn recordings(list: &List, config: &Config) -> anyhow::Result<()> {
-    let facts = facts::open(config).await?;
+    let facts = facts::open_existing(config).await?;
     let dealership_id = facts.dealership.dealership_id;
     let wanted = RecordingFilter::default();
     let page = recording::list(&facts.database, dealership_id, &wanted, None, list.limit).await?;

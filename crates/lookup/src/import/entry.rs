@@ -38,6 +38,27 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All there are.
+    pub const ALL: [Self; 12] = [
+        Self::NameMissing,
+        Self::PhoneMissing,
+        Self::PhoneInvalid,
+        Self::PhoneDigitsLost,
+        Self::VehicleIncomplete,
+        Self::PlateInvalid,
+        Self::VinInvalid,
+        Self::VinTaken,
+        Self::DateInvalid,
+        Self::MileageInvalid,
+        Self::LifecycleInvalid,
+        Self::Conflict,
+    ];
+
+    /// The reason of a word, if it is one.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
+    }
+
     /// The word in JSON and SQL.
     pub const fn as_str(self) -> &'static str {
         match self {
