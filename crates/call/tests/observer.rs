@@ -137,7 +137,7 @@ impl Script {
                     TapKind::FarEndRinging => "far end ringing".into(),
                     TapKind::Withdrawn { why, .. } => format!("withdrawn {why:?}"),
                     TapKind::Answered { extension } => format!("answered {extension}"),
-                    TapKind::Formats { lane, formats } => {
+                    TapKind::Formats { lane, formats, .. } => {
                         format!("{lane:?} sends {}", formats[0].encoding)
                     }
                     TapKind::Held { by } => format!("held by {by:?}"),

@@ -293,6 +293,10 @@ pub enum TapKind {
     Formats {
         /// The lane that sends.
         lane: Lane,
+        /// Which voice of the lane ([`TapPacket::voice`](crate::tap::TapPacket)). One that is told
+        /// no formats is read by those of voice 0.
+        #[serde(default)]
+        voice: u8,
         /// What it may send.
         formats: Vec<Format>,
     },

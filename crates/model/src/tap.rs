@@ -4,8 +4,14 @@
 //! old enough, so that the cost per packet is one copy. The frame, little endian:
 //!
 //! ```text
-//! u16 length of all that follows · u8 kind · u8 lane · i64 arrival µs · 16 bytes call id · packet
+//! u16 length of all that follows · u8 kind · u8 lane and voice · i64 arrival µs · 16 bytes call id
+//! · packet
 //! ```
+//!
+//! The lane is bit 0 of its byte and the voice the bits above: voice 0 is the lane's main party, and
+//! a frame of a lane with one voice is what it was before there were voices. Others are those who
+//! join a lane while its main party stays (a colleague in a conference, a supervisor who whispers):
+//! each is a media stream of its own, placed and decoded apart from the others and summed with them.
 
 use crate::{CallId, Lane, Timestamp};
 use uuid::Uuid;
@@ -14,6 +20,9 @@ use uuid::Uuid;
 pub const FRAME_HEADER_BYTES: usize = 28;
 /// The longest packet that is kept; longer ones are not RTP.
 pub const MAX_PACKET_BYTES: usize = u16::MAX as usize - FRAME_HEADER_BYTES;
+
+/// The highest voice of a lane: eight may talk on one lane at once.
+pub const MAX_VOICE: u8 = 7;
 
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +41,8 @@ pub struct TapPacket<'a> {
     pub call_id: CallId,
     /// Who sent it.
     pub lane: Lane,
+    /// Which of those who talk on the lane: 0 is its main party, to [`MAX_VOICE`].
+    pub voice: u8,
     /// RTP or RTCP.
     pub kind: PacketKind,
     /// When it arrived, by the wall clock as the relay extrapolates it from a monotonic one.
@@ -57,12 +68,12 @@ pub enum FrameError {
         /// What is there.
         left: usize,
     },
-    /// An unknown kind or lane.
-    #[error("tap frame with kind {kind} and lane {lane}")]
+    /// An unknown kind, or a voice above [`MAX_VOICE`].
+    #[error("tap frame with kind {kind} and lane byte {lane}")]
     Unknown {
         /// The kind byte.
         kind: u8,
-        /// The lane byte.
+        /// The byte of lane and voice.
         lane: u8,
     },
 }
@@ -78,14 +89,16 @@ impl TapBlock {
         Self { bytes }
     }
 
-    /// Appends one packet; false if it is too long to be media, and then nothing was appended.
+    /// Appends one packet; false if it is too long to be media or its voice is above
+    /// [`MAX_VOICE`], and then nothing was appended.
     pub fn push(&mut self, packet: TapPacket<'_>) -> bool {
-        if packet.bytes.len() > MAX_PACKET_BYTES {
+        if packet.bytes.len() > MAX_PACKET_BYTES || packet.voice > MAX_VOICE {
             return false;
         }
         let length = (FRAME_HEADER_BYTES - 2 + packet.bytes.len()) as u16;
         self.bytes.extend_from_slice(&length.to_le_bytes());
-        self.bytes.extend_from_slice(&[packet.kind as u8, packet.lane.index() as u8]);
+        let lane = packet.lane.index() as u8 | packet.voice << 1;
+        self.bytes.extend_from_slice(&[packet.kind as u8, lane]);
         self.bytes.extend_from_slice(&packet.at.as_micros().to_le_bytes());
         self.bytes.extend_from_slice(packet.call_id.0.as_bytes());
         self.bytes.extend_from_slice(packet.bytes);
@@ -142,11 +155,11 @@ impl<'a> Packets<'a> {
             2 => PacketKind::Rtcp,
             kind => return Err(FrameError::Unknown { kind, lane: head[3] }),
         };
-        let lane = match head[3] {
-            0 => Lane::Customer,
-            1 => Lane::Agent,
-            lane => return Err(FrameError::Unknown { kind: head[2], lane }),
-        };
+        let lane = if head[3] & 1 == 0 { Lane::Customer } else { Lane::Agent };
+        let voice = head[3] >> 1;
+        if voice > MAX_VOICE {
+            return Err(FrameError::Unknown { kind: head[2], lane: head[3] });
+        }
         let mut at = [0; 8];
         at.copy_from_slice(&head[4..12]);
         let mut id = [0; 16];
@@ -155,6 +168,7 @@ impl<'a> Packets<'a> {
         Ok(TapPacket {
             call_id: CallId(Uuid::from_bytes(id)),
             lane,
+            voice,
             kind,
             at: Timestamp::from_micros(i64::from_le_bytes(at)),
             bytes,
@@ -178,6 +192,7 @@ mod tests {
         TapPacket {
             call_id: CallId::mint(Timestamp::from_micros(5_000_000), [3; 10]),
             lane: Lane::Agent,
+            voice: 0,
             kind: PacketKind::Rtp,
             at: Timestamp::from_micros(123),
             bytes,
@@ -191,6 +206,30 @@ mod tests {
         assert!(block.push(packet(&[])));
         let back: Vec<_> = block.packets().collect::<Result<_, _>>().unwrap();
         assert_eq!(back, [packet(&[1, 2, 3]), packet(&[])]);
+    }
+
+    #[test]
+    fn lane_and_voice_share_a_byte_and_the_main_voice_is_the_bare_lane() {
+        for lane in Lane::BOTH {
+            for voice in 0..=MAX_VOICE {
+                let mut block = TapBlock::default();
+                let sent = TapPacket { lane, voice, ..packet(&[7]) };
+                assert!(block.push(sent));
+                assert_eq!(block.as_bytes()[3], lane.index() as u8 + 2 * voice);
+                assert_eq!(block.packets().next(), Some(Ok(sent)));
+            }
+        }
+        let mut block = TapBlock::default();
+        assert!(!block.push(TapPacket { voice: MAX_VOICE + 1, ..packet(&[7]) }));
+        assert!(block.is_empty());
+        for lane in 2 * (MAX_VOICE + 1)..=u8::MAX {
+            let mut block = TapBlock::default();
+            block.push(packet(&[7]));
+            let mut bytes = block.as_bytes().to_vec();
+            bytes[3] = lane;
+            let want = Err(FrameError::Unknown { kind: 1, lane });
+            assert_eq!(Packets::new(&bytes).next(), Some(want));
+        }
     }
 
     #[test]

@@ -84,7 +84,7 @@ fn packet(lane: Lane, n: i64, payload: &[u8]) -> Vec<u8> {
 
 fn push(block: &mut TapBlock, call_id: CallId, lane: Lane, n: i64, bytes: &[u8]) {
     let at = Timestamp::from_micros(n * 20_000);
-    block.push(TapPacket { call_id, lane, kind: PacketKind::Rtp, at, bytes });
+    block.push(TapPacket { call_id, lane, voice: 0, kind: PacketKind::Rtp, at, bytes });
 }
 
 fn render_minutes(bencher: Bencher, container: Container) {

@@ -203,9 +203,9 @@ fn write_files(
         let sound = Sound::of(format);
         match sound {
             Some(Sound::Decodable | Sound::DecodableKeptRaw) => {
-                mixer.sound(packet.lane, packet.at, &rtp, format);
+                mixer.sound(&packet, &rtp, format);
             }
-            Some(Sound::Undecodable) | None => mixer.silence(packet.lane, packet.at, &rtp),
+            Some(Sound::Undecodable) | None => mixer.silence(&packet, &rtp),
         }
         if matches!(sound, Some(Sound::Undecodable | Sound::DecodableKeptRaw)) {
             raw.write(&packet)?;
@@ -243,7 +243,8 @@ fn read<'a, 'f>(
         return None;
     }
     let rtp = RtpPacket::parse(packet.bytes).ok()?;
-    let format = facts.formats(packet.lane, packet.at).format(rtp.header.payload_type);
+    let format =
+        facts.formats(packet.lane, packet.voice, packet.at).format(rtp.header.payload_type);
     Some((rtp, format))
 }
 

@@ -99,7 +99,7 @@ fn sent(kind: Kind, lane: Lane, from_ms: i64, to_ms: i64) -> Vec<Sent> {
             let timestamp = n as u32 * (clock_hz / 50);
             let ssrc = Ssrc(0x2000 + lane.index() as u32);
             let bytes = packet(payload_type, ssrc, n as u16, timestamp, &payload);
-            Sent { at_us: n * 20_000, lane, bytes }
+            Sent { at_us: n * 20_000, lane, voice: 0, bytes }
         })
         .collect()
 }
@@ -226,7 +226,7 @@ fn silence_suppressed_by_comfort_noise_is_silence_and_no_loss() {
     for (n, sent) in packets.iter_mut().skip(50).enumerate() {
         sent.bytes[2..4].copy_from_slice(&(51 + n as u16).to_be_bytes());
     }
-    packets.push(Sent { at_us: 1_000_000, lane: Lane::Customer, bytes: noise });
+    packets.push(Sent { at_us: 1_000_000, lane: Lane::Customer, voice: 0, bytes: noise });
     packets.extend(sent(Kind::Pcma, Lane::Agent, 0, 3000));
     let recording = studio.recorded(packets, 3000);
     let quality = recording.quality[0];
@@ -267,6 +267,7 @@ fn reports_of_the_far_ends_are_kept_with_the_lane_they_are_about() {
         block.push(TapPacket {
             call_id: id,
             lane,
+            voice: 0,
             kind: PacketKind::Rtcp,
             at: Timestamp::from_micros(ANSWERED_US + at_us),
             bytes,

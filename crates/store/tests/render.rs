@@ -131,7 +131,7 @@ fn verdicts_are_told_from_what_came() {
     let ilbc: Vec<Sent> = (0..150)
         .map(|n| {
             let bytes = packet(99, Ssrc(9), n as u16, n as u32 * 160, &[7; 20]);
-            Sent { at_us: n * 20_000, lane: Lane::Agent, bytes }
+            Sent { at_us: n * 20_000, lane: Lane::Agent, voice: 0, bytes }
         })
         .collect();
     let mixed = [left_only.clone(), ilbc].concat();
@@ -163,6 +163,7 @@ fn digits_are_silence_and_not_sound() {
     packets.extend((25..75).map(|n| Sent {
         at_us: n * 20_000,
         lane: Lane::Customer,
+        voice: 0,
         // One long digit: its timestamp stands still.
         bytes: packet(101, Ssrc(0x1000 + 440), n as u16, 25 * 160, &[5, 10, 0, 160]),
     }));
@@ -245,7 +246,7 @@ fn garbage_on_a_media_port_neither_panics_nor_lengthens() {
             bytes[1] = 8;
         }
         let lane = if next() % 2 == 0 { Lane::Customer } else { Lane::Agent };
-        packets.push(Sent { at_us: i64::from(next() % 3_000_000), lane, bytes });
+        packets.push(Sent { at_us: i64::from(next() % 3_000_000), lane, voice: 0, bytes });
     }
     let recording = studio.recorded(packets, 3000);
     assert_eq!((recording.verdict, recording.bytes), (Verdict::Ok, 44 + 96_000));

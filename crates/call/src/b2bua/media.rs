@@ -198,7 +198,7 @@ impl Media {
         for (lane, formats) in [(offerer, of_offerer), (answerer, of_answerer)] {
             if !formats.is_empty() && self.formats[lane.index()] != formats {
                 self.formats[lane.index()].clone_from(&formats);
-                changes.push(Change::Tap(TapKind::Formats { lane, formats }));
+                changes.push(Change::Tap(TapKind::Formats { lane, voice: 0, formats }));
             }
         }
         self.agreed[offerer.index()] = Some(offer.clone());
@@ -315,7 +315,8 @@ mod tests {
             matches!(changes[0], Change::Point(Lane::Customer, Some(r)) if r.rtp.port() == 4000)
         );
         assert!(matches!(changes[1], Change::Point(Lane::Agent, Some(r)) if r.rtp == r.rtcp));
-        let Change::Tap(TapKind::Formats { lane: Lane::Customer, formats }) = &changes[2] else {
+        let Change::Tap(TapKind::Formats { lane: Lane::Customer, formats, .. }) = &changes[2]
+        else {
             panic!("{changes:?}");
         };
         let names: Vec<_> = formats.iter().map(|f| f.encoding.as_str()).collect();

@@ -279,7 +279,7 @@ impl Followed {
             };
             if !formats.is_empty() && formats != self.formats[lane.index()] {
                 self.formats[lane.index()].clone_from(&formats);
-                self.tell(at, TapKind::Formats { lane, formats }, seen);
+                self.tell(at, TapKind::Formats { lane, voice: 0, formats }, seen);
             }
         }
     }

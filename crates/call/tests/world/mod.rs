@@ -407,7 +407,7 @@ fn tell(kind: &TapKind) -> String {
         TapKind::FarEndRinging => "far end rings".into(),
         TapKind::Withdrawn { extension, why, .. } => format!("withdrawn {extension} {why:?}"),
         TapKind::Answered { extension } => format!("answered {extension}"),
-        TapKind::Formats { lane, formats } => {
+        TapKind::Formats { lane, formats, .. } => {
             let names: Vec<_> = formats.iter().map(|format| format.encoding.as_str()).collect();
             format!("formats {lane:?} {}", names.join(" "))
         }

@@ -228,7 +228,7 @@ impl Recorder<'_> {
             }
             PacketKind::Rtcp => report.rtcp_packets += 1,
         }
-        self.block.push(TapPacket { call_id, lane, kind, at, bytes });
+        self.block.push(TapPacket { call_id, lane, voice: 0, kind, at, bytes });
         if self.block.len() >= BLOCK_BYTES {
             self.flush();
         }

@@ -126,6 +126,7 @@ mod tests {
         TapPacket {
             call_id: CallId::mint(Timestamp::from_micros(1), [call; 10]),
             lane: Lane::Customer,
+            voice: 0,
             kind: PacketKind::Rtp,
             at: Timestamp::from_micros(1),
             bytes,

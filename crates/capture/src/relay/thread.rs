@@ -140,6 +140,7 @@ impl RelayThread {
         let packet = TapPacket {
             call_id: call.call_id,
             lane,
+            voice: 0,
             kind: relayed.kind,
             at: relayed.at,
             bytes: &buffer[..relayed.len],

@@ -48,6 +48,7 @@ fn segment() -> Vec<u8> {
             block.push(TapPacket {
                 call_id: call(n),
                 lane: Lane::Agent,
+                voice: (m % 3) as u8,
                 kind: PacketKind::Rtp,
                 at: Timestamp::from_micros(m as i64),
                 bytes: &packet(n, m),
@@ -105,6 +106,7 @@ fn damaged_tap_frames_are_read_within_their_bytes() {
         block.push(TapPacket {
             call_id: call(0),
             lane: Lane::Customer,
+            voice: 0,
             kind: PacketKind::Rtcp,
             at: Timestamp::from_micros(1),
             bytes: &packet(0, m),
@@ -143,6 +145,7 @@ fn a_journal_opens_over_damage_and_each_call_gets_only_its_own() {
             let read = records.packets(|found| -> Result<(), JournalError> {
                 let m = usize::from(found.bytes[0]);
                 assert_eq!((found.call_id, found.bytes), (id, &packet(n, m)[..]));
+                assert_eq!((found.lane, usize::from(found.voice)), (Lane::Agent, m % 3));
                 Ok(())
             });
             assert!(read.unwrap().packets <= 24);

@@ -3,12 +3,16 @@
 //! Little endian throughout:
 //!
 //! ```text
-//! header: 4 bytes "CLJL" · u32 version 1 · u64 segment number
+//! header: 4 bytes "CLJL" · u32 version · u64 segment number
 //! record: u32 length of the body · u32 CRC-32 of all that follows in the record
 //!         · u8 kind · 3 zero bytes · 16 bytes call id · body
 //! ```
 //! The body is tap frames (media), a JSON `TapEvent` (event), JSON `Gap` (gap), or empty (done).
 //! A record is whole if its checksum is right; the end of the last segment may be torn.
+//!
+//! Versions: 2 is written, and 1 is read too. In 1 a tap frame's byte of lane and voice holds the
+//! lane alone, which 2 reads as voice 0; a reader that knows only 1 leaves segments of 2 where they
+//! are instead of making recordings that lack voices.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +20,10 @@ use cheling_model::CallId;
 use uuid::Uuid;
 
 const MAGIC: [u8; 4] = *b"CLJL";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// The oldest version that is read.
+const OLDEST_VERSION: u32 = 1;
 
 /// Bytes before the first record.
 pub const SEGMENT_HEADER_BYTES: usize = 16;
@@ -138,17 +145,14 @@ pub struct Scan {
     pub torn_bytes: u64,
     /// Records in between that are damaged.
     pub damaged_records: u64,
-    /// The header is of a version we write.
+    /// The header is of a version we read.
     pub has_header: bool,
 }
 
 /// Walks the records of a segment, giving each with its offset.
 pub fn scan(bytes: &[u8], mut each: impl FnMut(u64, Record<'_>)) -> Scan {
     let mut found = Scan { torn_bytes: bytes.len() as u64, ..Scan::default() };
-    let is_ours = bytes.len() >= SEGMENT_HEADER_BYTES
-        && bytes[..4] == MAGIC
-        && bytes[4..8] == VERSION.to_le_bytes();
-    if !is_ours {
+    if !has_our_header(bytes) {
         return found;
     }
     found.has_header = true;
@@ -173,6 +177,12 @@ pub fn scan(bytes: &[u8], mut each: impl FnMut(u64, Record<'_>)) -> Scan {
     }
     found.torn_bytes = bytes.len() as u64 - found.whole_bytes;
     found
+}
+
+fn has_our_header(bytes: &[u8]) -> bool {
+    let Some(header) = bytes.first_chunk::<SEGMENT_HEADER_BYTES>() else { return false };
+    let version = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
+    header[..4] == MAGIC && (OLDEST_VERSION..=VERSION).contains(&version)
 }
 
 #[cfg(test)]
@@ -219,6 +229,17 @@ mod tests {
             // A wrong length may swallow what follows it, but never invents a record.
             let is_length = at - ends[hit] < 4;
             assert!(seen.len() == 2 || is_length && seen.len() <= 2, "{at}: {seen:?}");
+        }
+    }
+
+    #[test]
+    fn the_version_before_is_read_and_the_one_after_is_left_alone() {
+        for (version, is_read) in [(0_u32, false), (1, true), (2, true), (3, false)] {
+            let (mut bytes, _) = three_records();
+            bytes[4..8].copy_from_slice(&version.to_le_bytes());
+            let mut seen = 0;
+            let found = scan(&bytes, |_, _| seen += 1);
+            assert_eq!((found.has_header, seen), (is_read, if is_read { 3 } else { 0 }));
         }
     }
 

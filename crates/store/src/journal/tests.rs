@@ -54,7 +54,8 @@ fn media(packets: &[(CallId, &[u8])]) -> Input {
     let mut block = TapBlock::default();
     for &(call_id, bytes) in packets {
         let at = Timestamp::from_micros(7);
-        block.push(TapPacket { call_id, lane: Lane::Agent, kind: PacketKind::Rtp, at, bytes });
+        let (lane, kind) = (Lane::Agent, PacketKind::Rtp);
+        block.push(TapPacket { call_id, lane, voice: 0, kind, at, bytes });
     }
     Input::Media(block)
 }

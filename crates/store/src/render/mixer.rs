@@ -1,8 +1,10 @@
 //! Puts decoded packets in their places, at the rate of the file, and hands on what is final.
 //!
-//! A lane is a sum of tracks, one for each rate its codecs have: each is filled at its own rate,
-//! continuous from the answer to the end, and then brought to the rate of the file. So a codec
-//! that changes in the middle of a call makes no seam, and nothing wide is made narrow.
+//! A lane is a sum of voices, each with a time line and decoders of its own; and a voice is a sum
+//! of tracks, one for each rate its codecs have: each is filled at its own rate, continuous from the
+//! answer to the end, and then brought to the rate of the file. So a codec that changes in the
+//! middle of a call makes no seam, nothing wide is made narrow, and those who talk at once on one
+//! lane are all heard, as loud as they were; what is too loud together is limited, not wrapped.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,7 +19,8 @@ use cheling_media::resample::Resampler;
 use cheling_media::rtp::{RtpPacket, Ssrc};
 use cheling_media::speech::{Measures, SpeechMeter};
 use cheling_media::timeline::{Placement, Placements};
-use cheling_model::{Lane, Timestamp};
+use cheling_model::Timestamp;
+use cheling_model::tap::TapPacket;
 
 use super::SAMPLE_US;
 use super::output::Output;
@@ -26,14 +29,19 @@ use crate::files::{Draft, Hashing};
 /// Samples of [`RATE_HZ`] handed on at a time (8 s).
 const STEP_SAMPLES: u64 = 8 * RATE_HZ as u64;
 
-/// Streams of a lane that are decoded; the time line places no more either.
+/// Streams of a voice that are decoded; the time line places no more either.
 const MAX_SOURCES: usize = 1024;
 
 /// Decoders of one stream; more codecs are not changed between in one call.
 const MAX_DECODERS: usize = 16;
 
-/// What is known of a lane before its payloads are read.
-pub struct LanePlan {
+/// What is known of a lane before its payloads are read: its voices.
+pub type LanePlan = Vec<VoicePlan>;
+
+/// What is known of a voice before its payloads are read.
+pub struct VoicePlan {
+    /// Which of the lane's.
+    pub voice: u8,
     /// Where its decodable packets go, in the order of the journal.
     pub places: Placements,
     /// The rates of its codecs.
@@ -78,7 +86,10 @@ impl Mixer {
         samples: u64,
         lanes: [LanePlan; 2],
     ) -> io::Result<Self> {
-        let [left, right] = lanes.map(|lane| LaneMix::new(lane, rate_hz, samples));
+        let [left, right] = lanes.map(|voices| -> io::Result<LaneMix> {
+            let voices = voices.into_iter().map(|plan| VoiceMix::new(plan, rate_hz, samples));
+            Ok(LaneMix { voices: voices.collect::<io::Result<_>>()? })
+        });
         Ok(Self {
             output,
             started_at,
@@ -95,19 +106,17 @@ impl Mixer {
     }
 
     /// Takes the next packet with sound that can be decoded.
-    pub fn sound(
-        &mut self,
-        lane: Lane,
-        at: Timestamp,
-        rtp: &RtpPacket<'_>,
-        format: &PayloadFormat,
-    ) {
-        self.lanes[lane.index()].sound(at.as_micros(), rtp, format);
+    pub fn sound(&mut self, packet: &TapPacket<'_>, rtp: &RtpPacket<'_>, format: &PayloadFormat) {
+        if let Some(voice) = self.lanes[packet.lane.index()].voice(packet.voice) {
+            voice.sound(packet.at.as_micros(), rtp, format);
+        }
     }
 
     /// Takes a packet without sound: it counts for the order of those with.
-    pub fn silence(&mut self, lane: Lane, at: Timestamp, rtp: &RtpPacket<'_>) {
-        self.lanes[lane.index()].push(at.as_micros(), rtp, None);
+    pub fn silence(&mut self, packet: &TapPacket<'_>, rtp: &RtpPacket<'_>) {
+        if let Some(voice) = self.lanes[packet.lane.index()].voice(packet.voice) {
+            voice.push(packet.at.as_micros(), rtp, None);
+        }
     }
 
     /// Hands on what no packet that arrives at `at` can change any more.
@@ -115,17 +124,21 @@ impl Mixer {
         let arrival = at.as_micros().saturating_sub(self.started_at.as_micros()) / SAMPLE_US;
         let past = u64::try_from(arrival).unwrap_or(0).saturating_sub(WINDOW_SAMPLES);
         while self.handed_on + STEP_SAMPLES <= past.min(self.samples) {
-            self.lanes.iter_mut().for_each(|lane| lane.release(at.as_micros()));
+            self.voices().for_each(|voice| voice.release(at.as_micros()));
             self.advance(self.handed_on + STEP_SAMPLES)?;
         }
         Ok(())
     }
 
+    fn voices(&mut self) -> impl Iterator<Item = &mut VoiceMix> {
+        self.lanes.iter_mut().flat_map(|lane| &mut lane.voices)
+    }
+
     fn advance(&mut self, until: u64) -> io::Result<()> {
         self.handed_on = until;
         let whole = self.in_file(until) - self.written;
-        self.lanes.iter_mut().for_each(|lane| lane.advance(until));
-        let ready = self.lanes.iter().filter_map(LaneMix::ready).min();
+        self.voices().for_each(|voice| voice.advance(until));
+        let ready = self.voices().filter_map(|voice| voice.ready()).min();
         self.write(ready.map_or(whole, |ready| whole.min(ready as u64)))
     }
 
@@ -135,7 +148,9 @@ impl Mixer {
 
     fn write(&mut self, frames: u64) -> io::Result<()> {
         for (lane, planar) in self.lanes.iter_mut().zip(&mut self.planar) {
-            lane.take(frames as usize, planar);
+            planar.clear();
+            planar.resize(frames as usize, 0);
+            lane.voices.iter_mut().for_each(|voice| voice.add_to(planar));
         }
         self.written += frames;
         let [left, right] = &self.planar;
@@ -148,11 +163,11 @@ impl Mixer {
 
     /// Hands on all that is left.
     pub fn finish(mut self) -> io::Result<Mixed> {
-        self.lanes.iter_mut().for_each(|lane| lane.release(i64::MAX));
+        self.voices().for_each(|voice| voice.release(i64::MAX));
         while self.handed_on < self.samples {
             self.advance((self.handed_on + STEP_SAMPLES).min(self.samples))?;
         }
-        self.lanes.iter_mut().for_each(LaneMix::finish);
+        self.voices().for_each(VoiceMix::finish);
         self.write(self.in_file(self.samples) - self.written)?;
         Ok(Mixed {
             audio: self.output.finish()?,
@@ -172,7 +187,7 @@ struct Sound {
     payload: Vec<u8>,
 }
 
-/// One SSRC of a lane.
+/// One SSRC of a voice.
 #[derive(Default)]
 struct Source {
     reorder: Reorder<Waiting>,
@@ -186,7 +201,7 @@ struct SourceDecoder {
     track: usize,
 }
 
-/// The samples of a lane at one rate.
+/// The samples of a voice at one rate.
 struct Track {
     samples: Samples,
     resampler: Resampler,
@@ -196,6 +211,24 @@ struct Track {
 
 /// One lane being mixed.
 struct LaneMix {
+    voices: Vec<VoiceMix>,
+}
+
+impl LaneMix {
+    /// A voice of the lane; `None` for one that nothing can be decoded of.
+    fn voice(&mut self, voice: u8) -> Option<&mut VoiceMix> {
+        self.voices.iter_mut().find(|known| known.voice == voice)
+    }
+
+    fn concealed_ms(&self) -> u64 {
+        let tracks = self.voices.iter().flat_map(|voice| &voice.tracks);
+        tracks.map(|track| track.samples.concealed_ms()).sum()
+    }
+}
+
+/// One voice of a lane being mixed.
+struct VoiceMix {
+    voice: u8,
     places: Placements,
     /// Decodable packets met so far: the index of the next in `places`.
     met: usize,
@@ -204,8 +237,8 @@ struct LaneMix {
     pcm: Vec<i16>,
 }
 
-impl LaneMix {
-    fn new(plan: LanePlan, file_hz: u32, limit: u64) -> io::Result<Self> {
+impl VoiceMix {
+    fn new(plan: VoicePlan, file_hz: u32, limit: u64) -> io::Result<Self> {
         let track = |&rate_hz: &u32| {
             let limit = (limit * u64::from(rate_hz)).div_ceil(u64::from(RATE_HZ));
             let resampler = Resampler::new(rate_hz, file_hz).ok_or_else(|| {
@@ -214,8 +247,8 @@ impl LaneMix {
             Ok(Track { samples: Samples::new(rate_hz, limit), resampler, ready: Vec::new() })
         };
         let tracks = plan.rates_hz.iter().map(track).collect::<io::Result<_>>()?;
-        let sources = HashMap::new();
-        Ok(Self { places: plan.places, met: 0, sources, tracks, pcm: Vec::new() })
+        let (voice, places, sources) = (plan.voice, plan.places, HashMap::new());
+        Ok(Self { voice, places, met: 0, sources, tracks, pcm: Vec::new() })
     }
 
     fn sound(&mut self, at_us: i64, rtp: &RtpPacket<'_>, format: &PayloadFormat) {
@@ -283,11 +316,10 @@ impl LaneMix {
         self.tracks.iter().map(|track| track.ready.len()).min()
     }
 
-    fn take(&mut self, frames: usize, out: &mut Vec<i16>) {
-        out.clear();
-        out.resize(frames, 0);
+    /// Adds the next samples of the file to `out`.
+    fn add_to(&mut self, out: &mut [i16]) {
         for track in &mut self.tracks {
-            let some = frames.min(track.ready.len());
+            let some = out.len().min(track.ready.len());
             for (sum, sample) in out.iter_mut().zip(track.ready.drain(..some)) {
                 *sum = sum.saturating_add(sample);
             }
@@ -296,10 +328,6 @@ impl LaneMix {
 
     fn finish(&mut self) {
         self.tracks.iter_mut().for_each(|track| track.resampler.finish(&mut track.ready));
-    }
-
-    fn concealed_ms(&self) -> u64 {
-        self.tracks.iter().map(|track| track.samples.concealed_ms()).sum()
     }
 }
 

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 
 use cheling_media::codec::{Codec, PayloadFormat};
 use cheling_media::quality::{Conditions, Impairment};
-use cheling_media::reception::{Arrival, Reception};
+use cheling_media::reception::Reception;
 use cheling_media::rtp::{RtpPacket, Ssrc};
 use cheling_media::timeline::{PacketTime, Timeline};
 use cheling_model::recording::LaneQuality;
-use cheling_model::tap::PacketKind;
+use cheling_model::tap::{PacketKind, TapPacket};
 use cheling_model::{Lane, Timestamp};
 
 use super::RenderError;
-use super::mixer::LanePlan;
+use super::mixer::{LanePlan, VoicePlan};
 use super::reports::{LaneReports, take_reports};
 use crate::facts::CallFacts;
 use crate::journal::CallRecords;
@@ -49,17 +49,23 @@ impl Sound {
     }
 }
 
+/// What one voice of a lane sent that can be decoded.
+struct VoiceScan {
+    /// Its packets, in the order of the journal.
+    timeline: Timeline,
+    /// How many they are, by the rate of their codec.
+    rates_hz: BTreeMap<u32, u64>,
+}
+
 /// What one lane sent.
 pub struct LaneScan {
-    /// Packets with sound that can be decoded, in the order of the journal.
-    timeline: Timeline,
-    /// How many they are.
+    started_at: Timestamp,
+    voices: BTreeMap<u8, VoiceScan>,
+    /// Packets with sound that can be decoded.
     pub decodable_packets: u64,
     /// Packets with sound that cannot be decoded.
     pub undecodable_packets: u64,
-    /// Packets that can be decoded, by the rate of their codec.
-    rates_hz: BTreeMap<u32, u64>,
-    receptions: HashMap<Ssrc, Reception>,
+    receptions: HashMap<(u8, Ssrc), Reception>,
     codecs: HashMap<Codec, u64>,
     reports: LaneReports,
 }
@@ -67,10 +73,10 @@ pub struct LaneScan {
 impl LaneScan {
     fn new(started_at: Timestamp) -> Self {
         Self {
-            timeline: Timeline::new(started_at.as_micros()),
+            started_at,
+            voices: BTreeMap::new(),
             decodable_packets: 0,
             undecodable_packets: 0,
-            rates_hz: BTreeMap::new(),
             receptions: HashMap::new(),
             codecs: HashMap::new(),
             reports: LaneReports::default(),
@@ -82,14 +88,22 @@ impl LaneScan {
     /// A few stray packets do not make a file wide.
     pub fn rate_hz(&self) -> u32 {
         let enough = FEW_PACKETS.min(self.decodable_packets.div_ceil(10));
-        let used = self.rates_hz.iter().rev().find(|(_, packets)| **packets >= enough);
+        let mut rates_hz = BTreeMap::<u32, u64>::new();
+        for (&rate_hz, packets) in self.voices.values().flat_map(|voice| &voice.rates_hz) {
+            *rates_hz.entry(rate_hz).or_default() += packets;
+        }
+        let used = rates_hz.iter().rev().find(|(_, packets)| **packets >= enough);
         used.map_or(0, |(rate_hz, _)| *rate_hz)
     }
 
-    /// What the mixer needs.
+    /// What the mixer needs: each voice that can be decoded.
     pub fn plan(self) -> LanePlan {
-        let rates_hz = self.rates_hz.into_keys().collect();
-        LanePlan { places: self.timeline.finish(), rates_hz }
+        let plan = |(voice, scan): (u8, VoiceScan)| VoicePlan {
+            voice,
+            places: scan.timeline.finish(),
+            rates_hz: scan.rates_hz.into_keys().collect(),
+        };
+        self.voices.into_iter().map(plan).collect()
     }
 
     /// The codec of most of the sound.
@@ -104,7 +118,7 @@ impl LaneScan {
         self.main_codec().map_or_else(String::new, |codec| codec.encoding_name().to_owned())
     }
 
-    /// How the lane's packets arrived, over all its streams, and how that sounded.
+    /// How the lane's packets arrived, over all its voices and streams, and how that sounded.
     pub fn quality(&self) -> LaneQuality {
         let mut quality = LaneQuality::default();
         let mut conditions = Conditions::default();
@@ -130,18 +144,38 @@ impl LaneScan {
         quality
     }
 
-    fn count(&mut self, arrival_us: i64, clock_rate_hz: u32, rtp: &RtpPacket<'_>) -> Arrival {
+    fn count(&mut self, packet: &TapPacket<'_>, clock_rate_hz: u32, rtp: &RtpPacket<'_>) {
         let has_room = self.receptions.len() < MAX_STREAMS;
-        let header = &rtp.header;
-        match self.receptions.get_mut(&header.ssrc) {
+        let (header, arrival_us) = (&rtp.header, packet.at.as_micros());
+        let stream = (packet.voice, header.ssrc);
+        match self.receptions.get_mut(&stream) {
             Some(reception) => reception.push(arrival_us, header.sequence_number, header.timestamp),
             None if has_room => self
                 .receptions
-                .entry(header.ssrc)
+                .entry(stream)
                 .or_insert_with(|| Reception::new(clock_rate_hz))
                 .push(arrival_us, header.sequence_number, header.timestamp),
-            None => Arrival::InOrder,
+            None => return,
+        };
+    }
+
+    /// Takes a packet with sound that can be decoded.
+    fn place(&mut self, packet: &TapPacket<'_>, format: &PayloadFormat, rtp: &RtpPacket<'_>) {
+        self.decodable_packets += 1;
+        let started_at = self.started_at.as_micros();
+        let voice = self.voices.entry(packet.voice).or_insert_with(|| VoiceScan {
+            timeline: Timeline::new(started_at),
+            rates_hz: BTreeMap::new(),
+        });
+        if let Some(rate_hz) = format.sample_rate_hz() {
+            *voice.rates_hz.entry(rate_hz).or_default() += 1;
         }
+        voice.timeline.push(PacketTime {
+            arrival_us: packet.at.as_micros(),
+            ssrc: rtp.header.ssrc,
+            clock_rate_hz: format.clock_rate_hz,
+            timestamp: rtp.header.timestamp,
+        });
     }
 }
 
@@ -171,13 +205,17 @@ pub fn scan(
                 Lane::Customer => (&mut customer.reports, &mut agent.reports),
                 Lane::Agent => (&mut agent.reports, &mut customer.reports),
             };
-            take_reports(packet.at, packet.bytes, own, other);
+            // Whoever joined a lane reports on a mixture, not on the other lane.
+            if packet.voice == 0 {
+                take_reports(packet.at, packet.bytes, own, other);
+            }
             return Ok(());
         }
         let Ok(rtp) = RtpPacket::parse(packet.bytes) else { return Ok(()) };
         let lane = &mut lanes[packet.lane.index()];
-        let format = facts.formats(packet.lane, packet.at).format(rtp.header.payload_type);
-        lane.count(packet.at.as_micros(), format.clock_rate_hz, &rtp);
+        let format =
+            facts.formats(packet.lane, packet.voice, packet.at).format(rtp.header.payload_type);
+        lane.count(&packet, format.clock_rate_hz, &rtp);
         let Some(sound) = Sound::of(format) else { return Ok(()) };
         if let Some(packets) = lane.codecs.get_mut(&format.codec) {
             *packets += 1;
@@ -188,16 +226,7 @@ pub fn scan(
             lane.undecodable_packets += 1;
             return Ok(());
         }
-        lane.decodable_packets += 1;
-        if let Some(rate_hz) = format.sample_rate_hz() {
-            *lane.rates_hz.entry(rate_hz).or_default() += 1;
-        }
-        lane.timeline.push(PacketTime {
-            arrival_us: packet.at.as_micros(),
-            ssrc: rtp.header.ssrc,
-            clock_rate_hz: format.clock_rate_hz,
-            timestamp: rtp.header.timestamp,
-        });
+        lane.place(&packet, format, &rtp);
         Ok(())
     })?;
     Ok(Scan { lanes, last_arrival, damaged_records: report.damaged_records })

@@ -29,6 +29,7 @@ pub const ANSWERED_US: i64 = 1_795_312_800_000_000;
 pub struct Sent {
     pub at_us: i64,
     pub lane: Lane,
+    pub voice: u8,
     pub bytes: Vec<u8>,
 }
 
@@ -50,7 +51,7 @@ pub fn tone(lane: Lane, law: Law, hz: f64, from_ms: i64, to_ms: i64) -> Vec<Sent
             let mut payload = Vec::new();
             law.encode(&pcm, &mut payload);
             let bytes = packet(law.payload_type(), ssrc, n as u16, (n * 160) as u32, &payload);
-            Sent { at_us: n * 20_000, lane, bytes }
+            Sent { at_us: n * 20_000, lane, voice: 0, bytes }
         })
         .collect()
 }
@@ -115,7 +116,7 @@ pub fn begin(journal: &JournalHandle, id: CallId) {
             format(99, "ILBC", 8000, 1),
             format(101, "TELEPHONE-EVENT", 8000, 1),
         ];
-        journal.event(event(id, 0, TapKind::Formats { lane, formats })).unwrap();
+        journal.event(event(id, 0, TapKind::Formats { lane, voice: 0, formats })).unwrap();
     }
     journal.event(event(id, 0, TapKind::Answered { extension: "8001".into() })).unwrap();
 }
@@ -129,6 +130,7 @@ pub fn send(journal: &JournalHandle, id: CallId, mut packets: Vec<Sent>) {
             block.push(TapPacket {
                 call_id: id,
                 lane: sent.lane,
+                voice: sent.voice,
                 kind: PacketKind::Rtp,
                 at: Timestamp::from_micros(ANSWERED_US + sent.at_us),
                 bytes: &sent.bytes,
