@@ -52,6 +52,15 @@ impl Decoder {
         Some(Self { rate_hz, state })
     }
 
+    /// As [`Decoder::new`], but a codec that can be decoded at several rates is at this one:
+    /// Opus, whose rates are 8, 12, 16, 24 and 48 kHz.
+    pub fn at_rate(format: &PayloadFormat, rate_hz: u32) -> Option<Self> {
+        match format.codec {
+            Codec::Opus => Some(Self { rate_hz, state: State::Opus(OpusStream::new(rate_hz)?) }),
+            _ => Self::new(format),
+        }
+    }
+
     /// Samples a second of what it makes.
     pub fn rate_hz(&self) -> u32 {
         self.rate_hz

@@ -7,10 +7,13 @@
 pub mod codec;
 pub mod decoder;
 pub mod dtmf;
+pub mod encoder;
 pub mod g711;
 pub mod g722;
 pub mod gsm;
+pub mod half_band;
 pub mod lane;
+pub mod mixer;
 pub mod ogg_opus;
 #[cfg(feature = "g729-amr")]
 mod optional_codecs;
