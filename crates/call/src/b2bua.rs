@@ -27,6 +27,7 @@ mod fork;
 mod leg;
 pub mod media;
 pub mod outcome;
+mod session;
 mod setup;
 mod talk;
 mod transfer;
@@ -255,9 +256,7 @@ impl Call {
         };
         match &self.state {
             State::Ringing(ringing) => self.wake_at = ringing.wake_at(),
-            State::Talking(talk) => {
-                self.wake_at = self.wake_at.into_iter().chain(talk.transfer_until()).min();
-            }
+            State::Talking(talk) => self.wake_at = talk.wake_at(),
             State::Opening(_) | State::Fetching(_) | State::Over(_) => {}
         }
     }

@@ -24,6 +24,9 @@ use crate::registrar::Registrar;
 pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, REFER, INFO, MESSAGE, \
     REGISTER";
 
+/// The extensions we know, for Supported.
+pub(crate) const SUPPORTED: &str = "100rel, timer, replaces";
+
 /// What Retry-After says when we are the reason, in seconds.
 pub(crate) const RETRY_AFTER_S: u32 = 10;
 
@@ -208,6 +211,7 @@ impl Core {
         let mut response = Response::to(request, status, "", Some(&tag));
         match status {
             200 | 405 => response.headers.push(Name::Allow, ALLOW),
+            420 => response.headers.push(Name::Supported, SUPPORTED),
             415 => response.headers.push(Name::Accept, cheling_sip::sdp::CONTENT_TYPE),
             _ => {}
         }

@@ -13,13 +13,14 @@ use cheling_model::{DealershipId, Direction, Lane, LineId, Presentation};
 use cheling_sip::endpoint::Looping;
 use cheling_sip::reliable;
 use cheling_sip::sdp::CONTENT_TYPE;
+use cheling_sip::session_timer::{self, Judgement, judge};
 use cheling_sip::via::host_text;
 use cheling_sip::{Flow, Method, Name, Request, Response, ServerId, Transport, Uri};
 
 use crate::auth::Outcome;
 use crate::b2bua::media::read_body;
 use crate::b2bua::{Call, Invited, Plan, RING_EXTENSION, RING_TRUNK, Side, Target};
-use crate::core::{Core, RETRY_AFTER_S};
+use crate::core::{Core, RETRY_AFTER_S, SUPPORTED};
 use crate::identity;
 use crate::io::{Command, CommandReply};
 use crate::router::{self, MAX_FORKS, Route};
@@ -34,8 +35,9 @@ pub(crate) fn request(switch: &mut Switch, server: ServerId, flow: Flow, request
     if matches!(request.uri, Uri::Other(_)) {
         return core.refuse(server, &request, 416);
     }
+    let known = [reliable::OPTION_TAG, session_timer::OPTION_TAG];
     let is_known = |tag: &str| {
-        request.method == Method::Invite && tag.eq_ignore_ascii_case(reliable::OPTION_TAG)
+        request.method == Method::Invite && known.iter().any(|ours| tag.eq_ignore_ascii_case(ours))
     };
     let mut unsupported = request.headers.require();
     unsupported.retain(|tag| !is_known(tag));
@@ -54,6 +56,7 @@ pub(crate) fn request(switch: &mut Switch, server: ServerId, flow: Flow, request
         Method::Invite => invite(switch, server, flow, request),
         Method::Options => core.refuse_with(server, &request, 200, |response| {
             response.headers.push(Name::Accept, CONTENT_TYPE);
+            response.headers.push(Name::Supported, SUPPORTED);
         }),
         // Both live in dialogs only, and this is none.
         Method::Bye | Method::Info | Method::Update | Method::Prack => {
@@ -143,6 +146,10 @@ fn invite(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
         return core.refuse_with(server, &request, 503, |response| {
             response.headers.push(Name::RetryAfter, RETRY_AFTER_S);
         });
+    }
+    if let Judgement::TooSmall { min_se_s } = judge(&core.settings.session_timer, &request) {
+        let tag = core.token();
+        return core.respond(server, session_timer::refuse(&request, min_se_s, Some(&tag)));
     }
     let offer = match read_body(&request.headers, &request.body) {
         Ok(Some(offer)) if offer.audio().is_none() => {

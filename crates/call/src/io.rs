@@ -5,7 +5,7 @@
 
 use cheling_model::directory::{Directory, Trunk};
 use cheling_model::{CallId, FollowUpId, Lane, TapEvent, UserId};
-use cheling_sip::Flow;
+use cheling_sip::{Flow, session_timer};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +33,9 @@ pub struct Settings {
     pub registration: std::ops::RangeInclusive<Duration>,
     /// Calls at once; more get 503 with Retry-After.
     pub max_calls: usize,
+    /// What is asked for, and accepted, as the time in which a call's side must show that it is
+    /// still there (RFC 4028).
+    pub session_timer: session_timer::Policy,
 }
 
 /// Something that happened.

@@ -35,7 +35,7 @@ fn each_fault_has_its_status() {
     for (from, change, want) in [
         (gateway, ("SIP/2.0\r\nVia", "SIP/7.0\r\nVia"), "505"),
         (gateway, ("Max-Forwards: 70", "Max-Forwards: 0"), "483"),
-        (gateway, ("Max-Forwards: 70", "Require: 100rel, timer"), "420"),
+        (gateway, ("Max-Forwards: 70", "Require: 100rel, sec-agree"), "420"),
         (gateway, ("CSeq: 1 INVITE", "CSeq: x INVITE"), "400"),
         (gateway, ("sip:02161234567@192", "mailto:x@192"), "416"),
         (gateway, ("application/sdp", "text/plain"), "415"),

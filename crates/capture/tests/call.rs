@@ -131,6 +131,7 @@ impl Bench {
             seed: 1,
             registration: Duration::from_secs(60)..=Duration::from_secs(300),
             max_calls: 10,
+            session_timer: cheling_sip::session_timer::Policy::default(),
         };
         let (lookup, cards) = mpsc::channel(LOOKUP_QUEUE);
         let journal = Arc::new(Journal::default());

@@ -47,6 +47,7 @@ async fn start(trunks: Vec<Trunk>) -> (Capture, mpsc::Receiver<TapEvent>) {
         seed: 1,
         registration: Duration::from_secs(60)..=Duration::from_secs(300),
         max_calls: 10,
+        session_timer: cheling_sip::session_timer::Policy::default(),
     };
     let (lookup, events) = mpsc::channel(LOOKUP_QUEUE);
     let sinks = Sinks {

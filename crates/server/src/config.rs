@@ -7,6 +7,7 @@
 
 use cheling_model::directory::{CallerHeader, Trunk, TrunkTransport};
 use cheling_model::recording::Container;
+use cheling_sip::session_timer;
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,12 @@ pub struct Sip {
     pub max_calls: usize,
     /// Longest registration granted, seconds. Default 300.
     pub registration_seconds: u64,
+    /// How long a call lasts after its last sign of life, seconds, with phones and trunks that
+    /// know session timers (RFC 4028); half-way the sign is given. 0 asks for no timer. Default
+    /// 1800.
+    pub session_seconds: u32,
+    /// The shortest such time that is accepted, seconds, at least 90. Default 90.
+    pub session_least_seconds: u32,
 }
 
 /// A further certificate.
@@ -279,6 +286,8 @@ impl Default for Sip {
             realm: "cheling".into(),
             max_calls: 500,
             registration_seconds: 300,
+            session_seconds: session_timer::USUAL_SESSION_EXPIRES_S,
+            session_least_seconds: session_timer::LEAST_MIN_SE_S,
         }
     }
 }
@@ -413,6 +422,7 @@ impl Config {
             }
         }
         faults.extend(self.sip.tls_faults());
+        faults.extend(self.sip.session_faults());
         if self.sip.realm.is_empty() || self.sip.realm.contains(['"', '\\']) {
             faults.push("sip.realm: must not be empty nor hold quotes".into());
         }
@@ -501,6 +511,26 @@ impl Config {
 }
 
 impl Sip {
+    /// What is asked of session timers.
+    pub fn session_timer(&self) -> session_timer::Policy {
+        session_timer::Policy {
+            wanted_s: Some(self.session_seconds).filter(|seconds| *seconds > 0),
+            min_s: self.session_least_seconds,
+        }
+    }
+
+    fn session_faults(&self) -> Vec<String> {
+        let least = session_timer::LEAST_MIN_SE_S;
+        let mut faults = Vec::new();
+        if self.session_least_seconds < least {
+            faults.push(format!("sip.session_least_seconds: at least {least} (RFC 4028)"));
+        }
+        if self.session_seconds != 0 && self.session_seconds < self.session_least_seconds {
+            faults.push("sip.session_seconds: less than sip.session_least_seconds".into());
+        }
+        faults
+    }
+
     fn tls_faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         for (key, value) in [

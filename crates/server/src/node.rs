@@ -375,6 +375,7 @@ fn call_settings(config: &Config) -> Settings {
         registration: Duration::from_secs(60)
             ..=Duration::from_secs(config.sip.registration_seconds),
         max_calls: config.sip.max_calls,
+        session_timer: config.sip.session_timer(),
     }
 }
 

@@ -213,14 +213,17 @@ pub fn judge(policy: &Policy, request: &Request) -> Judgement {
         }
         (Some(asked), Some(wanted_s)) => asked.interval_s.min(wanted_s.max(floor_s)),
         (Some(asked), None) => asked.interval_s,
-        (None, Some(wanted_s)) => wanted_s.max(floor_s),
-        (None, None) => return Judgement::NoTimer,
+        (None, Some(wanted_s)) if is_supported => wanted_s.max(floor_s),
+        // Who neither asks for timers nor knows them is left alone.
+        (None, _) => return Judgement::NoTimer,
     };
-    let refresher = match asked.and_then(|asked| asked.refresher) {
+    let refresher = match asked {
         _ if !is_supported => Refresher::Uas,
-        Some(refresher) => refresher,
+        Some(SessionExpires { refresher: Some(refresher), .. }) => refresher,
         // Who asked will have its own reasons to be sure of the session: it may refresh.
-        None => Refresher::Uac,
+        Some(_) => Refresher::Uac,
+        // It is we who want it.
+        None => Refresher::Uas,
     };
     Judgement::Agreed(Terms {
         interval_s: interval_s.max(LEAST_MIN_SE_S),
@@ -355,8 +358,8 @@ mod tests {
             ),
             // Who does not know timers cannot refresh, whatever a proxy has asked for.
             (ours, &[("x", "1800;refresher=uac")], "600;refresher=uas"),
-            (ours, &[], "600;refresher=uas"),
-            (ours, &[("k", "timer")], "600;refresher=uac +require"),
+            (ours, &[], "none"),
+            (ours, &[("k", "timer")], "600;refresher=uas"),
             (ours, &[("k", "timer"), ("x", "60")], "422 90"),
             (strict, &[("k", "timer"), ("x", "120")], "422 300"),
             (strict, &[("x", "120")], "120;refresher=uas"),

@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use cheling_sip::reliable::{Prack, Uas, UasOutput, Wish};
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
+use cheling_sip::session_timer::Terms;
 use cheling_sip::transaction::Timers;
 use cheling_sip::{Flow, Method, Name, Request, Response, ServerId};
 
 use super::leg::{Leg, Side};
-use crate::core::{ALLOW, Core, RETRY_AFTER_S};
+use crate::core::{ALLOW, Core, RETRY_AFTER_S, SUPPORTED};
 
 /// A caller whose INVITE has no final answer yet.
 #[derive(Debug)]
@@ -64,9 +65,12 @@ impl Invited {
         Wish::of(&self.request) != Wish::Unsupported && self.reliable.may_accept()
     }
 
-    /// Answers the INVITE.
-    pub(super) fn respond(&self, core: &mut Core, status: u16, sdp: Option<&Sdp>) {
-        let response = self.response(core, status, sdp);
+    /// Answers the INVITE: the call is taken.
+    pub(super) fn accept(&self, core: &mut Core, terms: Option<Terms>, sdp: Option<&Sdp>) {
+        let mut response = self.response(core, 200, sdp);
+        if let Some(terms) = terms {
+            terms.put_into(&mut response);
+        }
         core.respond(self.server, response);
     }
 
@@ -75,6 +79,7 @@ impl Invited {
         response.headers.push(Name::Contact, core.contact(self.flow));
         if status >= 200 {
             response.headers.push(Name::Allow, ALLOW);
+            response.headers.push(Name::Supported, SUPPORTED);
         }
         if let Some(sdp) = sdp {
             response.set_body(CONTENT_TYPE, sdp.to_bytes());

@@ -1,5 +1,7 @@
 //! An offer under way between two connected sides, and who has to speak next.
 
+use std::time::Instant;
+
 use cheling_model::Lane;
 use cheling_sip::sdp::Sdp;
 use cheling_sip::{ClientId, Request, ServerId};
@@ -28,6 +30,10 @@ pub(super) enum Step {
     Ours { client: ClientId, sdp: Box<Sdp> },
     /// A re-INVITE of our own offers our relay to a side that another call has given.
     Adopting { client: ClientId, offer: Box<Sdp> },
+    /// A re-INVITE of our own says what the other side knows already, as a sign of life.
+    Refreshing { client: ClientId },
+    /// A re-INVITE of our own met one of theirs, and is made again at this time.
+    Again { at: Instant, step: Box<Step> },
     /// The 2xx went back: nothing new may begin before its ACK has come.
     WaitsForAck,
 }
@@ -41,6 +47,8 @@ pub(super) struct Asked {
     pub(super) offer: Option<Sdp>,
     /// What the other side had last been told, should it refuse.
     pub(super) told_before: Option<Sdp>,
+    /// When the other side has thought about it long enough.
+    pub(super) until: Instant,
 }
 
 impl Exchange {
@@ -70,10 +78,19 @@ impl Exchange {
     pub(super) fn is_for(&self, client: ClientId) -> bool {
         match &self.step {
             Step::Asked(asked) => asked.client == client,
-            Step::Ours { client: ours, .. } | Step::Adopting { client: ours, .. } => {
-                *ours == client
-            }
-            Step::WaitsForAnswer { .. } | Step::WaitsForAck => false,
+            Step::Ours { client: ours, .. }
+            | Step::Adopting { client: ours, .. }
+            | Step::Refreshing { client: ours } => *ours == client,
+            Step::WaitsForAnswer { .. } | Step::WaitsForAck | Step::Again { .. } => false,
+        }
+    }
+
+    /// When something is to be done about it.
+    pub(super) fn until(&self) -> Option<Instant> {
+        match &self.step {
+            Step::Asked(asked) => Some(asked.until),
+            Step::Again { at, .. } => Some(*at),
+            _ => None,
         }
     }
 

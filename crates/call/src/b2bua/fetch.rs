@@ -64,6 +64,9 @@ impl Call {
             }
             return State::Fetching(fetch);
         }
+        if self.asked_again(core, &mut fetch.forks, client, response) {
+            return State::Fetching(fetch);
+        }
         if !response.is_success() {
             self.fork_refused(core, &mut fetch.forks, client, response.status);
             return self.fetch_next(core, fetch);

@@ -5,7 +5,7 @@ use cheling_model::{CallId, LegId};
 use cheling_sip::reliable::{self, Receipt};
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::via::host_text;
-use cheling_sip::{ClientId, Flow, Method, Name, NameAddr, Request, Response, Uri};
+use cheling_sip::{CSeq, ClientId, Flow, Method, Name, NameAddr, Request, Response, Uri};
 
 use super::leg::{Leg, Side};
 use crate::core::{Core, Entries};
@@ -21,6 +21,9 @@ pub(crate) const CALLER_GONE: &str = "SIP;cause=487;text=\"Caller hung up\"";
 pub(crate) const ENDED_BY_US: &str = "SIP;cause=480;text=\"Ended by command\"";
 /// The reason when we stop.
 pub(crate) const SHUTDOWN: &str = "SIP;cause=503;text=\"Shutting down\"";
+
+/// How often one INVITE is sent again because its refusal says how.
+const MAX_RETRIES: u8 = 3;
 
 /// Whom to call, and as whom.
 #[derive(Clone, Debug)]
@@ -82,6 +85,8 @@ pub(crate) struct Fork {
     reliable: reliable::Uac,
     /// The number of our last request to whoever is called.
     last_cseq: u32,
+    /// How often the INVITE was sent again.
+    retries: u8,
 }
 
 impl Fork {
@@ -112,6 +117,7 @@ impl Fork {
             // Without an offer of ours, theirs might come in a 1xx and want its answer at once.
             invite.headers.push(Name::Supported, reliable::OPTION_TAG);
         }
+        core.settings.session_timer.ask(&mut invite, None);
         core.bind_tag(call.call_id, entries, &tag);
         let client = core.request(call.call_id, entries, invite.clone(), target.flow)?;
         Some(Self {
@@ -123,6 +129,7 @@ impl Fork {
             invite,
             reliable: reliable::Uac::default(),
             last_cseq: 1,
+            retries: 0,
         })
     }
 
@@ -145,6 +152,33 @@ impl Fork {
                 true
             }
         }
+    }
+
+    /// Sends the INVITE again with the session interval that its 422 insists on (RFC 4028 §7.4);
+    /// false if that is of no use.
+    pub(crate) fn ask_again(
+        &mut self,
+        core: &mut Core,
+        call_id: CallId,
+        entries: &mut Entries,
+        refusal: &Response,
+    ) -> bool {
+        let asked_s = self.invite.headers.min_se_s();
+        let least_s = refusal.headers.min_se_s();
+        let is_of_use = refusal.status == 422 && least_s > asked_s && self.retries < MAX_RETRIES;
+        if !is_of_use || self.state != ForkState::Calling {
+            return false;
+        }
+        self.retries += 1;
+        let mut invite = self.invite.clone();
+        core.settings.session_timer.ask_again(&mut invite, refusal);
+        let number = self.last_cseq + 1;
+        invite.headers.set(Name::CSeq, CSeq { number, method: Method::Invite });
+        let Some(client) = core.request(call_id, entries, invite.clone(), self.target.flow) else {
+            return false;
+        };
+        (self.client, self.invite, self.last_cseq) = (client, invite, number);
+        true
     }
 
     /// Whether a final response is still to come.

@@ -8,9 +8,11 @@ use cheling_sip::dialog::DialogError;
 use cheling_sip::refer::{Progress, Replaces};
 use cheling_sip::reliable::RAck;
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
+use cheling_sip::session_timer::{Judgement, Refresher, Terms, judge};
 use cheling_sip::subscription::EventType;
 use cheling_sip::{ClientId, Dialog, Flow, Method, Name, Request, Response, Transport, Uri};
 
+use super::session::Session;
 use crate::core::{Core, Entries};
 
 /// Who is there.
@@ -49,6 +51,10 @@ pub(crate) struct Leg {
     unacknowledged: Option<(ClientId, u32)>,
     /// When its connection broke; the phone may come back by another.
     lost_at: Option<Instant>,
+    /// Its session timer.
+    pub(super) session: Session,
+    /// Whether we began the dialog, and so chose its Call-ID.
+    is_ours: bool,
 }
 
 /// How long a phone whose connection broke may take to come back.
@@ -66,14 +72,53 @@ impl Leg {
         let dialog = Dialog::uac(invite, response)?;
         let cseq = invite.headers.cseq()?.number;
         let flow = flow_to(&side, flow, &dialog);
-        Some(Self { side, flow, dialog, unacknowledged: Some((client, cseq)), lost_at: None })
+        let mut session = Session::default();
+        session.learn(&response.headers);
+        Some(Self {
+            side,
+            flow,
+            dialog,
+            unacknowledged: Some((client, cseq)),
+            lost_at: None,
+            session,
+            is_ours: true,
+        })
     }
 
     /// The dialog that `request` asked for and our 2xx with this tag makes.
     pub(crate) fn caller(side: Side, flow: Flow, request: &Request, tag: &str) -> Option<Self> {
         let dialog = Dialog::uas(request, tag)?;
         let flow = flow_to(&side, flow, &dialog);
-        Some(Self { side, flow, dialog, unacknowledged: None, lost_at: None })
+        let mut session = Session::default();
+        session.learn(&request.headers);
+        Some(Self {
+            side,
+            flow,
+            dialog,
+            unacknowledged: None,
+            lost_at: None,
+            session,
+            is_ours: false,
+        })
+    }
+
+    /// How long to wait before an offer of ours that met one of theirs is made again (RFC 3261
+    /// §14.1).
+    pub(super) fn glare_wait(&self, core: &mut Core) -> Duration {
+        let (least, steps) = if self.is_ours { (2100, 190) } else { (0, 200) };
+        Duration::from_millis(least + 10 * (core.random.u64() % steps))
+    }
+
+    /// A re-INVITE or UPDATE of theirs is accepted: the session timer it agrees on, to be written
+    /// into the 2xx.
+    pub(super) fn accept_timer(&mut self, core: &Core, request: &Request) -> Option<Terms> {
+        self.session.learn(&request.headers);
+        let terms = match judge(&core.settings.session_timer, request) {
+            Judgement::Agreed(terms) => Some(terms),
+            Judgement::TooSmall { .. } | Judgement::NoTimer => None,
+        };
+        self.session.agree(core.now.monotonic, terms, Refresher::Uas);
+        terms
     }
 
     /// Acknowledges a provisional response that made this dialog (RFC 3262 §4). `last_cseq` is the
@@ -141,6 +186,7 @@ impl Leg {
         let mut request = self.dialog.request(method);
         if is_target_refresh {
             request.headers.push(Name::Contact, core.contact(self.flow));
+            self.session.ask(&core.settings.session_timer, &mut request);
         }
         fill(&mut request);
         core.request(call_id, entries, request, self.flow)
@@ -175,12 +221,17 @@ impl Leg {
         core.request(call_id, entries, notify, self.flow);
     }
 
-    /// A 2xx to our re-INVITE came: it waits for its ACK, and may have moved the target.
-    pub(crate) fn reinvited(&mut self, client: ClientId, response: &Response) {
-        if let Some(cseq) = response.headers.cseq() {
+    /// A 2xx to our INVITE, re-INVITE or UPDATE came: it may have moved the target, and a re-INVITE
+    /// waits for its ACK.
+    pub(crate) fn renewed(&mut self, now: Instant, client: ClientId, response: &Response) {
+        if let Some(cseq) = response.headers.cseq()
+            && cseq.method == Method::Invite
+        {
             self.unacknowledged = Some((client, cseq.number));
         }
         self.dialog.refresh_target(&response.headers);
+        self.session.learn(&response.headers);
+        self.session.agree(now, Terms::of_response(response), Refresher::Uac);
     }
 
     /// Judges a request that came within the dialog (RFC 3261 §12.2.2).

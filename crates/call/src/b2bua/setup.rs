@@ -19,7 +19,7 @@ use super::fork::{
 };
 use super::leg::{Leg, Side};
 use super::media::{Media, read_body};
-use super::talk::{KEEP_ALIVE, Talk};
+use super::talk::Talk;
 use super::{Call, Ending, Event, RING_AGENT, Relay, State, fork, outcome, withdraw_all};
 use crate::core::Core;
 use crate::io::Output;
@@ -333,6 +333,11 @@ impl Call {
                 }
                 return self.answered(core, ringing, client, response);
             }
+            Event::Response(client, response)
+                if self.asked_again(core, &mut ringing.forks, client, response) =>
+            {
+                return State::Ringing(ringing);
+            }
             Event::Response(client, response) => {
                 self.redirected(core, &mut ringing, client, response);
                 self.fork_refused(core, &mut ringing.forks, client, response.status);
@@ -468,14 +473,15 @@ impl Call {
             }
             Caller::Invited(invited) => {
                 let Invited { side, flow, request, tag, .. } = &*invited;
-                let Some(leg) = Leg::caller(side.clone(), *flow, request, tag) else {
+                let Some(mut leg) = Leg::caller(side.clone(), *flow, request, tag) else {
                     // Cannot be: a request without From or Call-ID is not read.
                     callee.bye(core, self.id, &mut self.entries, None);
                     invited.refuse(core, 500, None);
                     return self.end(core, Ending::unanswered(500), forks);
                 };
                 let passed = self.media.as_mut().map(|media| media.pass(lane, &sdp));
-                invited.respond(core, 200, passed.as_ref());
+                let terms = leg.accept_timer(core, request);
+                invited.accept(core, terms, passed.as_ref());
                 let exchange = match &invited.offer {
                     Some(offer) => {
                         callee.ack(core, None);
@@ -498,8 +504,8 @@ impl Call {
             Lane::Customer => [caller, callee],
             Lane::Agent => [callee, caller],
         };
-        self.wake_at = Some(core.now.monotonic + KEEP_ALIVE);
-        State::Talking(Box::new(Talk::new(legs, exchange, forks, winner)))
+        let now = core.now.monotonic;
+        State::Talking(Box::new(Talk::new(legs, exchange, forks, winner, now)))
     }
 
     /// Takes the fork that sent this 2xx out and gives its dialog and description; `None`, with the
@@ -528,7 +534,10 @@ impl Call {
         };
         let leg = forks[at].leg(response);
         match (leg, sdp) {
-            (Some(leg), Some(sdp)) => Some((leg, sdp, forks.remove(at))),
+            (Some(mut leg), Some(sdp)) => {
+                leg.renewed(core.now.monotonic, client, response);
+                Some((leg, sdp, forks.remove(at)))
+            }
             _ => {
                 let reason = "SIP;cause=488;text=\"No audio in the answer\"";
                 forks[at].hang_up(core, self.id, &mut self.entries, response, reason);
@@ -536,6 +545,18 @@ impl Call {
                 None
             }
         }
+    }
+
+    /// Whether an INVITE that was refused has been sent again.
+    pub(super) fn asked_again(
+        &mut self,
+        core: &mut Core,
+        forks: &mut [Fork],
+        client: ClientId,
+        response: &Response,
+    ) -> bool {
+        let fork = forks.iter_mut().find(|fork| fork.client == client);
+        fork.is_some_and(|fork| fork.ask_again(core, self.id, &mut self.entries, response))
     }
 
     /// A fork had its final refusal: its phone stops ringing, unless another of its extension

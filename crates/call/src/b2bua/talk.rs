@@ -7,20 +7,24 @@ use std::time::{Duration, Instant};
 
 use cheling_model::{EndCause, Lane};
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
+use cheling_sip::session_timer::{self, Judgement, judge};
 use cheling_sip::{ClientId, Flow, Method, Name, Request, Response, ServerId};
 
 use super::exchange::{Asked, Exchange, Step};
 use super::fork::{ANSWERED_ELSEWHERE, ENDED_BY_US, Fork, SHUTDOWN};
 use super::leg::Leg;
 use super::media::read_body;
+use super::session::EXPIRED;
 use super::transfer::Transfer;
 use super::{Call, Ending, Event, State};
-use crate::core::{ALLOW, Core};
+use crate::core::{ALLOW, Core, SUPPORTED};
 
 /// How long the other side may think about a re-INVITE before we give it up.
 const EXCHANGE_PATIENCE: Duration = Duration::from_secs(60);
 /// How often both sides are asked whether they are still there.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(300);
+/// What a side hears when the other is not there any more.
+const GONE: &str = "SIP;cause=408;text=\"The other side is gone\"";
 /// INFO and MESSAGE on their way at once; more are refused.
 const MAX_RELAYED: usize = 16;
 
@@ -43,6 +47,8 @@ pub(crate) struct Talk {
     pub(super) gone: Option<Lane>,
     /// OPTIONS whose answer says that a side is still there.
     asked_alive: Vec<ClientId>,
+    /// When to ask next.
+    ask_alive_at: Instant,
 }
 
 /// An INFO or MESSAGE that waits for the other side's answer.
@@ -53,12 +59,17 @@ struct Relayed {
     request: Request,
 }
 
+fn gone(ending: Ending) -> Option<&'static str> {
+    (ending.cause == EndCause::Failed).then_some(GONE)
+}
+
 impl Talk {
     pub(super) fn new(
         legs: [Leg; 2],
         exchange: Option<Exchange>,
         forks: Vec<Fork>,
         winner: Fork,
+        now: Instant,
     ) -> Self {
         let forks = forks.into_iter().filter(Fork::is_pending).collect();
         Self {
@@ -71,12 +82,16 @@ impl Talk {
             has_referred: false,
             gone: None,
             asked_alive: Vec::new(),
+            ask_alive_at: now + KEEP_ALIVE,
         }
     }
 
-    /// When a transfer is given up.
-    pub(super) fn transfer_until(&self) -> Option<Instant> {
-        self.transfer.as_ref().map(|transfer| transfer.until())
+    /// When to be woken.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        let transfer = self.transfer.as_ref().map(|transfer| transfer.until());
+        let exchange = self.exchange.as_ref().and_then(Exchange::until);
+        let sessions = self.legs.iter().filter_map(|leg| leg.session.next_timeout());
+        sessions.chain(transfer).chain(exchange).chain([self.ask_alive_at]).min()
     }
 
     /// Whether this extension talks.
@@ -107,12 +122,12 @@ impl Call {
             }
             Event::Response(client, response) => {
                 if let Some(ending) = self.response(core, &mut talk, client, response) {
-                    return self.part(core, talk, ending, None, None);
+                    return self.part(core, talk, ending, None, gone(ending));
                 }
             }
             Event::NoResponse(client, status) => {
                 if let Some(ending) = self.no_response(core, &mut talk, client, status) {
-                    return self.part(core, talk, ending, None, None);
+                    return self.part(core, talk, ending, None, gone(ending));
                 }
             }
             Event::Ack(request) => self.acknowledged(core, &mut talk, request),
@@ -130,21 +145,15 @@ impl Call {
                 let ending = Ending { cause: EndCause::Failed, by: None, status: None };
                 return self.part(core, talk, ending, None, None);
             }
-            Event::Timeout if talk.transfer_until().is_some_and(|at| at <= core.now.monotonic) => {
-                let ending = self.transfer_timeout(core, &mut talk).flatten();
-                self.wake_at = Some(core.now.monotonic + KEEP_ALIVE);
-                if let Some(ending) = ending {
+            Event::Timeout => {
+                if let Some(ending) = self.transfer_timeout(core, &mut talk).flatten() {
                     return self.part(core, talk, ending, None, None);
                 }
-            }
-            Event::Timeout => {
-                self.wake_at = Some(core.now.monotonic + KEEP_ALIVE);
-                match &talk.exchange {
-                    Some(Exchange { step: Step::Asked(asked), .. }) => {
-                        core.cancel(asked.client, None);
-                    }
-                    _ => self.ask_alive(core, &mut talk),
+                if let Some(ending) = self.sessions_due(core, &mut talk) {
+                    return self.part(core, talk, ending, None, Some(EXPIRED));
                 }
+                self.exchange_due(core, &mut talk);
+                self.ask_alive(core, &mut talk);
             }
             Event::HangUp => {
                 let ending = Ending { cause: EndCause::HungUp, by: None, status: None };
@@ -163,9 +172,64 @@ impl Call {
         State::Talking(talk)
     }
 
-    /// Asks both sides whether they are still there: a phone without power says no BYE.
+    /// The exchange under way has taken long enough, or may go on.
+    fn exchange_due(&mut self, core: &mut Core, talk: &mut Talk) {
+        let now = core.now.monotonic;
+        let is_due = |exchange: &mut Exchange| exchange.until().is_some_and(|at| at <= now);
+        let Some(mut exchange) = talk.exchange.take_if(is_due) else { return };
+        match exchange.step {
+            Step::Again { step, .. } => {
+                exchange.step = *step;
+                self.ask_again(core, talk, exchange);
+            }
+            Step::Asked(ref mut asked) => {
+                core.cancel(asked.client, None);
+                asked.until = now + EXCHANGE_PATIENCE;
+                talk.exchange = Some(exchange);
+            }
+            _ => talk.exchange = Some(exchange),
+        }
+    }
+
+    /// Makes an offer of an exchange again: with a longer session interval, or after glare.
+    fn ask_again(&mut self, core: &mut Core, talk: &mut Talk, mut exchange: Exchange) {
+        let to = exchange.from.other();
+        let sent = |lane: Lane| self.media.as_ref().and_then(|media| media.sent(lane)).cloned();
+        let (lane, method, offer) = match &exchange.step {
+            Step::Asked(asked) => {
+                let offer = asked.offer.as_ref().and_then(|_| sent(to));
+                (to, asked.request.method.clone(), offer)
+            }
+            Step::Adopting { offer, .. } => {
+                (exchange.from, Method::Invite, Some(offer.as_ref().clone()))
+            }
+            _ => (to, Method::Invite, sent(to)),
+        };
+        let leg = talk.leg(lane);
+        let again = leg.request(core, self.id, &mut self.entries, method, |request| {
+            if let Some(offer) = &offer {
+                request.set_body(CONTENT_TYPE, offer.to_bytes());
+            }
+        });
+        let Some(again) = again else { return exchange.refuse(core, 503) };
+        match &mut exchange.step {
+            Step::Asked(asked) => asked.client = again,
+            Step::Ours { client, .. }
+            | Step::Adopting { client, .. }
+            | Step::Refreshing { client } => *client = again,
+            Step::WaitsForAnswer { .. } | Step::WaitsForAck | Step::Again { .. } => {}
+        }
+        talk.exchange = Some(exchange);
+    }
+
+    /// Asks the sides without a session timer whether they are still there: a phone without power
+    /// says no BYE.
     fn ask_alive(&mut self, core: &mut Core, talk: &mut Talk) {
-        for leg in &mut talk.legs {
+        if talk.ask_alive_at > core.now.monotonic {
+            return;
+        }
+        talk.ask_alive_at = core.now.monotonic + KEEP_ALIVE;
+        for leg in talk.legs.iter_mut().filter(|leg| !leg.session.is_timed()) {
             let client = leg.request(core, self.id, &mut self.entries, Method::Options, |_| {});
             talk.asked_alive.extend(client);
         }
@@ -254,6 +318,9 @@ impl Call {
         if from == self.caller_lane {
             self.caller_changed(core, &request);
         }
+        if let Judgement::TooSmall { min_se_s } = judge(&core.settings.session_timer, &request) {
+            return core.respond(server, session_timer::refuse(&request, min_se_s, None));
+        }
         if let Some(exchange) = &talk.exchange {
             // RFC 3261 §14.2: our own offer is under way to this side, or its own was first.
             let is_glare = exchange.from != from;
@@ -284,7 +351,7 @@ impl Call {
         if is_refresh {
             let sent = offer.as_ref().and_then(|_| media.sent(from)).cloned();
             let is_invite = request.method == Method::Invite;
-            self.accept(core, server, &request, talk.legs[from.index()].flow(), sent.as_ref());
+            self.accept(core, &mut talk.legs[from.index()], server, &request, sent.as_ref());
             if is_invite {
                 talk.exchange = Some(Exchange::new(from, &request, Step::WaitsForAck));
             }
@@ -307,26 +374,30 @@ impl Call {
         if request.method == Method::Invite {
             core.respond(server, Response::to(&request, 100, "", None));
         }
-        let asked = Asked { server, request: request.clone(), client, offer, told_before };
+        let until = core.now.monotonic + EXCHANGE_PATIENCE;
+        let asked = Asked { server, request: request.clone(), client, offer, told_before, until };
         talk.exchange = Some(Exchange::new(from, &request, Step::Asked(Box::new(asked))));
-        self.wake_at = Some(core.now.monotonic + EXCHANGE_PATIENCE);
     }
 
     /// Says 200 to a re-INVITE or UPDATE.
     fn accept(
         &mut self,
         core: &mut Core,
+        leg: &mut Leg,
         server: ServerId,
         request: &Request,
-        flow: Flow,
         sdp: Option<&Sdp>,
     ) {
         if request.method == Method::Invite {
             core.bind_server(self.id, &mut self.entries, server);
         }
         let mut response = Response::to(request, 200, "", None);
-        response.headers.push(Name::Contact, core.contact(flow));
+        response.headers.push(Name::Contact, core.contact(leg.flow()));
         response.headers.push(Name::Allow, ALLOW);
+        response.headers.push(Name::Supported, SUPPORTED);
+        if let Some(terms) = leg.accept_timer(core, request) {
+            terms.put_into(&mut response);
+        }
         if let Some(sdp) = sdp {
             response.set_body(CONTENT_TYPE, sdp.to_bytes());
         }
@@ -401,26 +472,30 @@ impl Call {
             core.respond(server, passed);
             return None;
         }
-        match talk.exchange.take_if(|exchange| exchange.is_for(client)) {
-            Some(Exchange { from, step: Step::Asked(asked), .. }) => {
-                self.wake_at = Some(core.now.monotonic + KEEP_ALIVE);
+        if let Some(ending) = self.update_answered(core, talk, client, response) {
+            return ending;
+        }
+        let exchange = talk.exchange.take_if(|exchange| exchange.is_for(client))?;
+        let exchange = self.put_off(core, talk, exchange, response)?;
+        match exchange {
+            Exchange { from, step: Step::Asked(asked), .. } => {
                 if response.is_success() {
                     self.agreed(core, talk, from, *asked, response)
                 } else {
                     self.disagreed(core, from, *asked, response)
                 }
             }
-            Some(Exchange { from, step: Step::Adopting { offer, .. }, .. }) => {
+            Exchange { from, step: Step::Adopting { offer, .. }, .. } => {
                 if response.is_success() {
-                    talk.leg(from).reinvited(client, response);
+                    talk.leg(from).renewed(core.now.monotonic, client, response);
                 }
                 self.adopted(core, talk, from, *offer, response)
             }
-            Some(Exchange { from, step: Step::Ours { sdp, .. }, .. }) => {
+            Exchange { from, step: Step::Ours { sdp, .. }, .. } => {
                 let mut answer = None;
                 if response.is_success() {
                     let leg = talk.leg(from.other());
-                    leg.reinvited(client, response);
+                    leg.renewed(core.now.monotonic, client, response);
                     leg.ack(core, None);
                     answer = read_body(&response.headers, &response.body).ok().flatten();
                 } else {
@@ -431,8 +506,40 @@ impl Call {
                 self.joined(core, from, &sdp, answer);
                 None
             }
+            Exchange { from, step: Step::Refreshing { .. }, .. } => {
+                self.refreshed(core, talk, from.other(), client, response)
+            }
             _ => None,
         }
+    }
+
+    /// An offer is made again where its refusal says how: later, where it met one of theirs, and
+    /// with the session interval that they insist on. What is not put off comes back.
+    fn put_off(
+        &mut self,
+        core: &mut Core,
+        talk: &mut Talk,
+        mut exchange: Exchange,
+        response: &Response,
+    ) -> Option<Exchange> {
+        let lane = match &exchange.step {
+            Step::Refreshing { .. } => return Some(exchange),
+            Step::Adopting { .. } => exchange.from,
+            _ => exchange.from.other(),
+        };
+        let leg = talk.leg(lane);
+        let is_own = !matches!(exchange.step, Step::Asked(_));
+        if response.status == 422 && leg.session.insist(response) {
+            self.ask_again(core, talk, exchange);
+            return None;
+        }
+        if response.status == 491 && is_own {
+            let at = core.now.monotonic + leg.glare_wait(core);
+            exchange.step = Step::Again { at, step: Box::new(exchange.step) };
+            talk.exchange = Some(exchange);
+            return None;
+        }
+        Some(exchange)
     }
 
     /// The other side took the offer, or made one where none came.
@@ -447,10 +554,7 @@ impl Call {
         let Asked { server, request, client, offer, .. } = asked;
         let is_invite = request.method == Method::Invite;
         let to = from.other();
-        let flow = talk.leg(from).flow();
-        if is_invite {
-            talk.leg(to).reinvited(client, response);
-        }
+        talk.leg(to).renewed(core.now.monotonic, client, response);
         let sdp = read_body(&response.headers, &response.body).ok().flatten();
         let sdp = sdp.filter(|sdp| sdp.audio().is_some() || offer.is_some());
         let (Some(sdp), Some(media)) = (sdp, self.media.as_mut()) else {
@@ -469,7 +573,7 @@ impl Call {
             }
             None => Step::WaitsForAnswer { offer: Box::new(sdp) },
         };
-        self.accept(core, server, &request, flow, Some(&passed));
+        self.accept(core, talk.leg(from), server, &request, Some(&passed));
         if is_invite {
             talk.exchange = Some(Exchange::new(from, &request, step));
         }
@@ -520,7 +624,14 @@ impl Call {
             return None;
         }
         let exchange = talk.exchange.take_if(|exchange| exchange.is_for(client));
-        if exchange.is_none() && !talk.asked_alive.contains(&client) {
+        let refreshed = match &exchange {
+            Some(Exchange { from, step: Step::Refreshing { .. }, .. }) => Some(from.other()),
+            _ => talk.lane_refreshing(client),
+        };
+        if let Some(lane) = refreshed {
+            talk.refresh_later(lane, core.now.monotonic);
+        }
+        if exchange.is_none() && refreshed.is_none() && !talk.asked_alive.contains(&client) {
             return None;
         }
         if let Some(exchange) = exchange {

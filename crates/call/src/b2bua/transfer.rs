@@ -181,11 +181,14 @@ impl Call {
             }
             return Some(None);
         }
+        let early = fork.early.clone();
+        if self.asked_again(core, &mut transfer.forks, client, response) {
+            return Some(None);
+        }
         if !response.is_success() {
             self.fork_refused(core, &mut transfer.forks, client, response.status);
             return Some(self.transfer_on(core, talk));
         }
-        let early = fork.early.clone();
         let taken = self.taken(core, &mut transfer.forks, client, response, early);
         let Some((mut leg, sdp, winner)) = taken else {
             return Some(self.transfer_on(core, talk));

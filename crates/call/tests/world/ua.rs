@@ -1,5 +1,6 @@
 //! A scripted phone or gateway on a real transaction layer.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -78,6 +79,10 @@ pub struct Ua {
     pub is_reliable: bool,
     /// What its 302 says.
     pub redirects_to: Option<String>,
+    /// Extra headers of its 200 to INVITE, re-INVITE and UPDATE.
+    pub answers_with: Vec<(&'static str, String)>,
+    /// How it refuses the next INVITEs, re-INVITEs and UPDATEs, and a header that goes with it.
+    pub refusals: VecDeque<(Method, u16, &'static str, String)>,
     acts: Vec<(Instant, Act)>,
     registers: Option<(ClientId, Request)>,
     cseq: u32,
@@ -106,6 +111,8 @@ impl Ua {
             acknowledges: true,
             is_reliable: false,
             redirects_to: None,
+            answers_with: Vec::new(),
+            refusals: VecDeque::new(),
             acts: Vec::new(),
             registers: None,
             cseq: 0,
@@ -378,6 +385,13 @@ impl Ua {
         let in_dialog = self.legs.iter_mut().find(|leg| {
             leg.dialog.as_ref().is_some_and(|dialog| dialog.id.call_id == call_id) && !leg.is_over
         });
+        if self.refusals.front().is_some_and(|(method, ..)| *method == request.method) {
+            let (_, status, name, value) = self.refusals.pop_front().unwrap();
+            let mut response = Response::to(&request, status, "", Some("x"));
+            response.headers.push(name, value);
+            self.endpoint.respond(now, id, &response);
+            return;
+        }
         match (&request.method, in_dialog) {
             (Method::Prack, Some(leg)) => {
                 let outcome = leg.uas.as_mut().map(|uas| uas.acknowledge(now, &request));
@@ -399,7 +413,12 @@ impl Ua {
                 let version = leg.version;
                 let mut response = Response::to(&request, 200, "", None);
                 response.headers.push(Name::Contact, self.contact());
-                response.set_body(CONTENT_TYPE, self.sdp(direction, version).to_bytes());
+                for (name, value) in &self.answers_with {
+                    response.headers.push(*name, value);
+                }
+                if request.method == Method::Invite || !request.body.is_empty() {
+                    response.set_body(CONTENT_TYPE, self.sdp(direction, version).to_bytes());
+                }
                 self.endpoint.respond(now, id, &response);
             }
             (method, leg) => {
@@ -454,6 +473,9 @@ impl Ua {
         let tag = self.legs[at].dialog.as_ref().unwrap().id.local_tag.clone();
         let mut response = Response::to(&self.legs[at].invite, status, "", Some(&tag));
         response.headers.push(Name::Contact, contact);
+        for (name, value) in self.answers_with.iter().filter(|_| status == 200) {
+            response.headers.push(*name, value);
+        }
         if let (302, Some(to)) = (status, &self.redirects_to) {
             response.headers.set(Name::Contact, format!("<sip:{to}@192.0.2.1>"));
         }
