@@ -50,6 +50,18 @@ impl Cheling {
         Self::start_at(Ports::claim(), (10_000, 19_999), "").await
     }
 
+    /// As [`Cheling::start_for_load`], for so many short calls at once that no limit is met.
+    pub async fn start_for_signalling() -> Self {
+        let ports = Ports::claim();
+        let mut cheling = Self::start_at(ports, (10_000, 31_999), "").await;
+        cheling.stop().await;
+        cheling.environment.push(("CHELING_SIP__MAX_CALLS", "20000".into()));
+        let level = std::env::var("LEVEL").unwrap_or_else(|_| "warn".into());
+        cheling.environment.push(("CHELING_LOG__LEVEL", level));
+        cheling.run().await;
+        cheling
+    }
+
     /// The folder and configuration of a dealership whose service does not run.
     pub async fn idle() -> Self {
         let ports = Ports::claim();

@@ -89,13 +89,15 @@ impl Process {
         crate::within(&format!("the end of {}", self.name), self.child.wait()).await.unwrap()
     }
 
+    /// Its process id, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// CPU time so far, user and system, all threads.
     pub fn cpu_seconds(&self) -> Option<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()?)).ok()?;
-        // The name may hold spaces; what follows its bracket are fields 3 and on (proc(5)).
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let ticks = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
-        Some(ticks / 100.0)
+        cpu_seconds_of(&stat)
     }
 
     /// Memory in use, KiB (VmRSS).
@@ -104,6 +106,14 @@ impl Process {
         let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
         line.split_whitespace().nth(1)?.parse().ok()
     }
+}
+
+/// The CPU time that a line of `/proc/PID/stat` tells, user and system.
+pub fn cpu_seconds_of(stat: &str) -> Option<f64> {
+    // The name may hold spaces; what follows its bracket are fields 3 and on (proc(5)).
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
+    Some(ticks / 100.0)
 }
 
 impl Drop for Process {

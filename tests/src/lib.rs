@@ -9,6 +9,8 @@ pub mod cheling;
 pub mod child;
 pub mod desk;
 pub mod http;
+pub mod kamailio;
+pub mod load;
 pub mod pcap;
 pub mod ports;
 pub mod recording;
