@@ -6,7 +6,6 @@
 //! database and are edited in the console.
 
 use cheling_model::directory::{CallerHeader, Trunk, TrunkTransport};
-use cheling_model::recording::Container;
 use cheling_sip::session_timer;
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
@@ -14,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+
+mod recording;
+pub use recording::Recording;
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -189,23 +191,6 @@ impl From<TrunkEntry> for Trunk {
     }
 }
 
-/// Files.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Recording {
-    /// Root of the finished recordings. Default `recordings` below `data_dir`.
-    pub dir: Option<PathBuf>,
-    /// The journal of calls in progress; best on the same disk as `dir`. Default `journal` below
-    /// `data_dir`.
-    pub journal_dir: Option<PathBuf>,
-    /// `wav` (default) or `ogg_opus`.
-    pub container: Container,
-    /// Free space, in MiB, below which recording stops and calls go on. Default 1024.
-    pub min_free_mib: u64,
-    /// Threads that render finished calls. Default 1.
-    pub render_threads: usize,
-}
-
 /// Facts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -295,18 +280,6 @@ impl Default for Sip {
 impl Default for Media {
     fn default() -> Self {
         Self { first_port: 20_000, last_port: 29_999, threads: 0 }
-    }
-}
-
-impl Default for Recording {
-    fn default() -> Self {
-        Self {
-            dir: None,
-            journal_dir: None,
-            container: Container::Wav,
-            min_free_mib: 1024,
-            render_threads: 1,
-        }
     }
 }
 
@@ -423,6 +396,7 @@ impl Config {
         }
         faults.extend(self.sip.tls_faults());
         faults.extend(self.sip.session_faults());
+        faults.extend(self.recording.faults());
         if self.sip.realm.is_empty() || self.sip.realm.contains(['"', '\\']) {
             faults.push("sip.realm: must not be empty nor hold quotes".into());
         }

@@ -273,8 +273,8 @@ pub fn workers(
         files: files.clone(),
         settings: RenderSettings {
             container: config.recording.container,
+            opus: config.recording.opus(),
             utc_offset_s: config.dealership.utc_offset_minutes * 60,
-            ..RenderSettings::default()
         },
         rows: Rows(facts.database.clone()),
         on_landed: Box::new(move |recording| {
@@ -388,6 +388,7 @@ fn web_settings(config: &Config, sip_port: u16) -> cheling_web::Settings {
         time_zone: time_zone(config),
         realm: config.sip.realm.clone(),
         registrar: switchboard::registrar(config, sip_port),
+        opus: config.recording.opus(),
         dial_rules: DialRules {
             own_area_code: config.dealership.area_code.clone(),
             mobile_prefix: String::new(),

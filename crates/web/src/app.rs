@@ -9,6 +9,7 @@ use crate::hub::{Hub, wall_clock};
 use crate::metrics::Metrics;
 use cheling_lookup::desk::Desk;
 use cheling_lookup::number::DialRules;
+use cheling_media::ogg_opus::OpusSettings;
 use cheling_model::{RecordingId, Timestamp, UserId};
 use cheling_records::Database;
 use cheling_store::files::RecordingFiles;
@@ -55,6 +56,8 @@ pub struct Settings {
     pub registrar: String,
     /// How trunks want numbers dialled.
     pub dial_rules: DialRules,
+    /// How Opus copies for downloads are made.
+    pub opus: OpusSettings,
 }
 
 /// What the binary gives.

@@ -8,6 +8,7 @@ use crate::error::ApiError;
 use bytes::Bytes;
 use cheling_media::ogg_opus::OpusSettings;
 use cheling_model::recording::Recording;
+use cheling_store::files::RecordingFiles;
 use cheling_store::transcode::{TranscodeError, download_opus};
 use std::io::{self, ErrorKind, Write};
 use std::pin::Pin;
@@ -55,10 +56,11 @@ pub async fn begin(app: &App, recording: Recording) -> Result<OpusCopy, ApiError
     })?;
     let (tell, mut told) = channel(CHUNKS_AHEAD);
     let (files, stop, runtime) = (app.files.clone(), app.stop.clone(), Handle::current());
+    let settings = app.settings.opus;
     app.sockets.spawn_blocking(move || {
         let pending = Vec::with_capacity(CHUNK_BYTES);
         let out = Chunks { pending, tell, stop, runtime, _turn: turn };
-        encode(&files, &recording, out);
+        encode(&files, &recording, settings, out);
     });
     match told.recv().await {
         Some(Ok(step)) => Ok(OpusCopy { first: Some(step), told, has_ended: false }),
@@ -68,9 +70,9 @@ pub async fn begin(app: &App, recording: Recording) -> Result<OpusCopy, ApiError
     }
 }
 
-fn encode(files: &cheling_store::files::RecordingFiles, recording: &Recording, out: Chunks) {
+fn encode(files: &RecordingFiles, recording: &Recording, settings: OpusSettings, out: Chunks) {
     let tell = out.tell.clone();
-    let done = download_opus(files, recording, out, OpusSettings::default());
+    let done = download_opus(files, recording, out, settings);
     let error = match done.map_err(io_error).and_then(Chunks::finish) {
         Ok(()) => return,
         Err(error) => error,

@@ -103,6 +103,7 @@ pub async fn house() -> House {
         time_zone: jiff::tz::TimeZone::fixed(jiff::tz::offset(8)),
         realm: "cheling".into(),
         registrar: "10.0.0.5:5060".into(),
+        opus: Default::default(),
         dial_rules: DialRules::default(),
     };
     let app = App::new(Parts {
