@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cheling_model::directory::Directory;
+use cheling_model::directory::{Directory, TrunkManners};
 use cheling_model::{CallId, Now, TapEvent, TapKind};
 use cheling_sip::endpoint::Config;
 use cheling_sip::via::host_text;
@@ -15,7 +15,7 @@ use cheling_sip::{
 };
 
 use crate::auth::{Auth, Offered};
-use crate::b2bua::Attended;
+use crate::b2bua::{Attended, Side};
 use crate::io::{Output, Settings};
 use crate::random::Random;
 use crate::registrar::Registrar;
@@ -97,6 +97,26 @@ impl Core {
     /// A tag or Call-ID.
     pub(crate) fn token(&mut self) -> String {
         self.endpoint.token()
+    }
+
+    /// The manners of the trunk on this side; `None` for a phone.
+    pub(crate) fn manners(&self, side: &Side) -> Option<&TrunkManners> {
+        let Side::Trunk { name } = side else { return None };
+        let trunk = self.settings.trunks.iter().find(|trunk| trunk.name == *name);
+        trunk.map(|trunk| &trunk.manners)
+    }
+
+    /// The number that this trunk knows us by, if the config names one.
+    pub(crate) fn own_number(&self, side: &Side) -> Option<&str> {
+        let Side::Trunk { name } = side else { return None };
+        let trunk = self.settings.trunks.iter().find(|trunk| trunk.name == *name);
+        trunk?.caller_number.as_deref()
+    }
+
+    /// The address of a number of ours.
+    pub(crate) fn address_of(&self, number: &str) -> Uri {
+        let user = cheling_sip::uri::escape_user(number);
+        Uri::sip(Some(&user), &host_text(self.settings.advertise), None)
     }
 
     /// Our Contact towards the other side of `flow`: the listener that it came to.

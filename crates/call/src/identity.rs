@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use cheling_model::Presentation;
 use cheling_model::call::Party;
-use cheling_model::directory::CallerHeader;
+use cheling_model::directory::{CallerHeader, IdentityHeader, TrunkManners};
 use cheling_sip::via::host_text;
 use cheling_sip::{Headers, Name, NameAddr, Uri};
 
@@ -119,14 +119,47 @@ pub fn from_address(caller: &Party, our_host: IpAddr) -> NameAddr {
     address
 }
 
-/// Writes P-Asserted-Identity, or Privacy for a caller who is not shown.
-pub fn write_identity(headers: &mut Headers, caller: &Party, our_host: IpAddr) {
-    match caller.presentation {
-        Presentation::Allowed if !caller.number.is_empty() => {
-            headers.push(Name::PAssertedIdentity, from_address(caller, our_host));
+/// Writes who calls beside From, and Privacy for a caller who is not shown: to one of our phones,
+/// or by a trunk's manners.
+pub fn write_identity(
+    headers: &mut Headers,
+    caller: &Party,
+    our_host: IpAddr,
+    manners: Option<&TrunkManners>,
+) {
+    let is_known = caller.presentation == Presentation::Allowed && !caller.number.is_empty();
+    let is_withheld = caller.presentation == Presentation::Withheld
+        || manners.is_some_and(|manners| manners.withholds_caller);
+    let usual = [IdentityHeader::PAssertedIdentity];
+    let told = manners.map_or(&usual[..], |manners| &manners.identity).iter();
+    for header in told.filter(|_| is_known) {
+        let mut address = from_address(caller, our_host);
+        let name = match header {
+            IdentityHeader::PAssertedIdentity => Name::PAssertedIdentity,
+            IdentityHeader::PPreferredIdentity => Name::PPreferredIdentity,
+            IdentityHeader::RemotePartyId => {
+                let privacy = if is_withheld { "full" } else { "off" };
+                for (name, value) in [("party", "calling"), ("privacy", privacy), ("screen", "yes")]
+                {
+                    address.params.set(name, Some(value));
+                }
+                Name::RemotePartyId
+            }
+        };
+        headers.push(name, address);
+    }
+    if is_withheld {
+        headers.push(Name::Privacy, "id");
+    }
+}
+
+/// The caller as From shows it to this side.
+pub fn shown_caller(caller: &Party, manners: Option<&TrunkManners>) -> Party {
+    match manners {
+        Some(manners) if manners.withholds_caller => {
+            Party { presentation: Presentation::Withheld, ..caller.clone() }
         }
-        Presentation::Withheld => headers.push(Name::Privacy, "id"),
-        _ => {}
+        _ => caller.clone(),
     }
 }
 
@@ -220,8 +253,47 @@ mod tests {
             "\"Anonymous\" <sip:anonymous@anonymous.invalid>"
         );
         let mut written = Headers::default();
-        write_identity(&mut written, &hidden, host);
+        write_identity(&mut written, &hidden, host, None);
         assert_eq!(written.get(Name::Privacy).unwrap(), "id");
         assert!(!written.has(Name::PAssertedIdentity));
+    }
+
+    #[test]
+    fn a_trunk_is_told_in_the_headers_it_wants() {
+        let host = "192.0.2.9".parse().unwrap();
+        let own = Party { number: "02158998000".into(), ..Party::default() };
+        let asserted = ("P-Asserted-Identity", "<sip:02158998000@192.0.2.9>");
+        let remote = |privacy| {
+            format!("<sip:02158998000@192.0.2.9>;party=calling;privacy={privacy};screen=yes")
+        };
+        for (identity, withholds_caller, want, from) in [
+            (vec![], false, vec![], "02158998000"),
+            (vec![IdentityHeader::PAssertedIdentity], false, vec![asserted], "02158998000"),
+            (
+                vec![IdentityHeader::RemotePartyId, IdentityHeader::PPreferredIdentity],
+                false,
+                vec![("Remote-Party-ID", &remote("off")[..]), ("P-Preferred-Identity", asserted.1)],
+                "02158998000",
+            ),
+            // The network is told who it is, and not to show it.
+            (
+                vec![IdentityHeader::PAssertedIdentity, IdentityHeader::RemotePartyId],
+                true,
+                vec![asserted, ("Remote-Party-ID", &remote("full")), ("Privacy", "id")],
+                "anonymous",
+            ),
+        ] {
+            let manners = TrunkManners { identity, withholds_caller, ..TrunkManners::default() };
+            let mut written = Headers::default();
+            write_identity(&mut written, &own, host, Some(&manners));
+            let got: Vec<_> = written
+                .iter()
+                .map(|field| (String::from_utf8_lossy(field.name()), field.text()))
+                .collect();
+            let got: Vec<_> = got.iter().map(|(name, text)| (&**name, &**text)).collect();
+            assert_eq!(got, want);
+            let shown = shown_caller(&own, Some(&manners));
+            assert_eq!(from_address(&shown, host).uri.user(), Some(from));
+        }
     }
 }

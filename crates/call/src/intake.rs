@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cheling_model::call::{Offer, Party};
-use cheling_model::directory::{Extension, Trunk, TrunkTransport};
+use cheling_model::directory::{Extension, ForwardedCaller, Trunk, TrunkTransport};
 use cheling_model::{DealershipId, Direction, Lane, LineId, Presentation};
 use cheling_sip::endpoint::Looping;
 use cheling_sip::reliable;
@@ -350,7 +350,14 @@ pub(crate) fn transfer(
     let by = router::extension(directory, extension)?;
     let route = router::from_phone(directory, &core.settings.trunks, by.dealership_id, number);
     if let Route::Trunks { ways } = route {
-        let ways = ways.iter().map(|(trunk, number)| vec![trunk_target(core, trunk, number, by)]);
+        let is_ours = router::extension(directory, &shown.number).is_some();
+        let ways = ways.iter().map(|(trunk, number)| {
+            let mut target = trunk_target(core, trunk, number, by);
+            if trunk.manners.forwarded_caller == ForwardedCaller::Original && !is_ours {
+                target.caller = shown.clone();
+            }
+            vec![target]
+        });
         return Some((ways.collect(), RING_TRUNK));
     }
     let (_, _, members, ring_for) = callees(&route)?;

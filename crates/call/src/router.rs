@@ -189,6 +189,7 @@ mod tests {
             add_prefix: add.into(),
             caller_number: None,
             caller_from: vec![CallerHeader::From],
+            manners: Default::default(),
         };
         (directory, vec![trunk("nine", "9", ""), trunk("any", "", "17909")])
     }

@@ -41,6 +41,7 @@ fn perspective() -> Perspective {
         add_prefix: String::new(),
         caller_number: None,
         caller_from: vec![CallerHeader::From],
+        manners: Default::default(),
     };
     Perspective {
         dealership_id: dealership(1),

@@ -119,6 +119,7 @@ impl Bench {
             add_prefix: String::new(),
             caller_number: None,
             caller_from: vec![CallerHeader::PAssertedIdentity, CallerHeader::From],
+            manners: Default::default(),
         };
         let settings = Settings {
             advertise: listen.ip(),

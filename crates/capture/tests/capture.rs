@@ -153,6 +153,7 @@ async fn draining_refuses_new_calls_with_503() {
         add_prefix: String::new(),
         caller_number: None,
         caller_from: vec![CallerHeader::From],
+        manners: Default::default(),
     };
     let (capture, mut events) = start(vec![gateway]).await;
     capture.handle().drain().await.unwrap();

@@ -88,6 +88,81 @@ pub struct Trunk {
     pub caller_number: Option<String>,
     /// Which header names the caller, best first.
     pub caller_from: Vec<CallerHeader>,
+    /// What it is told beside the number, and what it may have our side hear.
+    pub manners: TrunkManners,
+}
+
+/// What one trunk is told of who calls, and what of its early media is passed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrunkManners {
+    /// The headers beside From that name the caller.
+    pub identity: Vec<IdentityHeader>,
+    /// Whether whom it calls is not shown the number (RFC 3323); the trunk itself still is.
+    pub withholds_caller: bool,
+    /// Who is shown for a customer's call that is sent on through it.
+    pub forwarded_caller: ForwardedCaller,
+    /// The headers that tell who sent a call on.
+    pub diversion: Vec<DiversionHeader>,
+    /// What is passed of what it plays before the answer.
+    pub early_media: EarlyMedia,
+}
+
+impl Default for TrunkManners {
+    fn default() -> Self {
+        Self {
+            identity: vec![IdentityHeader::PAssertedIdentity],
+            withholds_caller: false,
+            forwarded_caller: ForwardedCaller::default(),
+            diversion: vec![DiversionHeader::Diversion],
+            early_media: EarlyMedia::default(),
+        }
+    }
+}
+
+/// A header that names the caller to a trunk, beside From.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IdentityHeader {
+    /// RFC 3325 §9.1, for a carrier that trusts us.
+    PAssertedIdentity,
+    /// RFC 3325 §9.2, for a carrier that asserts by itself.
+    PPreferredIdentity,
+    /// The draft that older gateways use.
+    RemotePartyId,
+}
+
+/// Who is shown for a customer's call that is sent on through a trunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedCaller {
+    /// Our own number: what every carrier accepts.
+    #[default]
+    Own,
+    /// The customer's.
+    Original,
+}
+
+/// A header that tells who sent a call on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiversionHeader {
+    /// RFC 5806.
+    Diversion,
+    /// RFC 7044.
+    HistoryInfo,
+}
+
+/// What is passed of what a trunk plays before the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EarlyMedia {
+    /// All of it: ring-back tones, colour rings, announcements.
+    #[default]
+    Pass,
+    /// Nothing; the caller hears ringing as soon as the trunk plays anything.
+    Ringback,
+    /// Nothing; the caller hears ringing only when the trunk says that it rings.
+    Block,
 }
 
 /// Transport towards a trunk.

@@ -5,7 +5,10 @@
 //! between the levels). Dealership data, users, extensions, lines and ring groups live in the
 //! database and are edited in the console.
 
-use cheling_model::directory::{CallerHeader, Trunk, TrunkTransport};
+use cheling_model::directory::{
+    CallerHeader, DiversionHeader, EarlyMedia, ForwardedCaller, IdentityHeader, Trunk,
+    TrunkManners, TrunkTransport,
+};
 use cheling_sip::session_timer;
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
@@ -151,10 +154,37 @@ pub struct TrunkEntry {
     /// Which headers name the caller, best first. Default all three.
     #[serde(default = "all_caller_headers")]
     pub caller_from: Vec<CallerHeader>,
+    /// Which headers tell it who calls, beside From: `p-asserted-identity` (default),
+    /// `p-preferred-identity`, `remote-party-id`.
+    #[serde(default = "usual_identity")]
+    pub identity: Vec<IdentityHeader>,
+    /// Customers are not shown our number; the trunk is. Default false.
+    #[serde(default)]
+    pub withhold_caller: bool,
+    /// Whose number is shown for a customer's call that is sent on through it: `own` (default) or
+    /// `original`, the customer's.
+    #[serde(default)]
+    pub forwarded_caller: ForwardedCaller,
+    /// Which headers tell it who sent a call on: `diversion` (default), `history-info`. None: what
+    /// came with the call is taken out, too.
+    #[serde(default = "usual_diversion")]
+    pub diversion: Vec<DiversionHeader>,
+    /// What of its early media is passed on: `pass` (default), `ringback` (the phone's own ring
+    /// tone in its place) or `block` (ring tone only when the trunk says that it rings).
+    #[serde(default)]
+    pub early_media: EarlyMedia,
 }
 
 fn all_caller_headers() -> Vec<CallerHeader> {
     vec![CallerHeader::PAssertedIdentity, CallerHeader::RemotePartyId, CallerHeader::From]
+}
+
+fn usual_identity() -> Vec<IdentityHeader> {
+    TrunkManners::default().identity
+}
+
+fn usual_diversion() -> Vec<DiversionHeader> {
+    TrunkManners::default().diversion
 }
 
 impl TrunkEntry {
@@ -173,6 +203,11 @@ impl TrunkEntry {
             add_prefix: String::new(),
             caller_number: None,
             caller_from: all_caller_headers(),
+            identity: usual_identity(),
+            withhold_caller: false,
+            forwarded_caller: ForwardedCaller::default(),
+            diversion: usual_diversion(),
+            early_media: EarlyMedia::default(),
         }
     }
 }
@@ -187,6 +222,13 @@ impl From<TrunkEntry> for Trunk {
             add_prefix: entry.add_prefix,
             caller_number: entry.caller_number,
             caller_from: entry.caller_from,
+            manners: TrunkManners {
+                identity: entry.identity,
+                withholds_caller: entry.withhold_caller,
+                forwarded_caller: entry.forwarded_caller,
+                diversion: entry.diversion,
+                early_media: entry.early_media,
+            },
         }
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod dialog;
 pub mod digest;
+pub mod diversion;
 pub mod endpoint;
 pub mod fields;
 pub mod flow;

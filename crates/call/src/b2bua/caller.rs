@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use cheling_sip::diversion::History;
 use cheling_sip::reliable::{Prack, Uas, UasOutput, Wish};
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::session_timer::Terms;
@@ -115,6 +116,16 @@ impl Caller {
         match self {
             Self::Invited(invited) => invited.offer.as_ref(),
             Self::Fetched { chosen, .. } => Some(chosen),
+        }
+    }
+
+    /// The way that the call has come; what a phone of ours says of that is not believed.
+    pub(super) fn history(&self) -> History {
+        match self {
+            Self::Invited(invited) if invited.side.extension().is_none() => {
+                History::of(&invited.request.headers)
+            }
+            Self::Invited(_) | Self::Fetched { .. } => History::default(),
         }
     }
 

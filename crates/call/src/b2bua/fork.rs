@@ -1,11 +1,13 @@
 //! One phone or trunk being called: its INVITE, its CANCEL, and what becomes of it.
 
 use cheling_model::call::Party;
+use cheling_model::directory::DiversionHeader;
 use cheling_model::{CallId, LegId};
+use cheling_sip::diversion::{History, Kind};
 use cheling_sip::reliable::{self, Receipt};
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::via::host_text;
-use cheling_sip::{CSeq, ClientId, Flow, Method, Name, NameAddr, Request, Response, Uri};
+use cheling_sip::{CSeq, ClientId, Flow, Headers, Method, Name, NameAddr, Request, Response, Uri};
 
 use super::leg::{Leg, Side};
 use crate::core::{Core, Entries};
@@ -50,10 +52,11 @@ pub(crate) enum Manner {
 /// What an INVITE says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Invite<'a> {
-    pub(crate) call_id: CallId,
     pub(crate) offer: Option<&'a Sdp>,
     pub(crate) max_forwards: u8,
     pub(crate) manner: Manner,
+    /// The way that the call has come.
+    pub(crate) history: &'a History,
 }
 
 /// Where a fork stands.
@@ -94,19 +97,22 @@ impl Fork {
     pub(crate) fn start(
         core: &mut Core,
         entries: &mut Entries,
-        leg_id: LegId,
+        (call_id, leg_id): (CallId, LegId),
         target: Target,
         call: Invite<'_>,
     ) -> Option<Self> {
         let our_host = core.settings.advertise;
         let (tag, sip_call_id) = (core.token(), core.token());
-        let from = identity::from_address(&target.caller, our_host).with_tag(&tag);
+        let shown = identity::shown_caller(&target.caller, core.manners(&target.side));
+        let from = identity::from_address(&shown, our_host).with_tag(&tag);
         let to = NameAddr::new(target.uri.clone());
         let uri = target.uri.clone();
         let mut invite = Request::outside_dialog(Method::Invite, uri, &from, &to, &sip_call_id, 1);
         invite.headers.set(Name::MaxForwards, call.max_forwards);
         invite.headers.push(Name::Contact, core.contact(target.flow));
-        identity::write_identity(&mut invite.headers, &target.caller, our_host);
+        let manners = core.manners(&target.side);
+        identity::write_identity(&mut invite.headers, &target.caller, our_host, manners);
+        write_history(core, &mut invite.headers, call.history, &target);
         if call.manner == Manner::AutoAnswer {
             let host = host_text(our_host);
             invite.headers.push(Name::CallInfo, format!("<sip:{host}>;answer-after=0"));
@@ -118,8 +124,8 @@ impl Fork {
             invite.headers.push(Name::Supported, reliable::OPTION_TAG);
         }
         core.settings.session_timer.ask(&mut invite, None);
-        core.bind_tag(call.call_id, entries, &tag);
-        let client = core.request(call.call_id, entries, invite.clone(), target.flow)?;
+        core.bind_tag(call_id, entries, &tag);
+        let client = core.request(call_id, entries, invite.clone(), target.flow)?;
         Some(Self {
             leg_id,
             target,
@@ -217,4 +223,22 @@ impl Fork {
             None => tracing::warn!(%call_id, from = %self.target.flow, "2xx makes no dialog"),
         }
     }
+}
+
+/// Tells a side who sent the call on. A phone is told all; a trunk what it wants, and by the number
+/// that it knows us by.
+fn write_history(core: &Core, headers: &mut Headers, history: &History, target: &Target) {
+    if history.is_empty() {
+        return;
+    }
+    let Some(manners) = core.manners(&target.side) else {
+        return history.write(headers, &[Kind::Diversion, Kind::HistoryInfo], None);
+    };
+    let kind = |header: &DiversionHeader| match header {
+        DiversionHeader::Diversion => Kind::Diversion,
+        DiversionHeader::HistoryInfo => Kind::HistoryInfo,
+    };
+    let kinds: Vec<Kind> = manners.diversion.iter().map(kind).collect();
+    let own = core.own_number(&target.side).map(|number| core.address_of(number));
+    history.write(headers, &kinds, own.as_ref());
 }

@@ -187,6 +187,11 @@ impl Media {
         Some(Change::Point(lane, remote))
     }
 
+    /// Sends nothing to a side until it is pointed to again.
+    pub fn mute(&mut self, lane: Lane) -> Option<Change> {
+        self.pointed[lane.index()].take().map(|_| Change::Point(lane, None))
+    }
+
     /// An offer of `offerer` was answered: what changes by it.
     pub fn agree(&mut self, offerer: Lane, offer: &Sdp, answer: &Sdp) -> Vec<Change> {
         let answerer = offerer.other();

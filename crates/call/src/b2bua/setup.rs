@@ -6,7 +6,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use cheling_model::directory::EarlyMedia;
 use cheling_model::{EndCause, Lane, TapKind, Withdrawal};
+use cheling_sip::diversion::{Cause, History};
 use cheling_sip::sdp::{CONTENT_TYPE, Direction, Format, Sdp};
 use cheling_sip::{ClientId, Method, Name, Request, Response, ServerId};
 
@@ -142,7 +144,10 @@ impl Call {
             Opening::Dialled { agent, ways, ring_for } => {
                 let lane = self.caller_lane;
                 let offer = self.media.as_mut().map(|media| media.own_offer(lane));
-                let forks = self.fork(core, agent, offer.as_ref(), 70, Manner::AutoAnswer);
+                let history = &History::default();
+                let (offer, manner) = (offer.as_ref(), Manner::AutoAnswer);
+                let invite = fork::Invite { offer, max_forwards: 70, manner, history };
+                let forks = self.fork(core, agent, invite);
                 if forks.is_empty() {
                     return self.end(core, Ending::unanswered(503), forks);
                 }
@@ -157,9 +162,7 @@ impl Call {
         &mut self,
         core: &mut Core,
         targets: Vec<Target>,
-        offer: Option<&Sdp>,
-        max_forwards: u8,
-        manner: Manner,
+        invite: fork::Invite<'_>,
     ) -> Vec<Fork> {
         let mut forks: Vec<Fork> = Vec::with_capacity(targets.len());
         for target in targets {
@@ -171,8 +174,8 @@ impl Call {
                 None => (core.random.leg_id(core.now.wall), true),
             };
             let extension = target.side.extension().map(str::to_owned);
-            let invite = fork::Invite { call_id: self.id, offer, max_forwards, manner };
-            let Some(fork) = Fork::start(core, &mut self.entries, leg_id, target, invite) else {
+            let ids = (self.id, leg_id);
+            let Some(fork) = Fork::start(core, &mut self.entries, ids, target, invite) else {
                 continue;
             };
             forks.push(fork);
@@ -188,7 +191,11 @@ impl Call {
         let callee = self.caller_lane.other();
         while let Some(targets) = ringing.ways.pop_front() {
             let (offer, max_forwards) = self.offer_to(callee, &ringing.caller);
-            let forks = self.fork(core, targets, offer.as_ref(), max_forwards, Manner::Ring);
+            self.let_through(core, &ringing.caller, &targets);
+            let history = &ringing.caller.history();
+            let (offer, manner) = (offer.as_ref(), Manner::Ring);
+            let forks =
+                self.fork(core, targets, fork::Invite { offer, max_forwards, manner, history });
             if !forks.is_empty() {
                 ringing.forks.extend(forks);
                 ringing.early = None;
@@ -197,6 +204,18 @@ impl Call {
             }
         }
         self.refuse_caller(core, *ringing)
+    }
+
+    /// Has the caller hear what whoever is rung now plays before the answer, or not.
+    fn let_through(&mut self, core: &mut Core, caller: &Caller, targets: &[Target]) {
+        let passes = |target: &Target| {
+            core.manners(&target.side).is_none_or(|m| m.early_media == EarlyMedia::Pass)
+        };
+        let is_heard = targets.iter().all(passes);
+        let lane = self.caller_lane;
+        let (Some(media), Some(theirs)) = (self.media.as_mut(), caller.offer()) else { return };
+        let change = if is_heard { media.point(lane, theirs) } else { media.mute(lane) };
+        self.changed(core, change);
     }
 
     /// The caller offers anew before the call is answered (RFC 3311 §5.2): a new address or a
@@ -268,13 +287,21 @@ impl Call {
             return;
         }
         let Some(fork) = ringing.forks.iter().find(|fork| fork.client == client) else { return };
-        let (Side::Phone { extension }, ForkState::Calling) = (&fork.target.side, fork.state)
+        let (Side::Phone { extension }, ForkState::Calling) =
+            (fork.target.side.clone(), fork.state)
         else {
             return;
         };
+        // A phone that follows rules of its own says which (RFC 5806 §5).
+        let cause = match response.headers.diversion().first().map(|by| by.params.get("reason")) {
+            Some(Some("user-busy" | "do-not-disturb")) => Cause::Busy,
+            Some(Some("no-answer")) => Cause::NoAnswer,
+            Some(Some("deflection")) => Cause::Deflection,
+            _ => Cause::Unconditional,
+        };
         let Some(contact) = response.headers.contact() else { return };
         let number = router::dialled(&contact.uri.user_unescaped().unwrap_or_default());
-        let way = intake::transfer(core, extension, &number, &fork.target.caller);
+        let way = intake::transfer(core, &extension, &number, &fork.target.caller);
         let Some(mut targets) = way.and_then(|(mut ways, _)| ways.pop_front()) else {
             tracing::warn!(call_id = %self.id, %extension, "redirected to where nobody is");
             return;
@@ -287,7 +314,11 @@ impl Call {
         });
         ringing.redirections += 1;
         let (offer, max_forwards) = self.offer_to(self.caller_lane.other(), &ringing.caller);
-        let forks = self.fork(core, targets, offer.as_ref(), max_forwards, Manner::Ring);
+        let mut history = ringing.caller.history();
+        history.divert(core.address_of(&extension), core.address_of(&number), cause);
+        let (offer, manner) = (offer.as_ref(), Manner::Ring);
+        let invite = fork::Invite { offer, max_forwards, manner, history: &history };
+        let forks = self.fork(core, targets, invite);
         ringing.forks.extend(forks);
     }
 
@@ -425,7 +456,23 @@ impl Call {
         let lane = self.caller_lane;
         let mut passed = None;
         let is_first = ringing.early.is_none_or(|early| early == client);
-        if let (true, Some(offer), Ok(Some(sdp)), Some(media)) = (
+        let policy = core.manners(&fork.target.side).map(|manners| manners.early_media);
+        let status = match policy.unwrap_or_default() {
+            EarlyMedia::Pass => response.status,
+            policy => {
+                let sdp = read_body(&response.headers, &response.body).ok().flatten();
+                let has_media = sdp.is_some() || response.status == 183;
+                fork.early = sdp.or(fork.early.take());
+                match policy {
+                    EarlyMedia::Ringback if has_media => 180,
+                    EarlyMedia::Block if response.status == 183 => return,
+                    _ => response.status,
+                }
+            }
+        };
+        if policy.unwrap_or_default() != EarlyMedia::Pass {
+            // The caller hears no more than that it rings.
+        } else if let (true, Some(offer), Ok(Some(sdp)), Some(media)) = (
             is_first,
             ringing.caller.offer(),
             read_body(&response.headers, &response.body),
@@ -438,11 +485,11 @@ impl Call {
             fork.early = Some(sdp);
             self.changed(core, changes);
         }
-        let news = (response.status, passed.is_some());
+        let news = (status, passed.is_some());
         if let Caller::Invited(invited) = &mut ringing.caller
             && ringing.told != news
         {
-            invited.progress(core, response.status, passed.as_ref());
+            invited.progress(core, status, passed.as_ref());
             ringing.told = news;
         }
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use cheling_model::call::Party;
 use cheling_model::{EndCause, Lane, TapKind, Withdrawal};
+use cheling_sip::diversion::{Cause, History};
 use cheling_sip::refer::{self, Progress};
 use cheling_sip::sdp::Sdp;
 use cheling_sip::subscription::EventType;
@@ -21,7 +22,7 @@ use super::fork::{CALLER_GONE, Fork, ForkState, Manner, NO_ANSWER, Target};
 use super::leg::{Leg, Side};
 use super::media::read_body;
 use super::talk::Talk;
-use super::{Call, Ending, outcome, withdraw_all};
+use super::{Call, Ending, fork, outcome, withdraw_all};
 use crate::core::Core;
 use crate::{intake, router};
 
@@ -46,6 +47,8 @@ pub(super) struct Transfer {
     told: u16,
     /// Whether who hands on has hung up already.
     is_alone: bool,
+    /// Who hands on, as whoever is rung is told.
+    history: History,
 }
 
 impl Transfer {
@@ -108,6 +111,9 @@ impl Call {
         };
         core.refuse(server, request, 202);
         talk.has_referred = true;
+        let mut history = History::default();
+        let to = core.address_of(&number);
+        history.divert(core.address_of(&extension), to, Cause::Deflection);
         talk.transfer = Some(Box::new(Transfer {
             by,
             event,
@@ -118,6 +124,7 @@ impl Call {
             offer,
             told: 0,
             is_alone: false,
+            history,
         }));
         self.tell_referrer(core, talk, 100);
         if !self.ring_next(core, talk) {
@@ -150,7 +157,10 @@ impl Call {
         let Some(mut transfer) = talk.transfer.take() else { return false };
         let mut is_ringing = false;
         while let (false, Some(targets)) = (is_ringing, transfer.ways.pop_front()) {
-            let forks = self.fork(core, targets, Some(&transfer.offer), 70, Manner::Ring);
+            let (offer, manner) = (Some(&transfer.offer), Manner::Ring);
+            let history = &transfer.history;
+            let invite = fork::Invite { offer, max_forwards: 70, manner, history };
+            let forks = self.fork(core, targets, invite);
             is_ringing = !forks.is_empty();
             transfer.forks.extend(forks);
         }

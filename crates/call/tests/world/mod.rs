@@ -114,6 +114,7 @@ pub fn settings(seed: u64) -> Settings {
             add_prefix: String::new(),
             caller_number: Some("02161234567".into()),
             caller_from: vec![CallerHeader::PAssertedIdentity, CallerHeader::From],
+            manners: Default::default(),
         }],
         nonce_secret: [5; 32],
         seed,
@@ -157,7 +158,12 @@ impl World {
 
     /// A world with a gateway (0) and phones 8001 (1) and 8002 (2), registered.
     pub fn dealership(seed: u64) -> Self {
-        let mut world = Self::seeded(seed);
+        Self::dealership_with(settings(seed), seed)
+    }
+
+    /// The same, set otherwise.
+    pub fn dealership_with(settings: Settings, seed: u64) -> Self {
+        let mut world = Self::with(settings, seed);
         world.add(Ua::new("gateway", GATEWAY));
         for number in ["8001", "8002"] {
             let phone = world.add(Ua::new(number, &format!("192.0.2.1{}:5060", &number[2..])));

@@ -81,6 +81,8 @@ pub struct Ua {
     pub redirects_to: Option<String>,
     /// Extra headers of its 200 to INVITE, re-INVITE and UPDATE.
     pub answers_with: Vec<(&'static str, String)>,
+    /// Leaves the description out of its 200, having said it in a 183.
+    pub answers_without_sdp: bool,
     /// How it refuses the next INVITEs, re-INVITEs and UPDATEs, and a header that goes with it.
     pub refusals: VecDeque<(Method, u16, &'static str, String)>,
     acts: Vec<(Instant, Act)>,
@@ -112,6 +114,7 @@ impl Ua {
             is_reliable: false,
             redirects_to: None,
             answers_with: Vec::new(),
+            answers_without_sdp: false,
             refusals: VecDeque::new(),
             acts: Vec::new(),
             registers: None,
@@ -479,7 +482,7 @@ impl Ua {
         if let (302, Some(to)) = (status, &self.redirects_to) {
             response.headers.set(Name::Contact, format!("<sip:{to}@192.0.2.1>"));
         }
-        if matches!(status, 183 | 200) {
+        if status == 183 || (status == 200 && !self.answers_without_sdp) {
             response.set_body(CONTENT_TYPE, self.sdp(Direction::SendRecv, 1).to_bytes());
         }
         if status < 200 && self.is_reliable && Wish::of(&self.legs[at].invite) != Wish::Unsupported
