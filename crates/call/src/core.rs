@@ -22,7 +22,7 @@ use crate::registrar::Registrar;
 
 /// What we do, for Allow.
 pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, REFER, INFO, MESSAGE, \
-    REGISTER";
+    SUBSCRIBE, REGISTER";
 
 /// The extensions we know, for Supported.
 pub(crate) const SUPPORTED: &str = "100rel, timer, replaces";
@@ -190,6 +190,12 @@ impl Core {
                 None
             }
         }
+    }
+
+    /// Sends a request that belongs to no call; `None` if there are too many transactions.
+    pub(crate) fn request_outside(&mut self, mut request: Request, flow: Flow) -> Option<ClientId> {
+        request.headers.push(Name::UserAgent, &self.settings.product);
+        self.endpoint.request(self.now.monotonic, flow, request).ok()
     }
 
     /// Gives an INVITE up.

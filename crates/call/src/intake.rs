@@ -24,6 +24,7 @@ use crate::core::{Core, RETRY_AFTER_S, SUPPORTED};
 use crate::identity;
 use crate::io::{Command, CommandReply};
 use crate::router::{self, MAX_FORKS, Route};
+use crate::subscriptions::ALLOW_EVENTS;
 use crate::switch::Switch;
 
 /// Where SIP over TLS is expected if nothing else is said (RFC 3261 §19.1.2).
@@ -57,18 +58,32 @@ pub(crate) fn request(switch: &mut Switch, server: ServerId, flow: Flow, request
         Method::Options => core.refuse_with(server, &request, 200, |response| {
             response.headers.push(Name::Accept, CONTENT_TYPE);
             response.headers.push(Name::Supported, SUPPORTED);
+            response.headers.push(Name::AllowEvents, ALLOW_EVENTS);
         }),
         // Both live in dialogs only, and this is none.
         Method::Bye | Method::Info | Method::Update | Method::Prack => {
             core.refuse(server, &request, 481);
         }
-        Method::Message
-        | Method::Subscribe
-        | Method::Notify
-        | Method::Publish
-        | Method::Refer
-        | Method::Ack
-        | Method::Cancel => core.refuse(server, &request, 405),
+        Method::Subscribe => {
+            let phone = match source(core, server, flow, &request) {
+                Some(Source::Phone(phone)) => phone,
+                Some(Source::Trunk(_)) => return core.refuse(server, &request, 405),
+                None => return,
+            };
+            let lamps = |core: &Core| Switch::lamps(&switch.calls, core);
+            let (core, at) = (&mut switch.core, (server, flow));
+            switch.subscriptions.subscribe(core, at, &request, &phone.number, lamps);
+        }
+        Method::Message => match source(core, server, flow, &request) {
+            Some(Source::Phone(phone)) => {
+                switch.messages.pass(&mut switch.core, server, request, &phone.number);
+            }
+            Some(Source::Trunk(_)) => core.refuse(server, &request, 405),
+            None => {}
+        },
+        Method::Notify | Method::Publish | Method::Refer | Method::Ack | Method::Cancel => {
+            core.refuse(server, &request, 405)
+        }
         Method::Other(_) => core.refuse(server, &request, 501),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! [`io`] is the seam: what the shell feeds and what it must do. [`switch::Switch`] is what it
 //! feeds; `intake` judges what begins something, `b2bua` is one call, `registrar`, `auth`,
-//! `router` and `identity` are what they ask. [`observer`] follows calls that others carry.
+//! `router` and `identity` are what they ask. `subscriptions` and `messages` are what phones want
+//! beside calls. [`observer`] follows calls that others carry.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod auth;
@@ -11,10 +12,12 @@ mod core;
 pub mod identity;
 mod intake;
 pub mod io;
+pub mod messages;
 pub mod observer;
 mod random;
 pub mod registrar;
 pub mod router;
+pub mod subscriptions;
 pub mod switch;
 
 pub use switch::Switch;

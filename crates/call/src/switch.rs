@@ -14,11 +14,13 @@ use cheling_sip::endpoint::Event as SipEvent;
 use cheling_sip::{Flow, Message, ParseErrorKind};
 
 use crate::auth::Offered;
-use crate::b2bua::{Attended, Call, Event};
+use crate::b2bua::{Attended, Call, Event, Lamp};
 use crate::core::Core;
 use crate::intake;
 use crate::io::{Command, CommandReply, Input, Output, Settings};
+use crate::messages::Messages;
 use crate::registrar::Registration;
+use crate::subscriptions::Subscriptions;
 
 /// Click-to-dial ids that are remembered, so that asking twice dials once.
 const MAX_DIALLED: usize = 1024;
@@ -30,6 +32,8 @@ pub struct Switch {
     pub(crate) calls: HashMap<CallId, Slot>,
     pub(crate) dialled: VecDeque<CallId>,
     pub(crate) is_draining: bool,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) messages: Messages,
     timers: BTreeSet<(Instant, CallId)>,
 }
 
@@ -48,6 +52,8 @@ impl Switch {
             calls: HashMap::new(),
             dialled: VecDeque::new(),
             is_draining: false,
+            subscriptions: Subscriptions::default(),
+            messages: Messages::default(),
             timers: BTreeSet::new(),
         }
     }
@@ -67,6 +73,7 @@ impl Switch {
             }
             Input::FlowClosed { flow } => {
                 self.core.registrar.flow_closed(flow);
+                self.subscriptions.flow_closed(flow);
                 self.flow_closed(flow);
                 self.core.endpoint.handle_send_failed(now.monotonic, &flow);
             }
@@ -82,6 +89,7 @@ impl Switch {
                     directory.extensions.iter().any(|extension| extension.number == number)
                 });
                 self.core.directory = directory;
+                self.subscriptions.retain_extensions(&mut self.core);
             }
             Input::Command(command) => self.command(command),
             Input::Timeout => self.timeout(now),
@@ -104,6 +112,7 @@ impl Switch {
         [
             self.core.endpoint.next_timeout(),
             self.core.registrar.next_timeout(),
+            self.subscriptions.next_timeout(),
             self.timers.first().map(|(at, _)| *at),
         ]
         .into_iter()
@@ -126,6 +135,7 @@ impl Switch {
         self.calls.is_empty()
             && self.timers.is_empty()
             && self.core.table_sizes() == [0; 3]
+            && self.messages.len() == 0
             && self.core.endpoint.transactions() == (0, 0)
     }
 
@@ -149,6 +159,7 @@ impl Switch {
     fn timeout(&mut self, now: Now) {
         self.core.endpoint.handle_timeout(now.monotonic);
         self.core.registrar.expire(now);
+        self.subscriptions.timeout(&mut self.core);
         while let Some((at, call_id)) = self.timers.first().copied() {
             if at > now.monotonic {
                 return;
@@ -173,7 +184,12 @@ impl Switch {
                         let request = Box::new(request);
                         self.feed(call_id, Event::Request { server: id, flow, request });
                     }
-                    None => self.core.refuse(id, &request, 481),
+                    None => {
+                        let core = &mut self.core;
+                        if !self.subscriptions.within(core, (id, flow), &request) {
+                            core.refuse(id, &request, 481);
+                        }
+                    }
                 }
             }
             SipEvent::Ack { request, .. } => {
@@ -192,11 +208,10 @@ impl Switch {
                     self.feed(call_id, Event::NotAcknowledged);
                 }
             }
-            SipEvent::Response { id, response, .. } => {
-                if let Some(call_id) = self.core.call_of_client(id) {
-                    self.feed(call_id, Event::Response(id, &response));
-                }
-            }
+            SipEvent::Response { id, response, .. } => match self.core.call_of_client(id) {
+                Some(call_id) => self.feed(call_id, Event::Response(id, &response)),
+                None => self.answered_outside(id, response.status),
+            },
             // As if 408 and 503 had come (RFC 3261 §8.1.3.1).
             SipEvent::TimedOut { id } => self.no_response(id, 408),
             SipEvent::SendFailed { id } => self.no_response(id, 503),
@@ -210,9 +225,23 @@ impl Switch {
     }
 
     fn no_response(&mut self, client: cheling_sip::ClientId, status: u16) {
-        if let Some(call_id) = self.core.call_of_client(client) {
-            self.feed(call_id, Event::NoResponse(client, status));
+        match self.core.call_of_client(client) {
+            Some(call_id) => self.feed(call_id, Event::NoResponse(client, status)),
+            None => self.answered_outside(client, status),
         }
+    }
+
+    /// A request of ours that belongs to no call has its answer, or none.
+    fn answered_outside(&mut self, client: cheling_sip::ClientId, status: u16) {
+        let core = &mut self.core;
+        if !self.subscriptions.answered(core, client, status) {
+            self.messages.answered(core, client, status);
+        }
+    }
+
+    /// What all calls light.
+    pub(crate) fn lamps(calls: &HashMap<CallId, Slot>, core: &Core) -> HashMap<CallId, Vec<Lamp>> {
+        calls.iter().map(|(call_id, slot)| (*call_id, slot.call.lamps(core))).collect()
     }
 
     fn command(&mut self, command: Command) {
@@ -339,6 +368,10 @@ impl Switch {
     /// Frees a finished call, else sees that it is woken in time.
     fn settle(&mut self, call_id: CallId) {
         let Some(slot) = self.calls.get_mut(&call_id) else { return };
+        if self.subscriptions.is_watching() {
+            let lamps = slot.call.lamps(&self.core);
+            self.subscriptions.light(&mut self.core, call_id, lamps);
+        }
         let wake_at = slot.call.wake_at();
         if wake_at != slot.wake_at {
             if let Some(at) = slot.wake_at {

@@ -63,9 +63,9 @@ fn methods_are_answered_by_what_we_do() {
         ("UPDATE", "481"),
         ("PRACK", "481"),
         ("CANCEL", "481"),
-        ("SUBSCRIBE", "405"),
+        ("SUBSCRIBE", "407"),
         ("REFER", "405"),
-        ("MESSAGE", "405"),
+        ("MESSAGE", "407"),
         ("FOO", "501"),
     ] {
         let mut world = World::dealership(1);

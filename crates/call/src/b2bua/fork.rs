@@ -3,6 +3,7 @@
 use cheling_model::call::Party;
 use cheling_model::directory::DiversionHeader;
 use cheling_model::{CallId, LegId};
+use cheling_sip::dialog::DialogId;
 use cheling_sip::diversion::{History, Kind};
 use cheling_sip::reliable::{self, Receipt};
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
@@ -26,6 +27,8 @@ pub(crate) const SHUTDOWN: &str = "SIP;cause=503;text=\"Shutting down\"";
 
 /// How often one INVITE is sent again because its refusal says how.
 const MAX_RETRIES: u8 = 3;
+/// Phones that ring for one INVITE of ours, told apart at most.
+const MAX_EARLY_DIALOGS: usize = 16;
 
 /// Whom to call, and as whom.
 #[derive(Clone, Debug)]
@@ -90,6 +93,8 @@ pub(crate) struct Fork {
     last_cseq: u32,
     /// How often the INVITE was sent again.
     retries: u8,
+    /// The tags of the phones that ring, where a proxy beyond rings several.
+    rings_at: Vec<String>,
 }
 
 impl Fork {
@@ -136,6 +141,7 @@ impl Fork {
             reliable: reliable::Uac::default(),
             last_cseq: 1,
             retries: 0,
+            rings_at: Vec::new(),
         })
     }
 
@@ -148,6 +154,12 @@ impl Fork {
         entries: &mut Entries,
         response: &Response,
     ) -> bool {
+        let tag = response.headers.to().and_then(|to| to.tag().map(str::to_owned));
+        if let Some(tag) = tag.filter(|tag| !self.rings_at.contains(tag))
+            && self.rings_at.len() < MAX_EARLY_DIALOGS
+        {
+            self.rings_at.push(tag);
+        }
         match self.reliable.receive(response) {
             Receipt::Plain => true,
             Receipt::Repeated | Receipt::OutOfOrder => false,
@@ -185,6 +197,15 @@ impl Fork {
         };
         (self.client, self.invite, self.last_cseq) = (client, invite, number);
         true
+    }
+
+    /// The first dialog with whoever rings, as it is seen from there.
+    pub(crate) fn seen_from_there(&self) -> Option<DialogId> {
+        Some(DialogId {
+            call_id: self.invite.headers.call_id()?.into_owned(),
+            local_tag: self.rings_at.first()?.clone(),
+            remote_tag: self.invite.headers.from()?.tag()?.to_owned(),
+        })
     }
 
     /// Whether a final response is still to come.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use cheling_model::CallId;
-use cheling_sip::dialog::DialogError;
+use cheling_sip::dialog::{DialogError, DialogId};
 use cheling_sip::refer::{Progress, Replaces};
 use cheling_sip::reliable::RAck;
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
@@ -145,6 +145,12 @@ impl Leg {
     /// Whether a Replaces means this dialog.
     pub(crate) fn is_meant_by(&self, replaces: &Replaces) -> bool {
         replaces.means(&self.dialog.id)
+    }
+
+    /// The dialog as the other end sees it.
+    pub(crate) fn seen_from_there(&self) -> DialogId {
+        let DialogId { call_id, local_tag, remote_tag } = self.dialog.id.clone();
+        DialogId { call_id, local_tag: remote_tag, remote_tag: local_tag }
     }
 
     /// Our tag.

@@ -10,6 +10,7 @@ use cheling_model::directory::EarlyMedia;
 use cheling_model::{EndCause, Lane, TapKind, Withdrawal};
 use cheling_sip::diversion::{Cause, History};
 use cheling_sip::sdp::{CONTENT_TYPE, Direction, Format, Sdp};
+use cheling_sip::subscription::dialog_info::DialogState;
 use cheling_sip::{ClientId, Method, Name, Request, Response, ServerId};
 
 use super::caller::{Caller, Invited, early_request};
@@ -691,6 +692,20 @@ impl Ringing {
             early: None,
             held: None,
             redirections: 0,
+        }
+    }
+
+    /// Whoever is rung.
+    pub(super) fn forks(&self) -> &[Fork] {
+        &self.forks
+    }
+
+    /// Who waits, and how far the call is from there.
+    pub(super) fn caller_state(&self) -> (&Side, DialogState) {
+        match &self.caller {
+            Caller::Invited(invited) if self.told.0 > 100 => (&invited.side, DialogState::Early),
+            Caller::Invited(invited) => (&invited.side, DialogState::Trying),
+            Caller::Fetched { leg, .. } => (&leg.side, DialogState::Confirmed),
         }
     }
 

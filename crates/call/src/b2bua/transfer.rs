@@ -62,6 +62,16 @@ impl Transfer {
         self.is_alone.then_some(self.by)
     }
 
+    /// The side that hands on.
+    pub(super) fn by(&self) -> Lane {
+        self.by
+    }
+
+    /// Whoever is rung.
+    pub(super) fn forks(&self) -> &[Fork] {
+        &self.forks
+    }
+
     fn is_ringing(&self) -> bool {
         self.forks.iter().any(|fork| fork.state == ForkState::Calling)
     }
@@ -145,7 +155,7 @@ impl Call {
     }
 
     /// The other side of whoever is on this one, as a third is to see it.
-    fn party_beside(&self, by: Lane) -> Party {
+    pub(super) fn party_beside(&self, by: Lane) -> Party {
         if by == self.caller_lane {
             Party { number: self.offer.called.clone(), ..Party::default() }
         } else {

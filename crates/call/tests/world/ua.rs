@@ -87,6 +87,13 @@ pub struct Ua {
     pub refusals: VecDeque<(Method, u16, &'static str, String)>,
     acts: Vec<(Instant, Act)>,
     registers: Option<(ClientId, Request)>,
+    /// SUBSCRIBE and MESSAGE under way.
+    asks: Vec<(ClientId, Request)>,
+    /// Subscriptions by what was subscribed to, and the bodies told.
+    pub watches: Vec<(String, Dialog)>,
+    pub told: Vec<String>,
+    /// What NOTIFY is answered with.
+    pub notify_status: u16,
     cseq: u32,
     port: u16,
 }
@@ -118,6 +125,10 @@ impl Ua {
             refusals: VecDeque::new(),
             acts: Vec::new(),
             registers: None,
+            asks: Vec::new(),
+            watches: Vec::new(),
+            told: Vec::new(),
+            notify_status: 200,
             cseq: 0,
             port: 4000,
         }
@@ -191,6 +202,39 @@ impl Ua {
         let flow = self.flow();
         let client = self.endpoint.request(now, flow, request.clone()).unwrap();
         self.registers = Some((client, request));
+    }
+
+    /// Sends a request outside of any dialog.
+    pub fn ask(&mut self, now: Instant, method: Method, to: &str, fill: impl Fn(&mut Request)) {
+        self.cseq += 1;
+        let from = self.from("192.0.2.1");
+        let uri = Uri::sip(Some(to), "192.0.2.1", None);
+        let call_id = self.endpoint.token();
+        let address = NameAddr::new(uri.clone());
+        let mut request =
+            Request::outside_dialog(method, uri, &from, &address, &call_id, self.cseq);
+        request.headers.push(Name::Contact, self.contact());
+        fill(&mut request);
+        let flow = self.flow();
+        let client = self.endpoint.request(now, flow, request.clone()).unwrap();
+        self.asks.push((client, request));
+    }
+
+    pub fn subscribe(&mut self, now: Instant, to: &str, event: &str, expires: u32) {
+        self.ask(now, Method::Subscribe, to, |request| {
+            request.headers.push(Name::Event, event);
+            request.headers.push(Name::Expires, expires);
+        });
+    }
+
+    /// Subscribes again in the dialog of the first subscription.
+    pub fn resubscribe(&mut self, now: Instant, event: &str, expires: u32) {
+        let (flow, contact) = (self.flow(), self.contact());
+        let mut request = self.watches[0].1.request(Method::Subscribe);
+        request.headers.push(Name::Event, event);
+        request.headers.push(Name::Expires, expires);
+        request.headers.push(Name::Contact, contact);
+        self.endpoint.request(now, flow, request).unwrap();
     }
 
     pub fn call(&mut self, now: Instant, number: &str) {
@@ -381,6 +425,22 @@ impl Ua {
     fn request(&mut self, now: Instant, id: ServerId, request: Request) {
         let body = String::from_utf8_lossy(&request.body).into_owned();
         match request.method {
+            Method::Notify if request.headers.event().is_some_and(|e| e.package != "refer") => {
+                let state = request.headers.get(Name::SubscriptionState).unwrap();
+                self.log.push(format!("NOTIFY {state}"));
+                self.told.push(body);
+                let status = self.notify_status;
+                if status > 0 {
+                    self.endpoint.respond(now, id, &Response::to(&request, status, "", None));
+                }
+                return;
+            }
+            Method::Message if !request.is_in_dialog() => {
+                self.log.push(format!("MESSAGE {body}"));
+                let status = if matches!(self.manner, Manner::Refuse(..)) { 488 } else { 202 };
+                self.endpoint.respond(now, id, &Response::to(&request, status, "", Some("x")));
+                return;
+            }
             Method::Notify => self.log.push(format!("NOTIFY {}", body.trim_end())),
             _ => self.log.push(request.method.to_string()),
         }
@@ -521,6 +581,19 @@ impl Ua {
         }
         let method = response.headers.cseq().unwrap().method;
         self.log.push(format!("{} {method}", response.status));
+        if let Some(at) = self.asks.iter().position(|(client, _)| *client == id) {
+            let (_, request) = self.asks.remove(at);
+            if response.status == 407 {
+                let Some(request) = self.authorised(request, response) else { return };
+                let flow = self.flow();
+                let client = self.endpoint.request(now, flow, request.clone()).unwrap();
+                self.asks.push((client, request));
+            } else if response.is_success() && method == Method::Subscribe {
+                let dialog = Dialog::uac(&request, response).unwrap();
+                self.watches.push((request.uri.user().unwrap_or_default().to_owned(), dialog));
+            }
+            return;
+        }
         let Some(at) = self.legs.iter().position(|leg| leg.client == Some(id)) else { return };
         if method != Method::Invite {
             return;
