@@ -11,8 +11,8 @@ use std::process::ExitCode;
 pub async fn run(output: Output, config: &Config) -> anyhow::Result<ExitCode> {
     let facts = facts::open_existing(config).await?;
     let files = node::files(config)?;
-    let journal = config.journal_dir();
-    let report = check(&Rows(facts.database), &files, Some(&journal), Depth::Hashes).await?;
+    let journals = config.journal_dirs();
+    let report = check(&Rows(facts.database), &files, &journals, Depth::Hashes).await?;
     if output.json {
         let failures: Vec<_> = report.failures.iter().map(ToString::to_string).collect();
         println!(

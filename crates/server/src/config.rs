@@ -490,7 +490,13 @@ impl Config {
         self.recording.dir.clone().unwrap_or_else(|| self.data_dir.join("recordings"))
     }
 
-    /// The journal's folder.
+    /// The journals' folders, the first disk's first.
+    pub fn journal_dirs(&self) -> Vec<PathBuf> {
+        let further = self.recording.disk.iter().map(|disk| disk.journal_dir.clone());
+        std::iter::once(self.journal_dir()).chain(further).collect()
+    }
+
+    /// The first disk's journal's folder.
     pub fn journal_dir(&self) -> PathBuf {
         self.recording.journal_dir.clone().unwrap_or_else(|| self.data_dir.join("journal"))
     }
@@ -643,6 +649,15 @@ mod tests {
             (
                 "[[trunk]]\nname=\"a\"\naddress=\"10.0.0.1:5060\"\n[[trunk]]\nname=\"a\"\naddress=\"10.0.0.2:5060\"",
                 "trunk[1].name",
+            ),
+            ("[recording]\nopus_kbit = 20", "recording.opus_kbit: 20 is not 16, 24 or 32"),
+            (
+                "[[recording.disk]]\nname=\"Disk 2\"\ndir=\"/a\"\njournal_dir=\"/b\"",
+                "recording.disk[0].name: \"Disk 2\" is not like disk-2",
+            ),
+            (
+                "[recording]\ndir=\"/a\"\n[[recording.disk]]\nname=\"d\"\ndir=\"/a\"\njournal_dir=\"/b\"",
+                "recording.disk[0].dir: /a is taken",
             ),
             ("[sip\n", "line 1"),
         ] {

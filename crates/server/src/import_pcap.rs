@@ -37,12 +37,13 @@ pub async fn run(command: ImportPcap, config: Config) -> anyhow::Result<ExitCode
     let journal_config = Config {
         recording: crate::config::Recording {
             journal_dir: Some(folder.path().to_owned()),
+            disk: Vec::new(),
             ..config.recording.clone()
         },
         ..config.clone()
     };
     let queue = RenderQueue::default();
-    let (journal, _) = node::journal(&journal_config, &queue)?;
+    let (journal, _) = node::journal(&journal_config, &files, &queue)?;
     let (landed, mut landings) = mpsc::channel(QUEUE);
     let workers = node::workers(&config, &facts, &journal, &files, &queue, landed)?;
     let perspective = Perspective {

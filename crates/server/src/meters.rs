@@ -1,15 +1,17 @@
 //! What the relay, the journal and the render workers count, for `/metrics`.
 
 use cheling_capture::Handle;
-use cheling_store::journal::JournalHandle;
+use cheling_store::journal::{JournalCounters, JournalHandle};
 use cheling_store::workers::WorkerCounters;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A registry that reads the counters when it is asked.
@@ -35,7 +37,10 @@ impl Collector for Meters {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let relay = self.capture.relays().totals();
         let (sip, events) = (self.capture.transports(), self.capture.events());
-        let (journal, workers) = (self.journal.counters(), &self.workers);
+        let workers = &self.workers;
+        let journal = |counter: fn(&JournalCounters) -> &AtomicU64| -> u64 {
+            self.journal.disks().map(|disk| counter(disk.counters).load(Relaxed)).sum()
+        };
         for (name, help, value) in [
             ("cheling_relay_packets", "Media packets passed on", relay.relayed_packets),
             (
@@ -61,14 +66,27 @@ impl Collector for Meters {
             ),
             ("cheling_events", "Call events", events.events.load(Relaxed)),
             ("cheling_lookup_missed", "Events lookup missed", events.lookup_missed.load(Relaxed)),
-            ("cheling_journal_packets", "Packets journalled", journal.packets.load(Relaxed)),
-            ("cheling_journal_bytes", "Bytes journalled", journal.bytes.load(Relaxed)),
-            ("cheling_journal_writes", "Write calls", journal.writes.load(Relaxed)),
-            ("cheling_journal_write_errors", "Failed writes", journal.write_errors.load(Relaxed)),
+            (
+                "cheling_journal_packets",
+                "Packets journalled",
+                journal(|counters| &counters.packets),
+            ),
+            ("cheling_journal_bytes", "Bytes journalled", journal(|counters| &counters.bytes)),
+            ("cheling_journal_writes", "Write calls", journal(|counters| &counters.writes)),
+            (
+                "cheling_journal_write_errors",
+                "Failed writes",
+                journal(|counters| &counters.write_errors),
+            ),
             (
                 "cheling_journal_lost_packets",
                 "Packets lost to a full disk",
-                journal.lost_packets.load(Relaxed),
+                journal(|counters| &counters.lost_packets),
+            ),
+            (
+                "cheling_journal_lost_events",
+                "Call events lost to a disk that hangs",
+                journal(|counters| &counters.lost_events),
             ),
             ("cheling_recordings_landed", "Recordings finished", workers.landed.load(Relaxed)),
             ("cheling_render_failures", "Failed renderings", workers.failures.load(Relaxed)),
@@ -81,14 +99,44 @@ impl Collector for Meters {
             ("cheling_calls", "Calls with media now", relay.open_calls),
             ("cheling_journal_calls", "Calls in the journal", self.journal.calls() as u64),
             (
-                "cheling_journal_refusing",
-                "1 while the disk is too full to record",
-                u64::from(journal.is_refusing.load(Relaxed)),
+                "cheling_recording_stopped",
+                "1 while no disk takes media: calls go on and are not recorded",
+                u64::from(self.journal.is_blind()),
             ),
         ] {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             let kind = gauge.metric_type();
             gauge.encode(encoder.encode_descriptor(name, help, None, kind)?)?;
+        }
+        self.encode_disks(&mut encoder)
+    }
+}
+
+type DiskGauge = (&'static str, &'static str, fn(&JournalCounters) -> u64);
+
+/// What is told of each disk.
+const DISK_GAUGES: [DiskGauge; 3] = [
+    ("cheling_journal_free_bytes", "Space left on a journal's disk", |disk| {
+        disk.free_bytes.load(Relaxed)
+    }),
+    ("cheling_journal_refusing", "1 while a disk is too full to record", |disk| {
+        disk.is_refusing.load(Relaxed).into()
+    }),
+    ("cheling_journal_failing", "1 while a disk cannot be written", |disk| {
+        disk.is_failing.load(Relaxed).into()
+    }),
+];
+
+impl Meters {
+    fn encode_disks(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        for (name, help, value) in DISK_GAUGES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for disk in self.journal.disks() {
+                let gauge =
+                    ConstGauge::new(i64::try_from(value(disk.counters)).unwrap_or(i64::MAX));
+                let labels = [("journal", disk.folder.display().to_string())];
+                gauge.encode(family.encode_family(&labels)?)?;
+            }
         }
         Ok(())
     }

@@ -16,9 +16,11 @@ use cheling_lookup::{attach, directory};
 use cheling_model::directory::TrunkTransport;
 use cheling_model::recording::Recording;
 use cheling_records::Database;
+use cheling_store::disk::{Disk, LocalDisk};
 use cheling_store::files::RecordingFiles;
 use cheling_store::journal::{Journal, JournalSettings, RecoveryReport};
 use cheling_store::render::RenderSettings;
+use cheling_store::roots::Root;
 use cheling_store::workers::{RenderQueue, Rendering, Workers};
 use cheling_web::{App, Hub, Parts};
 use std::net::SocketAddr;
@@ -95,7 +97,7 @@ impl Node {
         let hub = Arc::new(Hub::new(Default::default()));
         let files = files(config)?;
         let queue = RenderQueue::default();
-        let (journal, report) = journal(config, &queue)?;
+        let (journal, report) = journal(config, &files, &queue)?;
         let (landed, landings) = mpsc::channel(LANDED_QUEUE);
         let workers = workers(config, &facts, &journal, &files, &queue, landed)?;
         recovery::run(&report, &journal.handle(), &desk, &queue).await?;
@@ -239,24 +241,32 @@ fn before(span: Duration) -> cheling_model::Timestamp {
     cheling_model::Timestamp::from_micros(facts::now().as_micros().saturating_sub(span_us))
 }
 
-/// The recordings' folder.
+/// The recordings' folders.
 pub fn files(config: &Config) -> anyhow::Result<RecordingFiles> {
     let dir = config.recordings_dir();
     private_dir(&dir)?;
-    RecordingFiles::open(&dir).with_context(|| format!("recording.dir: {}", dir.display()))
+    RecordingFiles::open_disks(&dir, &config.recording.further_disks())
+        .with_context(|| format!("recording.dir: {}", dir.display()))
 }
 
-/// The journal; each call that is over goes to `queue`.
-pub fn journal(config: &Config, queue: &RenderQueue) -> anyhow::Result<(Journal, RecoveryReport)> {
-    let dir = config.journal_dir();
-    private_dir(&dir)?;
-    let settings = JournalSettings {
-        free_floor_bytes: config.recording.min_free_mib << 20,
-        ..JournalSettings::new(&dir)
-    };
+/// The journals of the disks that are there; each call that is over goes to `queue`.
+pub fn journal(
+    config: &Config,
+    files: &RecordingFiles,
+    queue: &RenderQueue,
+) -> anyhow::Result<(Journal, RecoveryReport)> {
+    let is_there = files.roots().iter().map(Root::is_there);
+    let mut disks: Vec<(Box<dyn Disk>, _)> = Vec::new();
+    for (dir, _) in config.journal_dirs().into_iter().zip(is_there).filter(|(_, there)| *there) {
+        private_dir(&dir)?;
+        let settings = JournalSettings {
+            free_floor_bytes: config.recording.min_free_mib << 20,
+            ..JournalSettings::new(dir)
+        };
+        disks.push((Box::new(LocalDisk), settings));
+    }
     let finished = queue.clone();
-    Journal::open(settings, move |call_id| finished.push(call_id))
-        .with_context(|| format!("recording.journal_dir: {}", dir.display()))
+    Journal::open_on(disks, move |call_id| finished.push(call_id)).context("recording.journal_dir")
 }
 
 /// The render workers; each recording that has its row goes to `landed`.

@@ -87,6 +87,15 @@ pub enum Failure {
         /// The call.
         call_id: CallId,
     },
+    /// A disk is not there; nothing is known of the files on it.
+    DiskAway {
+        /// Its name; empty for the first.
+        name: String,
+        /// Where it should be.
+        path: PathBuf,
+        /// Rows whose files are on it.
+        rows: u64,
+    },
     /// A file that no row knows.
     OrphanFile {
         /// Where.
@@ -119,6 +128,9 @@ impl fmt::Display for Failure {
             }
             Self::SecondRecording { recording_id, call_id } => {
                 write!(f, "second-recording {recording_id} of call {call_id}")
+            }
+            Self::DiskAway { name, path, rows } => {
+                write!(f, "disk-away {name:?} {}: {rows} recordings on it", path.display())
             }
             Self::OrphanFile { path } => write!(f, "orphan-file {}", path.display()),
             Self::Journal { what } => write!(f, "journal {what}"),
@@ -160,7 +172,7 @@ pub enum CheckError {
     Journal(#[from] JournalError),
 }
 
-/// Compares rows, files and journal. May run beside a recorder at work: files are listed before
+/// Compares rows, files and journals. May run beside a recorder at work: files are listed before
 /// rows are read, and a recording in the making has no name yet.
 ///
 /// # Errors
@@ -168,13 +180,20 @@ pub enum CheckError {
 pub async fn check<R: RecordingRows>(
     rows: &R,
     files: &RecordingFiles,
-    journal: Option<&Path>,
+    journals: &[PathBuf],
     depth: Depth,
 ) -> Result<CheckReport, CheckError> {
     let mut report = CheckReport::default();
     // `true` once a row has claimed the file.
     let mut found: HashMap<PathBuf, bool> = HashMap::new();
-    list(files.root(), &mut found)?;
+    let mut away: HashMap<&str, u64> = HashMap::new();
+    for root in files.roots() {
+        if root.is_there() {
+            list(root.path(), &mut found)?;
+        } else {
+            away.insert(root.name(), 0);
+        }
+    }
     let mut calls = HashMap::new();
     let mut after = None;
     loop {
@@ -187,14 +206,27 @@ pub async fn check<R: RecordingRows>(
                 let (recording_id, call_id) = (first, recording.call_id);
                 report.failures.push(Failure::SecondRecording { recording_id, call_id });
             }
+            if let Some(root) = files.away(&recording.path)
+                && let Some(rows) = away.get_mut(root.name())
+                && !recording.path.is_empty()
+            {
+                *rows += 1;
+                continue;
+            }
             check_row(recording, files, depth, &mut found, &mut report);
+        }
+    }
+    for root in files.roots() {
+        if let Some(&rows) = away.get(root.name()) {
+            let (name, path) = (root.name().to_owned(), root.path().to_owned());
+            report.failures.push(Failure::DiskAway { name, path, rows });
         }
     }
     let mut orphans: Vec<_> =
         found.into_iter().filter(|(_, is_claimed)| !is_claimed).map(|(path, _)| path).collect();
     orphans.sort();
     report.failures.extend(orphans.into_iter().map(|path| Failure::OrphanFile { path }));
-    if let Some(folder) = journal {
+    for folder in journals {
         check_journal(folder, &mut report)?;
     }
     Ok(report)
@@ -280,7 +312,7 @@ fn check_journal(folder: &Path, report: &mut CheckReport) -> Result<(), CheckErr
         return Ok(());
     }
     let found = inspect(folder)?;
-    report.journal_calls = found.calls.len() as u64;
+    report.journal_calls += found.calls.len() as u64;
     if found.damaged_records > 0 {
         let what = format!("has {} damaged records", found.damaged_records);
         report.failures.push(Failure::Journal { what });

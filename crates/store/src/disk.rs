@@ -72,6 +72,22 @@ impl AppendFile for File {
     }
 }
 
+/// Chooses among disks by the room they have: each gets its share of the `key`s, which must be
+/// spread over all of their range. The first if none has any.
+pub fn by_room(room_bytes: &[u64], key: u64) -> usize {
+    // An exabyte is as good as more, and its product with a key cannot overflow.
+    let rooms = room_bytes.iter().map(|&room| u128::from(room.min(1 << 60)));
+    // A point somewhere in all the room there is.
+    let mut point = (u128::from(key).saturating_mul(rooms.clone().sum())) >> 64;
+    for (disk, room) in rooms.enumerate() {
+        match point.checked_sub(room) {
+            Some(rest) => point = rest,
+            None => return disk,
+        }
+    }
+    0
+}
+
 /// Makes the names in the folder of `path` durable: a file that is synced but whose name is not
 /// can be gone after a power cut.
 ///
@@ -81,5 +97,26 @@ pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_are_chosen_by_their_room() {
+        for (room, key, want) in [
+            (&[0_u64, 0][..], u64::MAX, 0),
+            (&[], 5, 0),
+            (&[0, 7], 0, 1),
+            (&[7, 0], u64::MAX, 0),
+            (&[100, 300], 0, 0),
+            (&[100, 300], u64::MAX / 4 - 9, 0),
+            (&[100, 300], u64::MAX / 4 + 9, 1),
+            (&[u64::MAX, u64::MAX, u64::MAX], u64::MAX, 2),
+        ] {
+            assert_eq!(by_room(room, key), want, "{room:?} {key}");
+        }
     }
 }

@@ -3,20 +3,22 @@
 //! A file is written under a temporary name, synced, given its name, and the folder is synced:
 //! what has a name is complete. Names are `YYYY/MM/DD/<recording id>.wav` (or `.opus`), by the
 //! dealership's date; beside it lie `.peaks` and, for what cannot be decoded, `.left.rtpdump` and
-//! `.right.rtpdump`.
+//! `.right.rtpdump`. On a further disk (`roots`) the path begins with `@` and the disk's name.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use cheling_model::recording::Container;
 use cheling_model::{RecordingId, Timestamp};
 use sha2::{Digest, Sha256};
 
-use crate::disk::sync_folder_of;
+use crate::disk::{by_room, sync_folder_of};
+use crate::roots::{DiskFolder, Root};
 
-/// Folder below the root for what is being written.
-const DRAFTS: &str = ".drafts";
+/// Folder below each root for what is being written.
+pub(crate) const DRAFTS: &str = ".drafts";
 
 /// Extensions of recordings; everything else below the root is a companion or foreign.
 pub const AUDIO_EXTENSIONS: [&str; 2] = ["wav", "opus"];
@@ -26,10 +28,11 @@ pub const AUDIO_EXTENSIONS: [&str; 2] = ["wav", "opus"];
 #[error("{0:?} is no path of a recording")]
 pub struct PathError(pub String);
 
-/// The folder of recordings.
+/// The folders of recordings, one on each disk.
 #[derive(Clone, Debug)]
 pub struct RecordingFiles {
-    root: PathBuf,
+    /// Never empty; the first has no name.
+    roots: Arc<[Root]>,
 }
 
 impl RecordingFiles {
@@ -38,9 +41,19 @@ impl RecordingFiles {
     /// # Errors
     /// What the disk reports.
     pub fn open(root: impl Into<PathBuf>) -> io::Result<Self> {
-        let root = root.into();
-        std::fs::create_dir_all(root.join(DRAFTS))?;
-        Ok(Self { root })
+        Self::open_disks(root, &[])
+    }
+
+    /// Opens (and makes) the first folder, and the folders on further disks. One of those that is
+    /// away is kept in mind: it is used again when it is back.
+    ///
+    /// # Errors
+    /// What the first disk reports.
+    pub fn open_disks(first: impl Into<PathBuf>, further: &[DiskFolder]) -> io::Result<Self> {
+        let first = Root::first(first.into())?;
+        let further = further.iter().map(|disk| Root::further(disk, first.path()));
+        let further: Vec<_> = further.collect();
+        Ok(Self { roots: std::iter::once(first).chain(further).collect() })
     }
 
     /// Removes what a crash left half-written. Only for the process that writes here.
@@ -48,23 +61,65 @@ impl RecordingFiles {
     /// # Errors
     /// What the disk reports.
     pub fn remove_drafts(&self) -> io::Result<()> {
-        for entry in std::fs::read_dir(self.root.join(DRAFTS))? {
-            std::fs::remove_file(entry?.path())?;
+        for root in self.roots.iter().filter(|root| root.is_there()) {
+            for entry in std::fs::read_dir(root.path().join(DRAFTS))? {
+                std::fs::remove_file(entry?.path())?;
+            }
         }
         Ok(())
     }
 
-    /// The folder below which all paths lie.
+    /// The folder on the first disk.
     pub fn root(&self) -> &Path {
-        &self.root
+        self.roots[0].path()
     }
 
-    /// Finds the file of a row's path: below the root, with no way out of it, and audio.
+    /// The folders on all disks, those that are away included.
+    pub fn roots(&self) -> &[Root] {
+        &self.roots
+    }
+
+    /// The root that a path begins with, and the rest of the path.
+    fn split<'a>(&self, path: &'a str) -> Option<(&Root, &'a str)> {
+        let Some(named) = path.strip_prefix('@') else { return Some((&self.roots[0], path)) };
+        let (name, rest) = named.split_once('/')?;
+        let root = self.roots[1..].iter().find(|root| root.name() == name)?;
+        Some((root, rest))
+    }
+
+    /// The disk that a row's path is on, if it is away.
+    pub fn away(&self, path: &str) -> Option<&Root> {
+        self.split(path).map(|(root, _)| root).filter(|root| !root.is_there())
+    }
+
+    /// Chooses the disk for a new recording and gives its whole path: the disk that has it already,
+    /// made before a crash, or one of those with room.
+    pub fn place(&self, path: &str) -> String {
+        if self.roots.len() == 1 {
+            return path.to_owned();
+        }
+        let there: Vec<_> = self.roots.iter().filter(|root| root.is_there()).collect();
+        let made = there.iter().find(|root| root.path().join(path).is_file());
+        let room: Vec<_> = there.iter().map(|root| root.room_bytes()).collect();
+        let key = crc32fast::hash(path.as_bytes());
+        let chosen = made.or(there.get(by_room(&room, u64::from(key) << 32)));
+        chosen.map_or_else(|| path.to_owned(), |root| root.prefixed(path))
+    }
+
+    /// Takes note that the disk of a path failed: for a while it gets no new recordings.
+    pub fn shun(&self, path: &str) {
+        if let Some((root, _)) = self.split(path).filter(|_| self.roots.len() > 1) {
+            root.shun();
+        }
+    }
+
+    /// Finds the file of a row's path: below its root, with no way out of it, and audio.
     ///
     /// # Errors
     /// [`PathError`] if the path is absolute, climbs, hides, or has another extension.
     pub fn resolve(&self, path: &str) -> Result<PathBuf, PathError> {
         let refused = || PathError(path.chars().take(80).collect());
+        let (root, path) = self.split(path).ok_or_else(refused)?;
         let relative = Path::new(path);
         let is_plain = relative.components().all(|part| {
             matches!(part, Component::Normal(name) if !name.as_encoded_bytes().starts_with(b"."))
@@ -74,9 +129,9 @@ impl RecordingFiles {
         if path.is_empty() || path.contains(['\\', '\0']) || !is_plain || !is_audio {
             return Err(refused());
         }
-        let found = self.root.join(relative);
+        let found = root.path().join(relative);
         // A link that leads out of the root is refused too; a missing file is the caller's matter.
-        if let (Ok(real), Ok(root)) = (found.canonicalize(), self.root.canonicalize())
+        if let (Ok(real), Ok(root)) = (found.canonicalize(), root.path().canonicalize())
             && !real.starts_with(root)
         {
             return Err(refused());
@@ -97,9 +152,15 @@ impl RecordingFiles {
     /// # Errors
     /// What the disk reports.
     pub fn draft(&self, path: &str) -> io::Result<Draft> {
-        let target = self.root.join(path);
+        let Some((root, path)) = self.split(path) else {
+            return Err(io::Error::other(format!("no disk is known for {path}")));
+        };
+        if !root.is_there() {
+            return Err(io::Error::other(format!("the disk {} is away", root.path().display())));
+        }
+        let target = root.path().join(path);
         let name = target.file_name().unwrap_or_default();
-        let temporary = self.root.join(DRAFTS).join(name);
+        let temporary = root.path().join(DRAFTS).join(name);
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(&temporary)?;
         Ok(Draft { out: BufWriter::with_capacity(256 << 10, file), temporary, target })
     }

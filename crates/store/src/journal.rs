@@ -2,13 +2,18 @@
 //! finished.
 //!
 //! One folder per recordings disk holds numbered segments (`segment`), written by one plain thread
-//! (`writer`) that is fed through one bounded queue. Packets are grouped by call before they are
-//! written, so that a call can be read back without reading its neighbours. It neither decodes nor
-//! mixes.
+//! (`writer`) that is fed through one bounded queue (`feed`). Packets are grouped by call before
+//! they are written, so that a call can be read back without reading its neighbours. It neither
+//! decodes nor mixes.
+//!
+//! Where there are several disks, each call is kept on one of them, chosen when it is offered by
+//! the space that each has left (`handle`). One that is full or fails gets no new calls.
 //!
 //! When the queue is full, media is refused to its sender, who counts it against the call; events
-//! have room of their own in the queue and are never dropped.
+//! have room of their own in the queue, enough for many minutes of a disk that hangs.
 
+mod feed;
+mod handle;
 mod index;
 mod reader;
 mod recovery;
@@ -18,7 +23,7 @@ mod writer;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -27,9 +32,11 @@ use cheling_model::tap::TapBlock;
 use cheling_model::{CallId, TapEvent};
 
 use crate::disk::{Disk, LocalDisk};
+use feed::Feed;
 use index::Index;
 use writer::Writer;
 
+pub use handle::{JournalDisk, JournalHandle};
 pub use reader::{CallRecords, MediaReport};
 pub use recovery::{Recovered, RecoveryReport};
 
@@ -86,7 +93,7 @@ pub enum JournalError {
     Closed,
 }
 
-/// What the journal did since it was opened. All only grow but `is_refusing`.
+/// What a journal did since it was opened, and how its disk is. Counts only grow.
 #[derive(Debug, Default)]
 pub struct JournalCounters {
     /// Packets written.
@@ -107,8 +114,14 @@ pub struct JournalCounters {
     pub lost_packets: AtomicU64,
     /// Packets of calls that the journal does not know, or that were over.
     pub stray_packets: AtomicU64,
+    /// Events dropped because the disk hung for so long that the queue was full of them.
+    pub lost_events: AtomicU64,
+    /// Bytes free on the disk when it was last looked at, once a second.
+    pub free_bytes: AtomicU64,
     /// Media is being refused for want of space, now.
     pub is_refusing: AtomicBool,
+    /// The last write failed.
+    pub is_failing: AtomicBool,
 }
 
 impl JournalCounters {
@@ -132,6 +145,8 @@ struct Shared {
     index: Mutex<Index>,
     counters: JournalCounters,
     media_waiting: AtomicUsize,
+    /// Calls whose media was dropped before it reached the thread, which has yet to mark them.
+    gaps: Mutex<Vec<CallId>>,
 }
 
 impl Shared {
@@ -141,11 +156,11 @@ impl Shared {
     }
 }
 
-/// A journal and its thread. Dropping it writes what waits and ends the thread.
+/// The journals of all disks and their threads. Dropping it writes what waits and ends them.
 #[derive(Debug)]
 pub struct Journal {
     handle: JournalHandle,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Journal {
@@ -159,30 +174,42 @@ impl Journal {
     /// [`JournalError`] if the folder cannot be read or written, or is in use.
     pub fn open(
         settings: JournalSettings,
-        on_finished: impl Fn(CallId) + Send + 'static,
+        on_finished: impl Fn(CallId) + Send + Sync + 'static,
     ) -> Result<(Self, RecoveryReport), JournalError> {
-        Self::open_on(Box::new(LocalDisk), settings, on_finished)
+        Self::open_on(vec![(Box::new(LocalDisk), settings)], on_finished)
     }
 
-    /// Like [`Journal::open`], on a disk of one's own.
+    /// Like [`Journal::open`], a journal on each of several disks. One that cannot be opened is
+    /// left out, loudly, if another can.
     ///
     /// # Errors
-    /// As [`Journal::open`].
+    /// The first disk's, if none can be opened.
     pub fn open_on(
-        disk: Box<dyn Disk>,
-        settings: JournalSettings,
-        on_finished: impl Fn(CallId) + Send + 'static,
+        disks: Vec<(Box<dyn Disk>, JournalSettings)>,
+        on_finished: impl Fn(CallId) + Send + Sync + 'static,
     ) -> Result<(Self, RecoveryReport), JournalError> {
-        let media_limit = settings.media_queue_blocks.max(1);
-        let (writer, report) = Writer::open(disk, settings, Box::new(on_finished), Instant::now())?;
-        let shared = writer.shared();
-        let (queue, inputs) = sync_channel(media_limit + EVENT_QUEUE);
-        let thread = std::thread::Builder::new()
-            .name("journal".into())
-            .spawn(move || run(writer, &inputs))
-            .map_err(|source| JournalError::Disk { path: shared.folder.clone(), source })?;
-        let handle = JournalHandle { queue, shared, media_limit };
-        Ok((Self { handle, thread: Some(thread) }, report))
+        let on_finished = Arc::new(on_finished);
+        let (mut feeds, mut threads) = (Vec::new(), Vec::new());
+        let mut report = RecoveryReport::default();
+        let mut failed = None;
+        for (disk, settings) in disks {
+            let on_finished = on_finished.clone();
+            match open_one(disk, settings, Box::new(move |call_id| on_finished(call_id))) {
+                Ok((feed, thread, found)) => {
+                    feeds.push(feed);
+                    threads.push(thread);
+                    report.add(found);
+                }
+                Err(err) => {
+                    tracing::error!(%err, "a journal cannot be opened: its disk is not used");
+                    failed = failed.or(Some(err));
+                }
+            }
+        }
+        match failed {
+            Some(err) if feeds.is_empty() => Err(err),
+            _ => Ok((Self { handle: JournalHandle::new(feeds), threads }, report)),
+        }
     }
 
     /// A handle for those who send and read.
@@ -191,14 +218,29 @@ impl Journal {
     }
 }
 
+fn open_one(
+    disk: Box<dyn Disk>,
+    settings: JournalSettings,
+    on_finished: Box<dyn Fn(CallId) + Send>,
+) -> Result<(Feed, JoinHandle<()>, RecoveryReport), JournalError> {
+    let media_limit = settings.media_queue_blocks.max(1);
+    let (writer, report) = Writer::open(disk, settings, on_finished, Instant::now())?;
+    let shared = writer.shared();
+    let (queue, inputs) = sync_channel(media_limit + EVENT_QUEUE);
+    let thread = std::thread::Builder::new()
+        .name("journal".into())
+        .spawn(move || run(writer, &inputs))
+        .map_err(|source| JournalError::Disk { path: shared.folder.clone(), source })?;
+    Ok((Feed::new(queue, shared, media_limit), thread, report))
+}
+
 impl Drop for Journal {
     fn drop(&mut self) {
-        // A closed queue means that the thread has ended already.
-        let _ = self.handle.queue.send(Input::Stop);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the journal thread panicked");
+        self.handle.stop();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("the journal thread panicked");
+            }
         }
     }
 }
@@ -241,96 +283,6 @@ fn run(mut writer: Writer, inputs: &Receiver<Input>) {
 /// [`JournalError::Disk`] if a segment cannot be read.
 pub fn inspect(folder: &Path) -> Result<RecoveryReport, JournalError> {
     recovery::recover(folder).map(|(_, report, _)| report)
-}
-
-/// Sends to a journal and reads from it; cheap to clone.
-#[derive(Clone, Debug)]
-pub struct JournalHandle {
-    queue: SyncSender<Input>,
-    shared: Arc<Shared>,
-    media_limit: usize,
-}
-
-impl JournalHandle {
-    /// Hands over a block of packets. Never waits.
-    ///
-    /// # Errors
-    /// The block comes back if the queue is full or the journal closed: its packets are lost to
-    /// the recording and must be counted against their calls.
-    pub fn try_media(&self, block: TapBlock) -> Result<(), TapBlock> {
-        let waiting = self.shared.media_waiting.fetch_add(1, Ordering::AcqRel);
-        let sent = if waiting < self.media_limit {
-            self.queue.try_send(Input::Media(block))
-        } else {
-            Err(TrySendError::Full(Input::Media(block)))
-        };
-        match sent {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(input) | TrySendError::Disconnected(input)) => {
-                self.shared.media_waiting.fetch_sub(1, Ordering::AcqRel);
-                JournalCounters::add(&self.shared.counters.refused_blocks, 1);
-                match input {
-                    Input::Media(block) => Err(block),
-                    _ => Err(TapBlock::default()),
-                }
-            }
-        }
-    }
-
-    /// Hands over an event, waiting for room if the disk is far behind.
-    ///
-    /// # Errors
-    /// [`JournalError::Closed`] if the journal has ended.
-    pub fn event(&self, event: TapEvent) -> Result<(), JournalError> {
-        self.queue.send(Input::Event(Box::new(event))).map_err(|_| JournalError::Closed)
-    }
-
-    /// Hands over an event without waiting, for those who may not block.
-    ///
-    /// # Errors
-    /// The event comes back if there is no room now or the journal has ended: try again.
-    pub fn try_event(&self, event: TapEvent) -> Result<(), Box<TapEvent>> {
-        self.queue.try_send(Input::Event(Box::new(event))).map_err(|err| match err {
-            TrySendError::Full(Input::Event(event))
-            | TrySendError::Disconnected(Input::Event(event)) => event,
-            _ => unreachable!("only the event that was sent comes back"),
-        })
-    }
-
-    /// Lets the journal forget a call: its recording has landed, or there is none to make.
-    ///
-    /// # Errors
-    /// [`JournalError::Closed`] if the journal has ended.
-    pub fn done(&self, call_id: CallId) -> Result<(), JournalError> {
-        self.queue.send(Input::Done(call_id)).map_err(|_| JournalError::Closed)
-    }
-
-    /// Waits until all that was sent before is written and synced.
-    ///
-    /// # Errors
-    /// [`JournalError::Closed`] if the journal has ended.
-    pub fn flush(&self) -> Result<(), JournalError> {
-        let (done, is_done) = sync_channel(1);
-        self.queue.send(Input::Flush(done)).map_err(|_| JournalError::Closed)?;
-        is_done.recv().map_err(|_| JournalError::Closed)
-    }
-
-    /// The records of a call as written so far; `None` if the journal does not know it.
-    pub fn read(&self, call_id: CallId) -> Option<CallRecords> {
-        let index = self.shared.index();
-        let entry = index.call(call_id)?;
-        Some(CallRecords::new(self.shared.folder.clone(), call_id, entry))
-    }
-
-    /// How many calls the journal holds.
-    pub fn calls(&self) -> usize {
-        self.shared.index().calls()
-    }
-
-    /// What the journal did.
-    pub fn counters(&self) -> &JournalCounters {
-        &self.shared.counters
-    }
 }
 
 #[cfg(test)]

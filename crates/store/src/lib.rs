@@ -11,6 +11,7 @@ mod facts;
 pub mod files;
 pub mod journal;
 pub mod render;
+pub mod roots;
 pub mod rows;
 pub mod rtpdump;
 pub mod transcode;

@@ -114,7 +114,7 @@ pub fn render(
         recording_id,
         call_id: records.call_id(),
         dealership_id,
-        path: recording_path(recording_id, started_at, settings.utc_offset_s, settings.container),
+        path: String::new(),
         container: settings.container,
         started_at,
         duration_us,
@@ -129,12 +129,16 @@ pub fn render(
     };
     // No packet, or no time to put one: there is nothing to hear and so no file.
     if verdict == Verdict::NotRecorded || samples == 0 {
-        recording.path = String::new();
         return Ok(Some(recording));
     }
+    let (offset_s, container) = (settings.utc_offset_s, settings.container);
+    recording.path = files.place(&recording_path(recording_id, started_at, offset_s, container));
     let plans = scan.lanes.map(LaneScan::plan);
-    write_files(records, &facts, plans, samples, files, settings, &mut recording)?;
-    Ok(Some(recording))
+    let made = write_files(records, &facts, plans, samples, files, settings, &mut recording);
+    if let Err(RenderError::File(_)) = made {
+        files.shun(&recording.path);
+    }
+    made.map(|()| Some(recording))
 }
 
 /// The row of an answered call of which no recording can be made.

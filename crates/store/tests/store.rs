@@ -83,7 +83,7 @@ impl House {
     fn check(&self, depth: Depth) -> CheckReport {
         let journal = self.journal_folder();
         let files = self.files();
-        self.runtime.block_on(check(&self.rows, &files, Some(&journal), depth)).unwrap()
+        self.runtime.block_on(check(&self.rows, &files, &[journal], depth)).unwrap()
     }
 }
 

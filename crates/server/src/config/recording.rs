@@ -2,6 +2,7 @@
 
 use cheling_media::ogg_opus::OpusSettings;
 use cheling_model::recording::Container;
+use cheling_store::roots::{DiskFolder, is_disk_name};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -17,6 +18,8 @@ pub struct Recording {
     /// The journal of calls in progress; best on the same disk as `dir`. Default `journal` below
     /// `data_dir`.
     pub journal_dir: Option<PathBuf>,
+    /// Further disks. Each call is kept on one, chosen by the space they have left. Default none.
+    pub disk: Vec<DiskEntry>,
     /// `wav` (default) or `ogg_opus`.
     pub container: Container,
     /// Bitrate of Ogg Opus, both sides together, in kbit/s: 16, 24 (default) or 32.
@@ -27,11 +30,25 @@ pub struct Recording {
     pub render_threads: usize,
 }
 
+/// A further disk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskEntry {
+    /// Its name, lower-case letters, digits and `-`; the rows of its recordings hold it, so it
+    /// stays what it is.
+    pub name: String,
+    /// Root of its recordings.
+    pub dir: PathBuf,
+    /// The journal of its calls in progress.
+    pub journal_dir: PathBuf,
+}
+
 impl Default for Recording {
     fn default() -> Self {
         Self {
             dir: None,
             journal_dir: None,
+            disk: Vec::new(),
             container: Container::Wav,
             opus_kbit: 24,
             min_free_mib: 1024,
@@ -52,6 +69,37 @@ impl Recording {
         if !OPUS_KBIT.contains(&self.opus_kbit) {
             faults.push(format!("recording.opus_kbit: {} is not 16, 24 or 32", self.opus_kbit));
         }
+        for (index, disk) in self.disk.iter().enumerate() {
+            let key = format!("recording.disk[{index}]");
+            if !is_disk_name(&disk.name) {
+                faults.push(format!("{key}.name: {:?} is not like disk-2", disk.name));
+            }
+            let before = &self.disk[..index];
+            if before.iter().any(|other| other.name == disk.name) {
+                faults.push(format!("{key}.name: {:?} is taken by another disk", disk.name));
+            }
+            let firsts = [self.dir.as_ref(), self.journal_dir.as_ref()].into_iter().flatten();
+            let taken: Vec<_> = before
+                .iter()
+                .flat_map(|disk| [&disk.dir, &disk.journal_dir])
+                .chain(firsts)
+                .collect();
+            for (what, folder) in [("dir", &disk.dir), ("journal_dir", &disk.journal_dir)] {
+                if taken.contains(&folder) {
+                    faults.push(format!("{key}.{what}: {} is taken", folder.display()));
+                }
+            }
+            if disk.dir == disk.journal_dir {
+                faults.push(format!("{key}.journal_dir: must not be dir"));
+            }
+        }
         faults
+    }
+
+    /// The folders of recordings on the further disks.
+    pub fn further_disks(&self) -> Vec<DiskFolder> {
+        let folder =
+            |disk: &DiskEntry| DiskFolder { name: disk.name.clone(), root: disk.dir.clone() };
+        self.disk.iter().map(folder).collect()
     }
 }

@@ -36,6 +36,18 @@ pub struct RecoveryReport {
     pub foreign_files: Vec<PathBuf>,
 }
 
+impl RecoveryReport {
+    /// Adds what was found on another disk.
+    pub(super) fn add(&mut self, other: Self) {
+        self.calls.extend(other.calls);
+        self.calls.sort_by_key(|call| call.call_id);
+        self.segments += other.segments;
+        self.torn_bytes += other.torn_bytes;
+        self.damaged_records += other.damaged_records;
+        self.foreign_files.extend(other.foreign_files);
+    }
+}
+
 /// The segments in a folder, by number.
 pub fn segments(folder: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
     let mut found = Vec::new();

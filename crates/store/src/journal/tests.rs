@@ -501,15 +501,16 @@ fn media_beyond_the_queue_comes_back_and_events_still_go_in() {
         index: Mutex::default(),
         counters: JournalCounters::default(),
         media_waiting: AtomicUsize::new(0),
+        gaps: Mutex::default(),
     };
     // Nobody empties this queue.
     let (queue, _inputs) = sync_channel(2 + EVENT_QUEUE);
-    let handle = JournalHandle { queue, shared: Arc::new(shared), media_limit: 2 };
+    let handle = JournalHandle::new(vec![Feed::new(queue, Arc::new(shared), 2)]);
     let block = || TapBlock::from_bytes(vec![1]);
     let taken: HashSet<bool> = (0..2).map(|_| handle.try_media(block()).is_ok()).collect();
     assert_eq!(taken, HashSet::from([true]));
     assert_eq!(handle.try_media(block()), Err(block()));
-    assert_eq!(handle.counters().refused_blocks.load(Ordering::Relaxed), 1);
+    assert_eq!(handle.disks().next().unwrap().counters.refused_blocks.load(Ordering::Relaxed), 1);
     for _ in 0..EVENT_QUEUE {
         let Input::Event(event) = offered(call(1)) else { continue };
         handle.try_event(*event).unwrap();

@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cheling_model::tap::{TapBlock, TapPacket};
@@ -82,7 +82,6 @@ pub(super) struct Writer {
     waiting: VecDeque<Waiting>,
     finished: Vec<CallId>,
     is_dirty: bool,
-    is_failing: bool,
     last_sync: Instant,
     last_care: Option<Instant>,
     /// Held for as long as the journal is open.
@@ -111,6 +110,7 @@ impl Writer {
             index: Mutex::new(index),
             counters: JournalCounters::default(),
             media_waiting: AtomicUsize::new(0),
+            gaps: Mutex::default(),
         };
         let mut writer = Self {
             disk,
@@ -125,14 +125,13 @@ impl Writer {
             waiting: VecDeque::new(),
             finished: Vec::new(),
             is_dirty: false,
-            is_failing: false,
             last_sync: now,
             last_care: None,
             _lock: lock,
         };
         if let Err(err) = writer.roll() {
             // Calls must go on without a disk; it is tried again with the first batch.
-            writer.is_failing = true;
+            writer.shared.counters.is_failing.store(true, Ordering::Relaxed);
             tracing::error!(%err, "the journal cannot write: recordings will have gaps");
         }
         writer.care(now);
@@ -169,6 +168,7 @@ impl Writer {
 
     fn flush(&mut self, now: Instant) {
         self.stage_groups(now, true);
+        self.mark_gaps();
         self.retry_waiting();
         self.write();
         self.sync(now);
@@ -179,6 +179,7 @@ impl Writer {
         if self.last_care.is_none_or(|last| now.duration_since(last) >= CARE_EVERY) {
             self.care(now);
         }
+        self.mark_gaps();
         self.retry_waiting();
         self.stage_groups(now, false);
         self.write();
@@ -283,6 +284,15 @@ impl Writer {
         }
     }
 
+    /// Marks the calls whose media was dropped on its way here.
+    fn mark_gaps(&mut self) {
+        let gaps = &self.shared.gaps;
+        let gaps = std::mem::take(&mut *gaps.lock().unwrap_or_else(PoisonError::into_inner));
+        for call_id in gaps {
+            self.wait(Waiting { call_id, kind: RecordKind::Gap, body: b"{}".to_vec() });
+        }
+    }
+
     fn stage_groups(&mut self, now: Instant, are_all: bool) {
         let is_due = |pending: &Pending| {
             !pending.frames.is_empty()
@@ -338,7 +348,7 @@ impl Writer {
         if !self.batch.is_empty() {
             match self.append_batch() {
                 Ok(()) => {
-                    if std::mem::take(&mut self.is_failing) {
+                    if self.shared.counters.is_failing.swap(false, Ordering::Relaxed) {
                         tracing::warn!("the journal can write again");
                     }
                 }
@@ -348,7 +358,7 @@ impl Writer {
             self.batch.shrink_to(2 * BATCH_BYTES);
             self.staged.clear();
         }
-        if self.waiting.is_empty() && !self.is_failing {
+        if self.waiting.is_empty() && !self.shared.counters.is_failing.load(Ordering::Relaxed) {
             for call_id in std::mem::take(&mut self.finished) {
                 (self.on_finished)(call_id);
             }
@@ -388,7 +398,7 @@ impl Writer {
     /// Takes back a batch that was not written: events wait, media is lost and counted.
     fn batch_failed(&mut self, err: &std::io::Error) {
         JournalCounters::add(&self.shared.counters.write_errors, 1);
-        if !std::mem::replace(&mut self.is_failing, true) {
+        if !self.shared.counters.is_failing.swap(true, Ordering::Relaxed) {
             tracing::error!(%err, "the journal cannot write: recordings will have gaps");
         }
         // What was written of the batch must go, or offsets would lie. If it will not go, the
@@ -455,8 +465,12 @@ impl Writer {
 
     fn guard_space(&self) {
         let free = match self.disk.free_bytes(&self.settings.folder) {
-            Ok(free) => free,
+            Ok(free) => {
+                self.shared.counters.free_bytes.store(free, Ordering::Relaxed);
+                free
+            }
             Err(err) => {
+                self.shared.counters.free_bytes.store(0, Ordering::Relaxed);
                 tracing::error!(%err, "the free space of the journal's disk is unknown");
                 return;
             }
