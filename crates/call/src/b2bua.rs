@@ -28,6 +28,7 @@ mod lamps;
 mod leg;
 pub mod media;
 pub mod outcome;
+mod replace;
 mod session;
 mod setup;
 mod talk;
@@ -41,6 +42,7 @@ use fork::{Fork, ForkState};
 pub(crate) use lamps::Lamp;
 pub(crate) use leg::Side;
 use media::{Change, Media};
+pub(crate) use replace::Place;
 use setup::{Opening, Ringing};
 use talk::Talk;
 
@@ -256,6 +258,11 @@ impl Call {
             State::Talking(talk) => self.talking(core, talk, event),
             State::Over(forks) => self.over(core, forks, event),
         };
+        self.rest();
+    }
+
+    /// Sees when there is something to do again.
+    fn rest(&mut self) {
         match &self.state {
             State::Ringing(ringing) => self.wake_at = ringing.wake_at(),
             State::Talking(talk) => self.wake_at = talk.wake_at(),

@@ -11,15 +11,16 @@ use cheling_model::call::{Offer, Party};
 use cheling_model::directory::{Extension, ForwardedCaller, Trunk, TrunkTransport};
 use cheling_model::{DealershipId, Direction, Lane, LineId, Presentation};
 use cheling_sip::endpoint::Looping;
+use cheling_sip::refer::Replaces;
 use cheling_sip::reliable;
-use cheling_sip::sdp::CONTENT_TYPE;
+use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::session_timer::{self, Judgement, judge};
 use cheling_sip::via::host_text;
 use cheling_sip::{Flow, Method, Name, Request, Response, ServerId, Transport, Uri};
 
 use crate::auth::Outcome;
 use crate::b2bua::media::read_body;
-use crate::b2bua::{Call, Invited, Plan, RING_EXTENSION, RING_TRUNK, Side, Target};
+use crate::b2bua::{Call, Invited, Place, Plan, RING_EXTENSION, RING_TRUNK, Side, Target};
 use crate::core::{Core, RETRY_AFTER_S, SUPPORTED};
 use crate::identity;
 use crate::io::{Command, CommandReply};
@@ -36,7 +37,7 @@ pub(crate) fn request(switch: &mut Switch, server: ServerId, flow: Flow, request
     if matches!(request.uri, Uri::Other(_)) {
         return core.refuse(server, &request, 416);
     }
-    let known = [reliable::OPTION_TAG, session_timer::OPTION_TAG];
+    let known = [reliable::OPTION_TAG, session_timer::OPTION_TAG, "replaces"];
     let is_known = |tag: &str| {
         request.method == Method::Invite && known.iter().any(|ours| tag.eq_ignore_ascii_case(ours))
     };
@@ -176,6 +177,13 @@ fn invite(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
             return core.refuse(server, &request, err.status());
         }
     };
+    match request.replaces() {
+        Ok(None) => {}
+        Ok(Some(replaces)) => {
+            return replace(switch, (server, flow), request, source.into(), offer, &replaces);
+        }
+        Err(err) => return core.refuse(server, &request, err.status()),
+    }
     let called = router::dialled(&request.uri.user_unescaped().unwrap_or_default());
     let Some(planned) = plan(core, &source, &request, &called) else {
         let number = loggable(&called);
@@ -188,16 +196,88 @@ fn invite(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
         let number = loggable(&called);
         tracing::warn!(%call_id, from = %flow, %number, "call refused: {}", planned.why_nobody);
     }
-    let side = match source {
-        Source::Trunk(trunk) => Side::Trunk { name: trunk.name },
-        Source::Phone(extension) => Side::Phone { extension: extension.number },
-    };
+    let side = source.into();
     let tag = core.token();
     let is_unknown_number = planned.is_unknown_number;
     let reliable = Invited::reliable(core, &request);
-    let invited = Invited { server, request, flow, tag, side, offer, is_unknown_number, reliable };
+    let invited = Invited {
+        server,
+        request,
+        flow,
+        tag,
+        side,
+        offer,
+        is_unknown_number,
+        reliable,
+        has_offered_anew: false,
+    };
     let call = Call::invited(core, call_id, invited, planned.plan);
     switch.add(call_id, call);
+}
+
+impl From<Source> for Side {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Trunk(trunk) => Self::Trunk { name: trunk.name },
+            Source::Phone(extension) => Self::Phone { extension: extension.number },
+        }
+    }
+}
+
+/// An INVITE that is to take a place in a call there is (RFC 3891 §3). A colleague may pick up what
+/// rings; what is answered already only the same extension, or the same trunk, may take.
+fn replace(
+    switch: &mut Switch,
+    (server, flow): (ServerId, Flow),
+    request: Request,
+    side: Side,
+    offer: Option<Sdp>,
+    replaces: &Replaces,
+) {
+    let core = &mut switch.core;
+    let tags = [&replaces.to_tag, &replaces.from_tag];
+    let found = tags.into_iter().find_map(|tag| core.call_of_tag(tag)).and_then(|call_id| {
+        let call = &switch.calls.get(&call_id)?.call;
+        Some((call_id, call.place(replaces)))
+    });
+    let (call_id, place) = match found {
+        Some((call_id, Ok(place))) => (call_id, place),
+        Some((_, Err(err))) => return core.refuse(server, &request, err.status()),
+        None => return core.refuse(server, &request, 481),
+    };
+    let dealership = |side: &Side| {
+        let extension = router::extension(&core.directory, side.extension()?)?;
+        Some(extension.dealership_id)
+    };
+    let may = match &place {
+        Place::Talking(_, other) => *other == side,
+        Place::Ringing(_, other) => {
+            *other == side
+                || (dealership(other).is_some() && dealership(other) == dealership(&side))
+        }
+    };
+    if !may {
+        tracing::warn!(%call_id, from = %flow, "INVITE with Replaces refused: not theirs to take");
+        return core.refuse(server, &request, 403);
+    }
+    core.respond(server, Response::to(&request, 100, "", None));
+    let tag = core.token();
+    let reliable = Invited::reliable(core, &request);
+    let invited = Invited {
+        server,
+        request,
+        flow,
+        tag,
+        side,
+        offer,
+        is_unknown_number: false,
+        reliable,
+        has_offered_anew: false,
+    };
+    if let Some(slot) = switch.calls.get_mut(&call_id) {
+        slot.call.replace(&mut switch.core, invited, &place);
+    }
+    switch.settle(call_id);
 }
 
 /// Finds out who sends an INVITE; `None` if it has been challenged or refused.

@@ -97,7 +97,7 @@ impl Switch {
         while let Some(event) = self.core.endpoint.poll_event() {
             self.sip_event(event);
             while let Some((call_id, attended)) = self.core.attended.pop_front() {
-                self.attend(call_id, &attended);
+                self.attend(call_id, attended);
             }
         }
     }
@@ -273,7 +273,7 @@ impl Switch {
     }
 
     /// Makes one call of two that a phone has.
-    fn attend(&mut self, call_id: CallId, attended: &Attended) {
+    fn attend(&mut self, call_id: CallId, attended: Attended) {
         let (server, request) = (attended.server, &attended.request);
         let other_id = self.core.call_of_tag(&attended.replaces.to_tag);
         let found = other_id.filter(|other_id| *other_id != call_id).and_then(|other_id| {
@@ -282,6 +282,9 @@ impl Switch {
             let ours = &self.calls.get(&call_id)?.call;
             ours.is_steady().then(|| (other_id, lane, other.has_trunk() && !ours.has_trunk()))
         });
+        if let (None, Some(other_id)) = (&found, other_id) {
+            return self.attend_ringing(call_id, other_id, attended);
+        }
         let Some((other_id, other_lane, is_others_customer)) = found else {
             return self.core.refuse(server, request, 481);
         };
@@ -294,7 +297,7 @@ impl Switch {
         };
         let core = &mut self.core;
         if let Some(slot) = self.calls.get_mut(&call_id) {
-            slot.call.tell_attended(core, attended);
+            slot.call.tell_attended(core, &attended);
         }
         let leg = self.calls.get_mut(&giver.0).and_then(|slot| slot.call.release(core, giver.1));
         if let (Some(leg), Some(slot)) = (leg, self.calls.get_mut(&keeper.0)) {
@@ -302,6 +305,25 @@ impl Switch {
         }
         self.settle(giver.0);
         self.settle(keeper.0);
+    }
+
+    /// A phone hands its call on to whom it is still ringing: that call ends, and the one that is
+    /// handed on rings there instead, so that who is rung sees the customer.
+    fn attend_ringing(&mut self, call_id: CallId, other_id: CallId, attended: Attended) {
+        let by = self.calls.get(&call_id).and_then(|slot| slot.call.side(attended.by));
+        let other = self.calls.get(&other_id).filter(|_| other_id != call_id);
+        let number = by.zip(other).and_then(|(by, other)| {
+            let is_free = self.calls.get(&call_id)?.call.is_steady();
+            other.call.rung_by(&attended.replaces, by).filter(|_| is_free)
+        });
+        let Some(number) = number else {
+            return self.core.refuse(attended.server, &attended.request, 481);
+        };
+        self.feed(other_id, Event::HangUp);
+        if let Some(slot) = self.calls.get_mut(&call_id) {
+            slot.call.hand_on_to(&mut self.core, attended, number);
+        }
+        self.settle(call_id);
     }
 
     fn flow_closed(&mut self, flow: Flow) {
@@ -366,7 +388,7 @@ impl Switch {
     }
 
     /// Frees a finished call, else sees that it is woken in time.
-    fn settle(&mut self, call_id: CallId) {
+    pub(crate) fn settle(&mut self, call_id: CallId) {
         let Some(slot) = self.calls.get_mut(&call_id) else { return };
         if self.subscriptions.is_watching() {
             let lamps = slot.call.lamps(&self.core);

@@ -426,9 +426,7 @@ fn attended_transfers_over_a_lossy_link_leave_nothing_behind() {
 
 #[test]
 fn a_caller_may_move_its_media_before_the_answer() {
-    for (direction, want) in
-        [(Direction::SendRecv, "200 UPDATE"), (Direction::SendOnly, "504 UPDATE")]
-    {
+    for direction in [Direction::SendRecv, Direction::SendOnly] {
         let mut world = World::dealership(1);
         world.uas[0].extra.push(("Supported", "100rel".into()));
         world.uas[1].manner = Manner::EarlyMedia(3 * SECOND);
@@ -439,11 +437,199 @@ fn a_caller_may_move_its_media_before_the_answer() {
         let now = world.now.monotonic;
         world.uas[0].early_update(now, direction);
         world.run(5 * SECOND);
-        assert!(has(&world, 0, want), "{:?}", world.uas[0].log);
+        assert!(has(&world, 0, "200 UPDATE"), "{:?}", world.uas[0].log);
         assert_eq!(world.uas[0].leg_status(), Some(200));
-        let is_moved = world.outputs.contains(&"Point Customer 4012".to_owned());
-        assert_eq!(is_moved, direction == Direction::SendRecv, "{:?}", world.outputs);
+        assert!(world.outputs.contains(&"Point Customer 4012".to_owned()), "{:?}", world.outputs);
+        // Whoever answered is told what it did not know.
+        let heard = world.uas[1].leg().heard.clone().unwrap().audio().unwrap();
+        assert_eq!(heard.direction, direction);
+        let invites = world.uas[1].log.iter().filter(|line| *line == "INVITE").count();
+        assert_eq!(invites, if direction == Direction::SendRecv { 1 } else { 2 });
         hang_up(&mut world, 0);
+        world.settle();
+    }
+}
+
+#[test]
+fn an_offer_in_a_prack_is_answered_in_its_200() {
+    for direction in [Direction::SendRecv, Direction::SendOnly] {
+        let mut world = World::dealership(1);
+        world.uas[0].extra.push(("Supported", "100rel".into()));
+        world.uas[0].prack_offers = Some(direction);
+        world.uas[1].manner = Manner::EarlyMedia(3 * SECOND);
+        world.uas[2].manner = Manner::Ring;
+        world.call(0, DID);
+        world.run(SECOND);
+        assert!(has(&world, 0, "200 PRACK"), "{:?}", world.uas[0].log);
+        let heard = world.uas[0].leg().heard.clone().unwrap().audio().unwrap();
+        assert_eq!(heard.direction, direction.reversed());
+        world.run(5 * SECOND);
+        assert_eq!(world.uas[0].leg_status(), Some(200));
+        let heard = world.uas[1].leg().heard.clone().unwrap().audio().unwrap();
+        assert_eq!(heard.direction, direction);
+        hang_up(&mut world, 0);
+        world.settle();
+    }
+}
+
+#[test]
+fn a_description_in_a_reliable_183_counts_where_the_200_has_none() {
+    let mut world = World::dealership(1);
+    world.uas[1].is_reliable = true;
+    world.uas[1].answers_without_sdp = true;
+    world.uas[1].manner = Manner::EarlyMedia(2 * SECOND);
+    world.uas[2].manner = Manner::Ring;
+    world.call(0, DID);
+    world.run(5 * SECOND);
+    assert_eq!(world.uas[0].leg_status(), Some(200));
+    assert!(has(&world, 1, "PRACK"));
+    let heard = world.uas[0].leg().heard.clone().unwrap().audio().unwrap();
+    assert_eq!(heard.rtp.unwrap().port(), 30000);
+    hang_up(&mut world, 0);
+    world.settle();
+}
+
+#[test]
+fn a_caller_that_wants_all_reliable_and_offers_nothing_is_offered_in_the_answer() {
+    let mut world = World::dealership(1);
+    world.uas[0].extra.push(("Require", "100rel".into()));
+    world.uas[0].has_late_offer = true;
+    world.uas[1].manner = Manner::Answer(2 * SECOND);
+    world.uas[2].manner = Manner::Ring;
+    world.call(0, DID);
+    world.run(5 * SECOND);
+    // A reliable 180 would have to bring an offer, and there was none yet.
+    assert!(!has(&world, 0, "180"), "{:?}", world.uas[0].log);
+    assert_eq!(world.uas[0].leg_status(), Some(200));
+    hang_up(&mut world, 0);
+    world.settle();
+}
+
+#[test]
+fn a_call_that_is_handed_on_while_the_other_still_rings_rings_there_anew() {
+    for (to, ringing) in [("8003", 3), ("913987654321", 0)] {
+        let mut world = talking(1);
+        let manner = Manner::Answer(6 * SECOND);
+        world.uas[ringing].manner = manner;
+        world.call(1, to);
+        world.run(2 * SECOND);
+        let now = world.now.monotonic;
+        world.uas[1].refer_ringing(now, 0, 1);
+        world.run(SECOND);
+        assert!(has(&world, 1, "202 REFER"), "{:?}", world.uas[1].log);
+        assert_eq!(world.uas[1].legs[1].status, Some(480), "its own call there is over");
+        assert!(has(&world, ringing, "CANCEL"));
+        assert_eq!(world.switch.live_calls(), 1);
+        world.run(8 * SECOND);
+        assert!(has(&world, 1, "BYE SIP;cause=200"));
+        if to == "8003" {
+            let invite = world.uas[3].invites.last().unwrap().clone();
+            assert_eq!(invite.headers.from().unwrap().uri.user(), Some("13812345678"));
+            assert!(world.story().contains(&"answered 8003".to_owned()), "{:?}", world.story());
+        }
+        hang_up(&mut world, 0);
+        hang_up(&mut world, 0);
+        world.settle();
+    }
+}
+
+#[test]
+fn handing_on_to_a_call_of_somebody_else_is_refused() {
+    let mut world = talking(1);
+    world.uas[3].manner = Manner::Ring;
+    world.call(2, "8003");
+    world.run(2 * SECOND);
+    // 8001 names the call that 8002 has under way.
+    let stolen = world.uas[2].leg().early_dialog.take();
+    world.call(1, "8003");
+    world.run(SECOND);
+    world.uas[1].leg().early_dialog = stolen;
+    let now = world.now.monotonic;
+    world.uas[1].refer_ringing(now, 0, 1);
+    world.run(SECOND);
+    assert!(has(&world, 1, "481 REFER"), "{:?}", world.uas[1].log);
+    assert_eq!(world.switch.live_calls(), 3);
+}
+
+/// A response of the gateway's to the newest INVITE it got, as another phone behind it.
+fn beyond(world: &mut World, status: u16, tag: &str, port: u16) {
+    let invite = world.uas[0].invites.last().unwrap().clone();
+    let mut response = cheling_sip::Response::to(&invite, status, "", Some(tag));
+    response.headers.push("Contact", format!("<sip:{tag}@192.0.2.50>"));
+    if port > 0 {
+        let sdp = format!(
+            "v=0\r\no=- 1 1 IN IP4 192.0.2.50\r\ns=-\r\nc=IN IP4 192.0.2.50\r\nt=0 0\r\n\
+             m=audio {port} RTP/AVP 8\r\n"
+        );
+        response.set_body("application/sdp", sdp);
+    }
+    world.receive(GATEWAY.parse().unwrap(), &response.to_bytes());
+    world.run(SECOND / 10);
+}
+
+#[test]
+fn phones_that_a_trunk_rings_at_once_are_told_apart_and_one_wins() {
+    let mut world = World::dealership(1);
+    world.uas[0].manner = Manner::Dead;
+    world.call(1, "913812345678");
+    world.run(SECOND);
+    let points = |world: &World| -> Vec<String> {
+        let lines = world.outputs.iter().filter(|line| line.starts_with("Point Customer"));
+        lines.cloned().collect()
+    };
+    beyond(&mut world, 183, "one", 6000);
+    beyond(&mut world, 183, "two", 6002);
+    assert_eq!(points(&world), ["Point Customer 6000"], "the first is heard");
+    // It rings no more; the second may be heard.
+    beyond(&mut world, 199, "one", 0);
+    beyond(&mut world, 183, "two", 6002);
+    assert_eq!(points(&world), ["Point Customer 6000", "Point Customer 6002"]);
+    beyond(&mut world, 183, "three", 6004);
+    // The third answers, with what it said before.
+    beyond(&mut world, 200, "three", 0);
+    assert_eq!(points(&world).last().unwrap(), "Point Customer 6004");
+    assert_eq!(world.uas[1].leg_status(), Some(200));
+    world.sent.clear();
+    beyond(&mut world, 200, "two", 6002);
+    let sent: Vec<_> = world.sent_to(0).into_iter().map(|line| line.to_owned()).collect();
+    assert!(sent[0].starts_with("ACK sip:two@") && sent[1].starts_with("BYE sip:two@"), "{sent:?}");
+    assert_eq!(points(&world).last().unwrap(), "Point Customer 6004");
+    world.sent.clear();
+    hang_up(&mut world, 1);
+    world.run(SECOND);
+    assert!(world.sent_to(0)[0].starts_with("BYE sip:three@"), "{:?}", world.sent_to(0));
+}
+
+#[test]
+fn a_re_invite_of_ours_that_meets_one_of_theirs_is_made_again() {
+    let mut world = talking(1);
+    let now = world.now.monotonic;
+    world.uas[1].reinvite(now, Direction::SendOnly);
+    world.run(SECOND);
+    refer(&mut world, 1, "8003");
+    let glare = (cheling_sip::Method::Invite, 491, "X", String::new());
+    world.uas[0].refusals.push_back(glare.clone());
+    world.uas[0].refusals.push_back(glare);
+    world.run(20 * SECOND);
+    let heard = world.uas[0].leg().heard.clone().unwrap().audio().unwrap();
+    assert_eq!(heard.direction, Direction::SendRecv, "no longer held");
+    assert_eq!(words(&world, 0, "INVITE").len(), 4);
+    hang_up(&mut world, 3);
+    world.settle();
+}
+
+#[test]
+fn an_info_whose_dialog_is_gone_ends_the_call_and_others_do_not() {
+    for (status, lives) in [(481, false), (408, true), (415, true)] {
+        let mut world = talking(1);
+        world.uas[0].refusals.push_back((cheling_sip::Method::Info, status, "X", String::new()));
+        let now = world.now.monotonic;
+        let body = Some(("application/dtmf-relay", b"Signal=5".to_vec()));
+        world.uas[1].say(now, cheling_sip::Method::Info, body);
+        world.run(5 * SECOND);
+        assert_eq!(world.switch.live_calls(), usize::from(lives), "{status}");
+        assert!(has(&world, 1, &format!("{status} INFO")));
+        hang_up(&mut world, 1);
         world.settle();
     }
 }

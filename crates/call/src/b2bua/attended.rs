@@ -48,6 +48,12 @@ impl Call {
             if talk.exchange.is_none() && talk.transfer.is_none())
     }
 
+    /// Who is on this side of a call whose sides are connected.
+    pub(crate) fn side(&self, lane: Lane) -> Option<&Side> {
+        let State::Talking(talk) = &self.state else { return None };
+        Some(&talk.legs[lane.index()].side)
+    }
+
     /// Whether one side is a trunk: then it is the customer's call.
     pub(crate) fn has_trunk(&self) -> bool {
         let State::Talking(talk) = &self.state else { return false };

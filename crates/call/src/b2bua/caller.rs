@@ -5,7 +5,6 @@ use std::time::Instant;
 use cheling_sip::diversion::History;
 use cheling_sip::reliable::{Prack, Uas, UasOutput, Wish};
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
-use cheling_sip::session_timer::Terms;
 use cheling_sip::transaction::Timers;
 use cheling_sip::{Flow, Method, Name, Request, Response, ServerId};
 
@@ -31,6 +30,8 @@ pub(crate) struct Invited {
     pub(crate) is_unknown_number: bool,
     /// Provisional responses that the caller acknowledges.
     pub(crate) reliable: Uas,
+    /// Whether the caller has offered anew since, and been answered.
+    pub(crate) has_offered_anew: bool,
 }
 
 impl Invited {
@@ -48,6 +49,8 @@ impl Invited {
         let is_reliable = match Wish::of(&self.request) {
             Wish::Unsupported => false,
             Wish::Supported => sdp.is_some(),
+            // An offer of ours would have to be in it (RFC 3261 §13.2.1), and there is none yet.
+            Wish::Required if self.offer.is_none() => return,
             Wish::Required => true,
         };
         if !is_reliable {
@@ -66,13 +69,15 @@ impl Invited {
         Wish::of(&self.request) != Wish::Unsupported && self.reliable.may_accept()
     }
 
-    /// Answers the INVITE: the call is taken.
-    pub(super) fn accept(&self, core: &mut Core, terms: Option<Terms>, sdp: Option<&Sdp>) {
+    /// Answers the INVITE: the call is taken. `None`, and no answer, if it makes no dialog.
+    pub(super) fn answer(&self, core: &mut Core, sdp: Option<&Sdp>) -> Option<Leg> {
+        let mut leg = Leg::caller(self.side.clone(), self.flow, &self.request, &self.tag)?;
         let mut response = self.response(core, 200, sdp);
-        if let Some(terms) = terms {
+        if let Some(terms) = leg.accept_timer(core, &self.request) {
             terms.put_into(&mut response);
         }
         core.respond(self.server, response);
+        Some(leg)
     }
 
     fn response(&self, core: &Core, status: u16, sdp: Option<&Sdp>) -> Response {
@@ -119,6 +124,11 @@ impl Caller {
         }
     }
 
+    /// Whether the caller has offered anew, and been answered.
+    pub(super) fn has_offered_anew(&self) -> bool {
+        matches!(self, Self::Invited(invited) if invited.has_offered_anew)
+    }
+
     /// The way that the call has come; what a phone of ours says of that is not believed.
     pub(super) fn history(&self) -> History {
         match self {
@@ -156,23 +166,24 @@ impl Caller {
         true
     }
 
-    /// Takes a PRACK.
-    pub(super) fn acknowledged(&mut self, core: &mut Core, server: ServerId, prack: &Request) {
+    /// Takes a PRACK: the response that has waited for it comes back.
+    ///
+    /// # Errors
+    /// The status to refuse it with.
+    pub(super) fn acknowledged(
+        &mut self,
+        core: &Core,
+        prack: &Request,
+    ) -> Result<Option<Response>, u16> {
         let to = prack.headers.to();
-        let Self::Invited(invited) = self else { return core.refuse(server, prack, 481) };
+        let Self::Invited(invited) = self else { return Err(481) };
         if to.as_ref().and_then(|to| to.tag()) != Some(invited.tag.as_str()) {
-            return core.refuse(server, prack, 481);
+            return Err(481);
         }
         match invited.reliable.acknowledge(core.now.monotonic, prack) {
-            Prack::Acknowledged { next } => {
-                // An offer in it would cross the one that is being answered.
-                core.refuse(server, prack, if prack.body.is_empty() { 200 } else { 488 });
-                if let Some(next) = next {
-                    core.respond(invited.server, next);
-                }
-            }
-            Prack::Unknown => core.refuse(server, prack, 481),
-            Prack::Malformed => core.refuse(server, prack, 400),
+            Prack::Acknowledged { next } => Ok(next),
+            Prack::Unknown => Err(481),
+            Prack::Malformed => Err(400),
         }
     }
 

@@ -84,8 +84,8 @@ pub(crate) struct Fork {
     pub(crate) client: ClientId,
     /// Where it stands.
     pub(crate) state: ForkState,
-    /// The last description in a 1xx.
-    pub(crate) early: Option<Sdp>,
+    /// The last description in a 1xx of each phone that rings, by its tag.
+    early: Vec<(String, Sdp)>,
     invite: Request,
     /// Provisional responses that want a PRACK.
     reliable: reliable::Uac,
@@ -136,7 +136,7 @@ impl Fork {
             target,
             client,
             state: ForkState::Calling,
-            early: None,
+            early: Vec::new(),
             invite,
             reliable: reliable::Uac::default(),
             last_cseq: 1,
@@ -154,8 +154,9 @@ impl Fork {
         entries: &mut Entries,
         response: &Response,
     ) -> bool {
-        let tag = response.headers.to().and_then(|to| to.tag().map(str::to_owned));
-        if let Some(tag) = tag.filter(|tag| !self.rings_at.contains(tag))
+        let tag = tag_of(response);
+        if !tag.is_empty()
+            && !self.rings_at.contains(&tag)
             && self.rings_at.len() < MAX_EARLY_DIALOGS
         {
             self.rings_at.push(tag);
@@ -199,13 +200,41 @@ impl Fork {
         true
     }
 
+    /// Notes what a phone that rings has said of its media.
+    pub(crate) fn note_early(&mut self, response: &Response, sdp: Sdp) {
+        let tag = tag_of(response);
+        let is_full = self.early.len() >= MAX_EARLY_DIALOGS;
+        match self.early.iter_mut().find(|(known, _)| *known == tag) {
+            Some((_, known)) => *known = sdp,
+            None if is_full => {}
+            None => self.early.push((tag, sdp)),
+        }
+    }
+
+    /// What whoever sent this response has said of its media before.
+    pub(crate) fn early(&self, response: &Response) -> Option<Sdp> {
+        let tag = tag_of(response);
+        self.early.iter().find(|(known, _)| *known == tag).map(|(_, sdp)| sdp.clone())
+    }
+
     /// The first dialog with whoever rings, as it is seen from there.
     pub(crate) fn seen_from_there(&self) -> Option<DialogId> {
-        Some(DialogId {
-            call_id: self.invite.headers.call_id()?.into_owned(),
-            local_tag: self.rings_at.first()?.clone(),
-            remote_tag: self.invite.headers.from()?.tag()?.to_owned(),
-        })
+        self.dialogs().into_iter().next()
+    }
+
+    /// All dialogs with whoever rings, as they are seen from there.
+    pub(crate) fn dialogs(&self) -> Vec<DialogId> {
+        let headers = &self.invite.headers;
+        let (Some(call_id), Some(from)) = (headers.call_id(), headers.from()) else {
+            return Vec::new();
+        };
+        let ours = from.tag().unwrap_or_default();
+        let dialog = |tag: &String| DialogId {
+            call_id: call_id.clone().into_owned(),
+            local_tag: tag.clone(),
+            remote_tag: ours.to_owned(),
+        };
+        self.rings_at.iter().map(dialog).collect()
     }
 
     /// Whether a final response is still to come.
@@ -244,6 +273,11 @@ impl Fork {
             None => tracing::warn!(%call_id, from = %self.target.flow, "2xx makes no dialog"),
         }
     }
+}
+
+/// The tag that names whoever sent a response; empty if there is none.
+pub(super) fn tag_of(response: &Response) -> String {
+    response.headers.to().and_then(|to| to.tag().map(str::to_owned)).unwrap_or_default()
 }
 
 /// Tells a side who sent the call on. A phone is told all; a trunk what it wants, and by the number

@@ -153,6 +153,70 @@ impl Media {
         self.formats[at].clear();
     }
 
+    /// Has a caller and who takes a ringing phone's place, or a side that stays and who takes the
+    /// other's, meet in what both of their offers number alike. `is_answered`: the first has had
+    /// its answer already, and no more than that may be taken. `None` if they share no codec.
+    pub fn meet(
+        &mut self,
+        stays: Lane,
+        first: &Sdp,
+        place: Lane,
+        second: &Sdp,
+        is_answered: bool,
+    ) -> Option<Meeting> {
+        let of = |sdp: &Sdp| sdp.audio().map(|line| line.formats).unwrap_or_default();
+        let answered = self.sent(stays).filter(|_| is_answered).map(of);
+        let (one, two) = (of(first), of(second));
+        let has = |formats: &[sdp::Format], format: &sdp::Format| {
+            formats.iter().any(|it| is_same_format(it, format))
+        };
+        let is_common = |format: &sdp::Format| {
+            has(&one, format)
+                && has(&two, format)
+                && answered.as_ref().is_none_or(|answered| has(answered, format))
+        };
+        let is_codec = |f: &&sdp::Format| !f.is("telephone-event") && !f.is("CN");
+        two.iter().filter(|f| is_common(f)).find(is_codec)?;
+        let mut theirs = second.clone();
+        theirs.retain_formats(is_common);
+        let to_replacer = self.answer(place, second, is_common)?;
+        let to_caller = match is_answered {
+            true => self.sent(stays).cloned(),
+            false => self.answer(stays, first, is_common),
+        }?;
+        Some(Meeting { to_caller, to_replacer, theirs })
+    }
+
+    /// The answer to an offer that a caller makes anew before the call is answered: what is left
+    /// of what was answered before. `None` if that is no codec.
+    pub fn early_answer(&mut self, lane: Lane, offer: &Sdp) -> Option<Sdp> {
+        let answered = self.sent(lane)?.audio()?.formats;
+        let is_kept = |format: &sdp::Format| answered.iter().any(|it| is_same_format(it, format));
+        let is_codec = |f: &&sdp::Format| !f.is("telephone-event") && !f.is("CN");
+        offer.audio()?.formats.iter().filter(|f| is_kept(f)).find(is_codec)?;
+        self.answer(lane, offer, is_kept)
+    }
+
+    /// An answer of our own to an offer of this side.
+    fn answer(
+        &mut self,
+        to: Lane,
+        offer: &Sdp,
+        is_kept: impl Fn(&sdp::Format) -> bool,
+    ) -> Option<Sdp> {
+        let audio = offer.audio()?.index;
+        let mut lines = vec![None; audio + 1];
+        lines[audio] = Some(self.local_media(to));
+        let origin = &mut self.origin[to.index()];
+        if self.sent[to.index()].is_some() {
+            origin.version += 1;
+        }
+        let answer = offer.answer(origin, &lines, Direction::SendRecv, is_kept);
+        answer.audio()?;
+        self.sent[to.index()] = Some(answer.clone());
+        Some(answer)
+    }
+
     fn local_media(&self, lane: Lane) -> LocalMedia {
         let local = self.local[lane.index()];
         LocalMedia {
@@ -231,6 +295,24 @@ impl Media {
         *held = is_held;
         Some(if is_held { TapKind::Held { by } } else { TapKind::Resumed { by } })
     }
+}
+
+/// What two sides that have both made offers are told.
+#[derive(Debug)]
+pub struct Meeting {
+    /// The answer to the first.
+    pub to_caller: Sdp,
+    /// The answer to the second.
+    pub to_replacer: Sdp,
+    /// What the second offered, without what the first does not share.
+    pub theirs: Sdp,
+}
+
+fn is_same_format(one: &sdp::Format, two: &sdp::Format) -> bool {
+    one.payload_type == two.payload_type
+        && one.is(&two.encoding)
+        && one.clock_hz == two.clock_hz
+        && one.channels == two.channels
 }
 
 /// The first codec, and DTMF.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use cheling_model::directory::EarlyMedia;
 use cheling_model::{EndCause, Lane, TapKind, Withdrawal};
 use cheling_sip::diversion::{Cause, History};
-use cheling_sip::sdp::{CONTENT_TYPE, Direction, Format, Sdp};
+use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::subscription::dialog_info::DialogState;
 use cheling_sip::{ClientId, Method, Name, Request, Response, ServerId};
 
@@ -18,7 +18,7 @@ use super::exchange::Exchange;
 use super::fetch::Fetch;
 use super::fork::{
     ANSWERED_ELSEWHERE, CALLER_GONE, ENDED_BY_US, Fork, ForkState, Manner, NO_ANSWER, SHUTDOWN,
-    Target,
+    Target, tag_of,
 };
 use super::leg::{Leg, Side};
 use super::media::{Media, read_body};
@@ -55,8 +55,8 @@ pub(crate) struct Ringing {
     /// The provisional response the caller has had, and whether it had a body.
     told: (u16, bool),
     has_far_end_rung: bool,
-    /// The one fork whose early media is passed on.
-    early: Option<ClientId>,
+    /// The one phone whose early media is passed on: its fork, and its tag.
+    early: Option<(ClientId, String)>,
     /// The 2xx of a fork that came while the caller had not yet acknowledged a description.
     held: Option<(ClientId, Box<Response>)>,
     redirections: u8,
@@ -219,9 +219,37 @@ impl Call {
         self.changed(core, change);
     }
 
-    /// The caller offers anew before the call is answered (RFC 3311 §5.2): a new address or a
-    /// narrower choice of codecs is our affair alone, since the relay stands between. All else has
-    /// to wait for the answer.
+    /// The caller offers anew before the call is answered (RFC 3311 §5.2, RFC 3262 §5): it is
+    /// answered by us, since the relay stands between, with what is left of the first answer. The
+    /// callee is told when it has answered. The answer's body comes back.
+    ///
+    /// # Errors
+    /// The status to refuse it with.
+    fn early_offer(
+        &mut self,
+        core: &mut Core,
+        ringing: &mut Ringing,
+        request: &Request,
+    ) -> Result<Sdp, u16> {
+        let lane = self.caller_lane;
+        let Caller::Invited(invited) = &mut ringing.caller else { return Err(491) };
+        // The first offer must have had its answer, and that must have arrived.
+        let is_answered = ringing.early.is_some() && invited.has_had_answer();
+        let offer = match read_body(&request.headers, &request.body) {
+            Ok(Some(offer)) if is_answered => offer,
+            Ok(_) => return Err(491),
+            Err(err) => return Err(err.status()),
+        };
+        let media = self.media.as_mut().ok_or(500_u16)?;
+        let answer = media.early_answer(lane, &offer).ok_or(488_u16)?;
+        let change = media.point(lane, &offer);
+        invited.offer = Some(offer);
+        invited.has_offered_anew = true;
+        self.changed(core, change);
+        Ok(answer)
+    }
+
+    /// An UPDATE of the caller with an offer before the answer.
     fn early_update(
         &mut self,
         core: &mut Core,
@@ -229,34 +257,50 @@ impl Call {
         server: ServerId,
         request: &Request,
     ) {
-        let lane = self.caller_lane;
-        let Caller::Invited(invited) = &mut ringing.caller else {
+        let Caller::Invited(invited) = &ringing.caller else {
             return core.refuse(server, request, 491);
         };
         let to = request.headers.to();
         if to.as_ref().and_then(|to| to.tag()) != Some(invited.tag.as_str()) {
             return core.refuse(server, request, 491);
         }
-        // The first offer must have had its answer, and that must have arrived.
-        let is_answered = ringing.early.is_some() && invited.has_had_answer();
-        let offer = match read_body(&request.headers, &request.body) {
-            Ok(Some(offer)) if is_answered => offer,
-            Ok(_) => return core.refuse(server, request, 491),
-            Err(err) => return core.refuse(server, request, err.status()),
-        };
-        let Some(media) = self.media.as_mut() else { return core.refuse(server, request, 500) };
-        let Some(answer) = media.sent(lane).filter(|sent| takes(&offer, sent)).cloned() else {
-            return core.refuse(server, request, 504);
-        };
-        let change = media.point(lane, &offer);
-        self.changed(core, change);
         let contact = core.contact(invited.flow);
+        let answer = match self.early_offer(core, ringing, request) {
+            Ok(answer) => answer,
+            Err(status) => return core.refuse(server, request, status),
+        };
         core.refuse_with(server, request, 200, |response| {
             response.headers.push(Name::Contact, contact);
             response.set_body(CONTENT_TYPE, answer.to_bytes());
         });
-        if let Caller::Invited(invited) = &mut ringing.caller {
-            invited.offer = Some(offer);
+    }
+
+    /// A PRACK of the caller, with an offer perhaps (RFC 3262 §5).
+    fn early_prack(
+        &mut self,
+        core: &mut Core,
+        ringing: &mut Ringing,
+        server: ServerId,
+        request: &Request,
+    ) {
+        let next = match ringing.caller.acknowledged(core, request) {
+            Ok(next) => next,
+            Err(status) => return core.refuse(server, request, status),
+        };
+        let answer = match request.body.is_empty() {
+            true => Ok(None),
+            false => self.early_offer(core, ringing, request).map(Some),
+        };
+        match answer {
+            Ok(answer) => core.refuse_with(server, request, 200, |response| {
+                if let Some(answer) = answer {
+                    response.set_body(CONTENT_TYPE, answer.to_bytes());
+                }
+            }),
+            Err(status) => core.refuse(server, request, status),
+        }
+        if let (Caller::Invited(invited), Some(next)) = (&ringing.caller, next) {
+            core.respond(invited.server, next);
         }
     }
 
@@ -376,7 +420,7 @@ impl Call {
                 return self.ring_on(core, ringing);
             }
             Event::Request { server, request, .. } if request.method == Method::Prack => {
-                ringing.caller.acknowledged(core, server, &request);
+                self.early_prack(core, &mut ringing, server, &request);
                 return match ringing.held.take_if(|_| ringing.caller.may_accept()) {
                     Some((client, response)) => self.answered(core, ringing, client, &response),
                     None => State::Ringing(ringing),
@@ -456,34 +500,35 @@ impl Call {
         }
         let lane = self.caller_lane;
         let mut passed = None;
-        let is_first = ringing.early.is_none_or(|early| early == client);
+        let here = (client, tag_of(response));
+        if response.status == 199 {
+            // That phone rings no more (RFC 6228): another may be heard.
+            ringing.early.take_if(|early| *early == here);
+            return;
+        }
+        let sdp = read_body(&response.headers, &response.body).ok().flatten();
+        let sdp = sdp.filter(|sdp| sdp.audio().is_some());
+        if let Some(sdp) = &sdp {
+            // What is not passed on may be all that its 200 means.
+            fork.note_early(response, sdp.clone());
+        }
         let policy = core.manners(&fork.target.side).map(|manners| manners.early_media);
+        let has_media = sdp.is_some() || response.status == 183;
         let status = match policy.unwrap_or_default() {
-            EarlyMedia::Pass => response.status,
-            policy => {
-                let sdp = read_body(&response.headers, &response.body).ok().flatten();
-                let has_media = sdp.is_some() || response.status == 183;
-                fork.early = sdp.or(fork.early.take());
-                match policy {
-                    EarlyMedia::Ringback if has_media => 180,
-                    EarlyMedia::Block if response.status == 183 => return,
-                    _ => response.status,
-                }
-            }
+            EarlyMedia::Ringback if has_media => 180,
+            EarlyMedia::Block if response.status == 183 => return,
+            _ => response.status,
         };
-        if policy.unwrap_or_default() != EarlyMedia::Pass {
-            // The caller hears no more than that it rings.
-        } else if let (true, Some(offer), Ok(Some(sdp)), Some(media)) = (
-            is_first,
-            ringing.caller.offer(),
-            read_body(&response.headers, &response.body),
-            self.media.as_mut(),
-        ) && sdp.audio().is_some()
+        let is_first = ringing.early.as_ref().is_none_or(|early| *early == here);
+        let is_passed = policy.unwrap_or_default() == EarlyMedia::Pass
+            && is_first
+            && !ringing.caller.has_offered_anew();
+        if let (true, Some(offer), Some(sdp), Some(media)) =
+            (is_passed, ringing.caller.offer(), sdp, self.media.as_mut())
         {
             let changes = media.agree(lane, offer, &sdp);
             passed = Some(media.pass(lane, &sdp));
-            ringing.early = Some(client);
-            fork.early = Some(sdp);
+            ringing.early = Some(here);
             self.changed(core, changes);
         }
         let news = (status, passed.is_some());
@@ -503,7 +548,8 @@ impl Call {
         client: ClientId,
         response: &Response,
     ) -> State {
-        let early = ringing.forks.iter().find(|f| f.client == client).and_then(|f| f.early.clone());
+        let fork = ringing.forks.iter().find(|fork| fork.client == client);
+        let early = fork.and_then(|fork| fork.early(response));
         let Some((mut callee, sdp, winner)) =
             self.taken(core, &mut ringing.forks, client, response, early)
         else {
@@ -511,6 +557,7 @@ impl Call {
         };
         self.answered_elsewhere(core, &mut ringing.forks, &callee.side);
         let lane = self.caller_lane;
+        let mut offered_anew = None;
         let Ringing { caller, forks, .. } = *ringing;
         let (caller, exchange) = match caller {
             Caller::Fetched { leg, chosen } => {
@@ -520,16 +567,15 @@ impl Call {
                 (*leg, None)
             }
             Caller::Invited(invited) => {
-                let Invited { side, flow, request, tag, .. } = &*invited;
-                let Some(mut leg) = Leg::caller(side.clone(), *flow, request, tag) else {
+                let media = self.media.as_mut();
+                // An offer that was made anew has had its answer.
+                let passed =
+                    media.filter(|_| !invited.has_offered_anew).map(|media| media.pass(lane, &sdp));
+                let Some(leg) = invited.answer(core, passed.as_ref()) else {
                     // Cannot be: a request without From or Call-ID is not read.
-                    callee.bye(core, self.id, &mut self.entries, None);
                     invited.refuse(core, 500, None);
-                    return self.end(core, Ending::unanswered(500), forks);
+                    return self.lost_caller(core, callee, forks);
                 };
-                let passed = self.media.as_mut().map(|media| media.pass(lane, &sdp));
-                let terms = leg.accept_timer(core, request);
-                invited.accept(core, terms, passed.as_ref());
                 let exchange = match &invited.offer {
                     Some(offer) => {
                         callee.ack(core, None);
@@ -539,16 +585,48 @@ impl Call {
                         None
                     }
                     // The caller's ACK will bring the answer, and with it goes the callee's.
-                    None => Some(Exchange::waiting_for_answer(lane, request, sdp)),
+                    None => Some(Exchange::waiting_for_answer(lane, &invited.request, sdp)),
                 };
+                offered_anew = invited.offer.filter(|_| invited.has_offered_anew);
                 (leg, exchange)
             }
         };
+        let state = self.connected(core, caller, callee, exchange, forks, Some(winner));
+        match (state, offered_anew) {
+            (State::Talking(mut talk), Some(offer)) => {
+                self.tell_other(core, &mut talk, lane, offer);
+                State::Talking(talk)
+            }
+            (state, _) => state,
+        }
+    }
+
+    /// The caller cannot be answered: whoever has answered is let go.
+    pub(super) fn lost_caller(
+        &mut self,
+        core: &mut Core,
+        mut callee: Leg,
+        forks: Vec<Fork>,
+    ) -> State {
+        callee.bye(core, self.id, &mut self.entries, None);
+        self.end(core, Ending::unanswered(500), forks)
+    }
+
+    /// Both sides are connected: they talk, and are recorded.
+    pub(super) fn connected(
+        &mut self,
+        core: &mut Core,
+        caller: Leg,
+        callee: Leg,
+        exchange: Option<Exchange>,
+        forks: Vec<Fork>,
+        winner: Option<Fork>,
+    ) -> State {
         let extension =
             callee.side.extension().map(str::to_owned).or_else(|| self.offer.extension.clone());
         core.tap(self.id, TapKind::Answered { extension: extension.unwrap_or_default() });
         core.put(Output::StartRecording { call_id: self.id });
-        let legs = match lane {
+        let legs = match self.caller_lane {
             Lane::Customer => [caller, callee],
             Lane::Agent => [callee, caller],
         };
@@ -653,19 +731,6 @@ impl Call {
     }
 }
 
-/// Whether an offer leaves what was answered before as it is: every format of the answer is still
-/// in it, numbered alike, and nothing is put on hold.
-fn takes(offer: &Sdp, answered: &Sdp) -> bool {
-    let (Some(offer), Some(answered)) = (offer.audio(), answered.audio()) else { return false };
-    let has = |format: &Format| {
-        offer
-            .formats
-            .iter()
-            .any(|it| it.payload_type == format.payload_type && it.is(&format.encoding))
-    };
-    offer.direction == Direction::SendRecv && answered.formats.iter().all(has)
-}
-
 impl Opening {
     fn refuse(&self, core: &mut Core, status: u16) {
         if let Self::Invited { invited, .. } = self {
@@ -693,6 +758,26 @@ impl Ringing {
             held: None,
             redirections: 0,
         }
+    }
+
+    /// Who waits.
+    pub(super) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Whether the caller has had a description.
+    pub(super) fn has_early_media(&self) -> bool {
+        self.early.is_some()
+    }
+
+    /// Whoever is rung, to give them up.
+    pub(super) fn forks_mut(&mut self) -> &mut [Fork] {
+        &mut self.forks
+    }
+
+    /// Who waits, and whoever is rung.
+    pub(super) fn into_parts(self) -> (Caller, Vec<Fork>) {
+        (self.caller, self.forks)
     }
 
     /// Whoever is rung.

@@ -38,7 +38,7 @@ pub(crate) struct Talk {
     /// INVITEs given up whose last answer is still to come.
     pub(super) forks: Vec<Fork>,
     /// The one that was answered: a proxy beyond may have more than one phone answer it.
-    pub(super) winner: Fork,
+    pub(super) winner: Option<Fork>,
     /// One side is handing the call on.
     pub(super) transfer: Option<Box<Transfer>>,
     /// Whether there has been a REFER: others need an id in their NOTIFYs.
@@ -68,7 +68,7 @@ impl Talk {
         legs: [Leg; 2],
         exchange: Option<Exchange>,
         forks: Vec<Fork>,
-        winner: Fork,
+        winner: Option<Fork>,
         now: Instant,
     ) -> Self {
         let forks = forks.into_iter().filter(Fork::is_pending).collect();
@@ -455,11 +455,13 @@ impl Call {
         if response.is_provisional() {
             return None;
         }
-        if client == talk.winner.client && response.is_success() {
+        if let Some(winner) = talk.winner.as_ref().filter(|winner| winner.client == client)
+            && response.is_success()
+        {
             let is_known = talk.legs.iter().any(|leg| leg.is_from_there(response));
             if !is_known {
                 let reason = ANSWERED_ELSEWHERE;
-                talk.winner.hang_up(core, self.id, &mut self.entries, response, reason);
+                winner.hang_up(core, self.id, &mut self.entries, response, reason);
             }
             return None;
         }
@@ -470,7 +472,9 @@ impl Call {
             passed.headers.copy_from(&response.headers, Name::ContentType);
             passed.body = response.body.clone();
             core.respond(server, passed);
-            return None;
+            // It knows the dialog no more (RFC 5057 §5.1), while 408 is the request's own affair.
+            let ending = Ending { cause: EndCause::Failed, by: None, status: Some(481) };
+            return (response.status == 481).then_some(ending);
         }
         if let Some(ending) = self.update_answered(core, talk, client, response) {
             return ending;

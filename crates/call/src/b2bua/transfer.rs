@@ -22,7 +22,7 @@ use super::fork::{CALLER_GONE, Fork, ForkState, Manner, NO_ANSWER, Target};
 use super::leg::{Leg, Side};
 use super::media::read_body;
 use super::talk::Talk;
-use super::{Call, Ending, fork, outcome, withdraw_all};
+use super::{Call, Ending, State, fork, outcome, withdraw_all};
 use crate::core::Core;
 use crate::{intake, router};
 
@@ -111,6 +111,18 @@ impl Call {
             return core.attended.push_back((self.id, attended));
         }
         let number = router::dialled(&refer_to.target.user_unescaped().unwrap_or_default());
+        self.hand_on(core, talk, (by, extension), (server, request, event), number);
+    }
+
+    /// Rings a number for whoever hands on.
+    fn hand_on(
+        &mut self,
+        core: &mut Core,
+        talk: &mut Talk,
+        (by, extension): (Lane, String),
+        (server, request, event): (ServerId, &Request, Option<EventType>),
+        number: String,
+    ) {
         let shown = self.party_beside(by);
         let Some((ways, ring_for)) = intake::transfer(core, &extension, &number, &shown) else {
             return core.refuse(server, request, 404);
@@ -141,6 +153,26 @@ impl Call {
             self.tell_referrer(core, talk, 480);
             talk.transfer = None;
         }
+    }
+
+    /// As a REFER with a number, after the call that it means to replace: who is rung there rings
+    /// here instead.
+    pub(crate) fn hand_on_to(&mut self, core: &mut Core, attended: Attended, number: String) {
+        let Attended { server, request, by, event, .. } = attended;
+        let state = std::mem::replace(&mut self.state, State::Over(Vec::new()));
+        self.state = match state {
+            State::Talking(mut talk) => {
+                let extension = talk.legs[by.index()].side.extension().unwrap_or_default();
+                let from = (by, extension.to_owned());
+                self.hand_on(core, &mut talk, from, (server, &request, event), number);
+                State::Talking(talk)
+            }
+            state => {
+                core.refuse(server, &request, 481);
+                state
+            }
+        };
+        self.rest();
     }
 
     /// Whoever hands on has hung up: the transfer goes on without it. False if there is none.
@@ -195,13 +227,14 @@ impl Call {
                 && fork.state == ForkState::Calling
                 && fork.take_provisional(core, self.id, &mut self.entries, response);
             if is_news {
-                let sdp = read_body(&response.headers, &response.body).ok().flatten();
-                fork.early = sdp.or(fork.early.take());
+                if let Ok(Some(sdp)) = read_body(&response.headers, &response.body) {
+                    fork.note_early(response, sdp);
+                }
                 self.tell_referrer(core, talk, response.status);
             }
             return Some(None);
         }
-        let early = fork.early.clone();
+        let early = fork.early(response);
         if self.asked_again(core, &mut transfer.forks, client, response) {
             return Some(None);
         }
@@ -214,7 +247,7 @@ impl Call {
             return Some(self.transfer_on(core, talk));
         };
         leg.ack(core, None);
-        talk.winner = winner;
+        talk.winner = Some(winner);
         self.transferred(core, talk, leg, sdp);
         Some(None)
     }
@@ -319,9 +352,15 @@ impl Call {
         offer: Sdp,
         sdp: Sdp,
     ) {
-        let stays = by.other();
         let Some(media) = self.media.as_mut() else { return };
         media.replaced(by, offer);
+        self.tell_other(core, talk, by, sdp);
+    }
+
+    /// Tells one side what the other says now.
+    pub(super) fn tell_other(&mut self, core: &mut Core, talk: &mut Talk, by: Lane, sdp: Sdp) {
+        let stays = by.other();
+        let Some(media) = self.media.as_mut() else { return };
         let change = media.point(by, &sdp);
         let told_before = media.sent(stays).cloned();
         let passed = media.pass(stays, &sdp);

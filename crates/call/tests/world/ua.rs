@@ -55,7 +55,7 @@ pub struct Leg {
     uac: reliable::Uac,
     /// The CSeq number of the last PRACK.
     early: Option<u32>,
-    early_dialog: Option<Dialog>,
+    pub early_dialog: Option<Dialog>,
 }
 
 pub struct Ua {
@@ -83,6 +83,8 @@ pub struct Ua {
     pub answers_with: Vec<(&'static str, String)>,
     /// Leaves the description out of its 200, having said it in a 183.
     pub answers_without_sdp: bool,
+    /// Offers anew in its PRACK, with this direction.
+    pub prack_offers: Option<Direction>,
     /// How it refuses the next INVITEs, re-INVITEs and UPDATEs, and a header that goes with it.
     pub refusals: VecDeque<(Method, u16, &'static str, String)>,
     acts: Vec<(Instant, Act)>,
@@ -122,6 +124,7 @@ impl Ua {
             redirects_to: None,
             answers_with: Vec::new(),
             answers_without_sdp: false,
+            prack_offers: None,
             refusals: VecDeque::new(),
             acts: Vec::new(),
             registers: None,
@@ -330,6 +333,17 @@ impl Ua {
         leg.early = Some(dialog.local_cseq);
         request.headers.push(Name::Contact, contact);
         request.set_body(CONTENT_TYPE, sdp.to_bytes());
+        self.endpoint.request(now, flow, request).unwrap();
+    }
+
+    /// Hands the newest call on to whom the one that still rings was to reach.
+    pub fn refer_ringing(&mut self, now: Instant, leg: usize, ringing: usize) {
+        let (flow, contact) = (self.flow(), self.contact());
+        let other = self.legs[ringing].early_dialog.as_ref().unwrap();
+        let refer_to = refer::attended(other.remote.uri.clone(), &other.id);
+        let mut request = self.legs[leg].dialog.as_mut().unwrap().request(Method::Refer);
+        request.headers.push(Name::Contact, contact);
+        request.headers.push("Refer-To", refer_to.to_string());
         self.endpoint.request(now, flow, request).unwrap();
     }
 
@@ -594,6 +608,9 @@ impl Ua {
             }
             return;
         }
+        if let (Method::Prack, Ok(sdp)) = (&method, Sdp::parse(&response.body)) {
+            self.leg().heard = Some(sdp);
+        }
         let Some(at) = self.legs.iter().position(|leg| leg.client == Some(id)) else { return };
         if method != Method::Invite {
             return;
@@ -603,10 +620,19 @@ impl Ua {
         }
         if response.is_provisional() {
             let leg = &mut self.legs[at];
+            if leg.early_dialog.is_none() {
+                leg.early_dialog = Dialog::uac(&leg.invite, response);
+            }
             if let Receipt::Acknowledge(rack) = leg.uac.receive(response) {
                 let mut dialog = Dialog::uac(&leg.invite, response).unwrap();
                 dialog.local_cseq = leg.early.unwrap_or(dialog.local_cseq);
-                let prack = rack.request(&mut dialog);
+                let mut prack = rack.request(&mut dialog);
+                if let Some(direction) = self.prack_offers {
+                    self.port += 2;
+                    let sdp = self.sdp(direction, 2);
+                    prack.set_body(CONTENT_TYPE, sdp.to_bytes());
+                }
+                let leg = &mut self.legs[at];
                 leg.early = Some(dialog.local_cseq);
                 leg.early_dialog = Some(dialog);
                 let flow = self.flow();

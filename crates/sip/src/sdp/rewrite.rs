@@ -107,6 +107,18 @@ impl Sdp {
         audio.is_some()
     }
 
+    /// Takes the formats out of the line [`Sdp::audio`] finds that are not kept, leaving at least
+    /// what the line cannot do without: whether a format is left.
+    pub fn retain_formats(&mut self, is_kept: impl Fn(&Format) -> bool) -> bool {
+        let Some(line) = self.audio() else { return false };
+        let kept: Vec<&Format> = line.formats.iter().filter(|format| is_kept(format)).collect();
+        if kept.is_empty() {
+            return false;
+        }
+        keep_formats(&mut self.session.medias[line.index], &kept);
+        true
+    }
+
     /// Says who may send on every line.
     pub fn set_direction(&mut self, direction: Direction) {
         self.session

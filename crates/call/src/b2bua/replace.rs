@@ -1,0 +1,197 @@
+//! INVITE with Replaces (RFC 3891): a phone picks up what rings at another, or goes on with a call
+//! that its extension has at another of its phones.
+//!
+//! The caller goes on speaking through the same relay and stays in the same recording. Both sides
+//! have made offers, so both are answered with what the two have in common, numbered alike.
+
+use cheling_model::{Lane, TapKind};
+use cheling_sip::dialog::DialogId;
+use cheling_sip::refer::{Replaces, ReplacesError};
+use cheling_sip::{ClientId, Response};
+
+use super::caller::{Caller, Invited};
+use super::fork::ForkState;
+use super::leg::{Leg, Side};
+use super::transfer::HANDED_ON;
+use super::{Call, State};
+use crate::core::Core;
+
+/// What a Replaces means in a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// This INVITE of ours, which rings there.
+    Ringing(ClientId, Side),
+    /// The side of this lane.
+    Talking(Lane, Side),
+}
+
+impl Call {
+    /// What of this call a Replaces means.
+    ///
+    /// Phones build it from what a busy lamp tells, and some with the tags the other way round.
+    ///
+    /// # Errors
+    /// [`ReplacesError`], which gives the status to answer with.
+    pub(crate) fn place(&self, replaces: &Replaces) -> Result<Place, ReplacesError> {
+        let turned = Replaces {
+            to_tag: replaces.from_tag.clone(),
+            from_tag: replaces.to_tag.clone(),
+            ..replaces.clone()
+        };
+        let is_meant = |dialog: &DialogId| replaces.means(dialog) || turned.means(dialog);
+        match &self.state {
+            State::Ringing(ringing) => {
+                let mut forks = ringing.forks().iter();
+                let fork = forks.find(|fork| fork.dialogs().iter().any(is_meant));
+                match fork {
+                    Some(fork) if fork.state == ForkState::Calling => {
+                        Ok(Place::Ringing(fork.client, fork.target.side.clone()))
+                    }
+                    Some(_) => Err(ReplacesError::Ended),
+                    None => Err(ReplacesError::NoDialog),
+                }
+            }
+            State::Talking(talk) => {
+                let lane = Lane::BOTH
+                    .into_iter()
+                    .find(|lane| is_meant(&talk.legs[lane.index()].seen_from_there()))
+                    .ok_or(ReplacesError::NoDialog)?;
+                if replaces.is_early_only {
+                    return Err(ReplacesError::Answered);
+                }
+                Ok(Place::Talking(lane, talk.legs[lane.index()].side.clone()))
+            }
+            State::Over(_) => Err(ReplacesError::Ended),
+            State::Opening(_) | State::Fetching(_) => Err(ReplacesError::NoDialog),
+        }
+    }
+
+    /// Puts whoever sent this INVITE into that place.
+    pub(crate) fn replace(&mut self, core: &mut Core, invited: Invited, place: &Place) {
+        let state = std::mem::replace(&mut self.state, State::Over(Vec::new()));
+        self.state = match (state, place) {
+            (State::Ringing(ringing), Place::Ringing(..)) => self.pick_up(core, ringing, &invited),
+            (State::Talking(talk), Place::Talking(lane, _)) => {
+                self.pull(core, talk, *lane, &invited)
+            }
+            (state, _) => {
+                invited.refuse(core, 481, None);
+                state
+            }
+        };
+        self.rest();
+    }
+
+    /// Answers a ringing call from another phone.
+    fn pick_up(
+        &mut self,
+        core: &mut Core,
+        mut ringing: Box<super::setup::Ringing>,
+        invited: &Invited,
+    ) -> State {
+        let (place, lane) = (self.caller_lane.other(), self.caller_lane);
+        if !ringing.caller().may_accept() {
+            // The caller is to acknowledge a description first.
+            invited.refuse(core, 491, None);
+            return State::Ringing(ringing);
+        }
+        let is_told = ringing.has_early_media();
+        let offers = ringing.caller().offer().cloned().zip(invited.offer.clone());
+        let found = offers.and_then(|(callers, theirs)| {
+            let media = self.media.as_mut()?;
+            let met = media.meet(lane, &callers, place, &theirs, is_told)?;
+            Some((callers, met))
+        });
+        let Some((callers, met)) = found else {
+            invited.refuse(core, 488, None);
+            return State::Ringing(ringing);
+        };
+        let Some(leg) = self.taken_in(core, invited, &met.to_replacer) else {
+            return State::Ringing(ringing);
+        };
+        let leg_id = core.random.leg_id(core.now.wall);
+        let extension = leg.side.extension().unwrap_or_default().to_owned();
+        core.tap(self.id, TapKind::Ringing { leg: leg_id, extension });
+        self.answered_elsewhere(core, ringing.forks_mut(), &leg.side);
+        let changes = self.media.as_mut().map(|media| media.agree(lane, &callers, &met.theirs));
+        self.changed(core, changes.into_iter().flatten());
+        let (caller, forks) = ringing.into_parts();
+        match caller {
+            Caller::Fetched { leg: caller, .. } => {
+                self.connected(core, *caller, leg, None, forks, None)
+            }
+            Caller::Invited(waiting) => match waiting.answer(core, Some(&met.to_caller)) {
+                Some(caller) => self.connected(core, caller, leg, None, forks, None),
+                None => self.lost_caller(core, leg, forks),
+            },
+        }
+    }
+
+    /// Goes on with a call at another phone.
+    fn pull(
+        &mut self,
+        core: &mut Core,
+        mut talk: Box<super::talk::Talk>,
+        lane: Lane,
+        invited: &Invited,
+    ) -> State {
+        if talk.exchange.is_some() || talk.transfer.is_some() {
+            invited.refuse(core, 491, None);
+            return State::Talking(talk);
+        }
+        let met = self.media.as_mut().and_then(|media| {
+            let spoken = media.transfer_offer(lane)?;
+            media.meet(lane.other(), &spoken, lane, invited.offer.as_ref()?, true)
+        });
+        let Some(met) = met else {
+            invited.refuse(core, 488, None);
+            return State::Talking(talk);
+        };
+        let Some(leg) = self.taken_in(core, invited, &met.to_replacer) else {
+            return State::Talking(talk);
+        };
+        let extension = leg.side.extension().unwrap_or_default().to_owned();
+        let mut former = std::mem::replace(&mut talk.legs[lane.index()], leg);
+        former.bye(core, self.id, &mut self.entries, Some(HANDED_ON));
+        core.tap(self.id, TapKind::Answered { extension });
+        self.join(core, &mut talk, lane, met.to_replacer, met.theirs);
+        State::Talking(talk)
+    }
+
+    /// Accepts the INVITE that takes a place.
+    fn taken_in(
+        &mut self,
+        core: &mut Core,
+        invited: &Invited,
+        answer: &cheling_sip::Sdp,
+    ) -> Option<Leg> {
+        core.bind_server(self.id, &mut self.entries, invited.server);
+        core.bind_tag(self.id, &mut self.entries, &invited.tag);
+        let leg = invited.answer(core, Some(answer));
+        if leg.is_none() {
+            invited.refuse(core, 500, None);
+        }
+        leg
+    }
+
+    /// The transferring phone's own call that rings still: a transfer to whom it rings. `None` if
+    /// a Replaces does not mean it.
+    pub(crate) fn rung_by(&self, replaces: &Replaces, by: &Side) -> Option<String> {
+        let State::Ringing(ringing) = &self.state else { return None };
+        let (side, is_meant) = match ringing.caller() {
+            Caller::Invited(invited) => {
+                let of = |response: &Response| DialogId::of_response(response);
+                let ringing = Response::to(&invited.request, 180, "", Some(&invited.tag));
+                // Turned round: a response of ours is seen from there.
+                let id = of(&ringing).map(|id| DialogId {
+                    local_tag: id.remote_tag,
+                    remote_tag: id.local_tag,
+                    ..id
+                });
+                (&invited.side, id.is_some_and(|id| replaces.means(&id)))
+            }
+            Caller::Fetched { leg, .. } => (&leg.side, leg.is_meant_by(replaces)),
+        };
+        (is_meant && side == by).then(|| self.offer.called.clone())
+    }
+}
