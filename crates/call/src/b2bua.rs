@@ -84,6 +84,13 @@ pub(crate) enum Event<'a> {
     Response(ClientId, &'a Response),
     /// None came: the status it amounts to.
     NoResponse(ClientId, u16),
+    /// A request of ours has been sent again to answer a challenge.
+    Renumbered {
+        /// Our tag in its dialog.
+        tag: &'a str,
+        /// Its new CSeq.
+        cseq: u32,
+    },
     /// A request within a dialog of ours.
     Request {
         /// Its transaction.
@@ -234,6 +241,11 @@ impl Call {
                 }
                 event
             }
+            Event::Renumbered { tag, cseq } => {
+                self.legs_mut().for_each(|leg| leg.renumber(tag, cseq));
+                self.forks_mut().for_each(|fork| fork.renumber(tag, cseq));
+                return;
+            }
             Event::FlowClosed(flow) => {
                 let now = core.now.monotonic;
                 for leg in self.legs_mut().filter(|leg| leg.is_on(flow)) {
@@ -313,6 +325,16 @@ impl Call {
             State::Opening(_) | State::Fetching(_) | State::Over(_) => Vec::new(),
         };
         legs.into_iter()
+    }
+
+    /// The INVITEs whose dialogs go on from them.
+    fn forks_mut(&mut self) -> impl Iterator<Item = &mut Fork> {
+        let forks: &mut [Fork] = match &mut self.state {
+            State::Fetching(fetch) => &mut fetch.forks,
+            State::Ringing(ringing) => ringing.forks_mut(),
+            State::Opening(_) | State::Talking(_) | State::Over(_) => &mut [],
+        };
+        forks.iter_mut()
     }
 
     /// The call is over for everybody: tells so, closes the relay, and waits for the `forks` that

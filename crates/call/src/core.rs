@@ -17,6 +17,7 @@ use cheling_sip::{
 use crate::auth::{Auth, Offered};
 use crate::b2bua::{Attended, Side};
 use crate::io::{Output, Settings};
+use crate::outward::{Desk, Outward, TrunkStatus};
 use crate::random::Random;
 use crate::registrar::Registrar;
 
@@ -30,10 +31,28 @@ pub(crate) const SUPPORTED: &str = "100rel, timer, replaces";
 /// What Retry-After says when we are the reason, in seconds.
 pub(crate) const RETRY_AFTER_S: u32 = 10;
 
+/// What keeps a path open (RFC 5626 §3.5.1).
+const PING: &[u8] = b"\r\n\r\n";
+
 /// Lines that strangers may cause in the log in [`LOG_WINDOW`].
 const LOG_LINES: u32 = 50;
 /// See [`LOG_LINES`].
 const LOG_WINDOW: Duration = Duration::from_secs(10);
+
+/// Our Contact towards the other side of `flow`, with this user part.
+pub(crate) fn contact_as(settings: &Settings, flow: Flow, user: &str) -> NameAddr {
+    let host = host_text(settings.advertise);
+    let port = flow.local.port();
+    let param = match flow.transport {
+        Transport::Udp => None,
+        other => Some(other.uri_param()),
+    };
+    let mut uri = Uri::sip(Some(user), &host, Some(port));
+    if let (Uri::Sip(sip), Some(param)) = (&mut uri, param) {
+        sip.params.set("transport", Some(param));
+    }
+    NameAddr::new(uri)
+}
 
 /// All that is shared between the calls of one switch.
 #[derive(Debug)]
@@ -58,6 +77,8 @@ pub(crate) struct Core {
     pub(crate) lost: HashSet<String>,
     /// Transfers that mean two calls.
     pub(crate) attended: VecDeque<(CallId, Attended)>,
+    /// What trunks want of us.
+    pub(crate) outward: Outward,
     outputs: VecDeque<Output>,
     clients: HashMap<ClientId, CallId>,
     servers: HashMap<ServerId, CallId>,
@@ -75,7 +96,14 @@ pub(crate) struct Entries {
 impl Core {
     pub(crate) fn new(now: Now, settings: Settings, directory: Arc<Directory>) -> Self {
         let mut random = Random::new(&settings.nonce_secret, settings.seed);
-        let endpoint = Endpoint::new(Config::default(), random.bytes());
+        let mut endpoint = Endpoint::new(Config::default(), random.bytes());
+        let outward = Outward::new(&mut Desk {
+            now,
+            settings: &settings,
+            endpoint: &mut endpoint,
+            random: &mut random,
+            pings: &mut Vec::new(),
+        });
         Self {
             now,
             directory,
@@ -87,6 +115,7 @@ impl Core {
             logged: (now.monotonic, 0),
             lost: HashSet::new(),
             attended: VecDeque::new(),
+            outward,
             outputs: VecDeque::new(),
             clients: HashMap::new(),
             servers: HashMap::new(),
@@ -121,17 +150,27 @@ impl Core {
 
     /// Our Contact towards the other side of `flow`: the listener that it came to.
     pub(crate) fn contact(&self, flow: Flow) -> NameAddr {
-        let host = host_text(self.settings.advertise);
-        let port = flow.local.port();
-        let param = match flow.transport {
-            Transport::Udp => None,
-            other => Some(other.uri_param()),
-        };
-        let mut uri = Uri::sip(Some("cheling"), &host, Some(port));
-        if let (Uri::Sip(sip), Some(param)) = (&mut uri, param) {
-            sip.params.set("transport", Some(param));
+        contact_as(&self.settings, flow, "cheling")
+    }
+
+    /// What trunks want of us, and what it needs for that.
+    pub(crate) fn outward<T>(
+        &mut self,
+        happen: impl FnOnce(&mut Outward, &mut Desk<'_>) -> T,
+    ) -> T {
+        let mut pings = Vec::new();
+        let Self { now, settings, endpoint, random, outward, .. } = self;
+        let mut desk = Desk { now: *now, settings, endpoint, random, pings: &mut pings };
+        let result = happen(outward, &mut desk);
+        for flow in pings {
+            self.put(Output::Send { flow, bytes: PING.to_vec() });
         }
-        NameAddr::new(uri)
+        result
+    }
+
+    /// How the trunks are.
+    pub(crate) fn trunk_statuses(&self) -> Vec<TrunkStatus> {
+        self.outward.status(&self.settings, self.now.monotonic)
     }
 
     /// Whether a stranger's doing may still be logged: scanners that try every number must not
@@ -167,20 +206,31 @@ impl Core {
         self.outputs.pop_front()
     }
 
-    /// Sends a request of a call; `None` if there are too many transactions.
+    /// Sends a request of a call to one of its sides; `None` if there are too many transactions.
     pub(crate) fn request(
         &mut self,
         call_id: CallId,
         entries: &mut Entries,
         mut request: Request,
         flow: Flow,
+        to: &Side,
     ) -> Option<ClientId> {
         request.headers.push(Name::UserAgent, &self.settings.product);
         if request.method == Method::Invite {
             request.headers.push(Name::Allow, ALLOW);
         }
+        let mut kept = None;
+        if let Side::Trunk { name } = to {
+            let cnonce = self.token();
+            self.outward.sign(name, &mut request, &cnonce);
+            let is_kept = self.outward.has_account(name);
+            kept = Some((name, is_kept.then(|| Box::new(request.clone()))));
+        }
         match self.endpoint.request(self.now.monotonic, flow, request) {
             Ok(client) => {
+                if let Some((trunk, request)) = kept {
+                    self.outward.sent(client, trunk, request, flow);
+                }
                 self.clients.insert(client, call_id);
                 entries.clients.push(client);
                 Some(client)
@@ -200,6 +250,7 @@ impl Core {
 
     /// Gives an INVITE up.
     pub(crate) fn cancel(&mut self, client: ClientId, reason: Option<&str>) {
+        self.outward.cancelled(client);
         self.endpoint.cancel(self.now.monotonic, client, reason);
     }
 

@@ -3,12 +3,9 @@
 //! Belongs here: From, P-Asserted-Identity, Remote-Party-ID, Privacy. Does not: reading a number
 //! (`lookup` normalises).
 
-use std::net::IpAddr;
-
 use cheling_model::Presentation;
 use cheling_model::call::Party;
 use cheling_model::directory::{CallerHeader, IdentityHeader, TrunkManners};
-use cheling_sip::via::host_text;
 use cheling_sip::{Headers, Name, NameAddr, Uri};
 
 /// Display names longer than this are cut; nobody's screen shows more.
@@ -107,14 +104,14 @@ fn wants_privacy(headers: &Headers) -> bool {
 }
 
 /// The From we write for a caller, without tag (RFC 3323 §4.1.1.3 for those not shown).
-pub fn from_address(caller: &Party, our_host: IpAddr) -> NameAddr {
+pub fn from_address(caller: &Party, host: &str) -> NameAddr {
     if caller.presentation != Presentation::Allowed || caller.number.is_empty() {
         let mut address = NameAddr::new(Uri::sip(Some("anonymous"), "anonymous.invalid", None));
         address.display = Some("Anonymous".into());
         return address;
     }
     let user = cheling_sip::uri::escape_user(&caller.number);
-    let mut address = NameAddr::new(Uri::sip(Some(&user), &host_text(our_host), None));
+    let mut address = NameAddr::new(Uri::sip(Some(&user), host, None));
     address.display = caller.display_name.clone();
     address
 }
@@ -124,7 +121,7 @@ pub fn from_address(caller: &Party, our_host: IpAddr) -> NameAddr {
 pub fn write_identity(
     headers: &mut Headers,
     caller: &Party,
-    our_host: IpAddr,
+    host: &str,
     manners: Option<&TrunkManners>,
 ) {
     let is_known = caller.presentation == Presentation::Allowed && !caller.number.is_empty();
@@ -133,7 +130,7 @@ pub fn write_identity(
     let usual = [IdentityHeader::PAssertedIdentity];
     let told = manners.map_or(&usual[..], |manners| &manners.identity).iter();
     for header in told.filter(|_| is_known) {
-        let mut address = from_address(caller, our_host);
+        let mut address = from_address(caller, host);
         let name = match header {
             IdentityHeader::PAssertedIdentity => Name::PAssertedIdentity,
             IdentityHeader::PPreferredIdentity => Name::PPreferredIdentity,
@@ -237,7 +234,7 @@ mod tests {
 
     #[test]
     fn callers_are_shown_on_as_they_came() {
-        let host = "192.0.2.9".parse().unwrap();
+        let host = "192.0.2.9";
         let shown = Party {
             number: "13812345678".into(),
             display_name: Some("王 \"x\"".into()),
@@ -260,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_trunk_is_told_in_the_headers_it_wants() {
-        let host = "192.0.2.9".parse().unwrap();
+        let host = "192.0.2.9";
         let own = Party { number: "02158998000".into(), ..Party::default() };
         let asserted = ("P-Asserted-Identity", "<sip:02158998000@192.0.2.9>");
         let remote = |privacy| {

@@ -4,18 +4,16 @@
 //! may have to mend leaves one line in the log.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use cheling_model::call::{Offer, Party};
-use cheling_model::directory::{Extension, ForwardedCaller, Trunk, TrunkTransport};
+use cheling_model::directory::{Extension, ForwardedCaller, Trunk};
 use cheling_model::{DealershipId, Direction, Lane, LineId, Presentation};
 use cheling_sip::endpoint::Looping;
 use cheling_sip::refer::Replaces;
 use cheling_sip::reliable;
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::session_timer::{self, Judgement, judge};
-use cheling_sip::via::host_text;
 use cheling_sip::{Flow, Method, Name, Request, Response, ServerId, Transport, Uri};
 
 use crate::auth::Outcome;
@@ -27,9 +25,6 @@ use crate::io::{Command, CommandReply};
 use crate::router::{self, MAX_FORKS, Route};
 use crate::subscriptions::ALLOW_EVENTS;
 use crate::switch::Switch;
-
-/// Where SIP over TLS is expected if nothing else is said (RFC 3261 §19.1.2).
-const SIPS_PORT: u16 = 5061;
 
 /// A request outside any dialog.
 pub(crate) fn request(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
@@ -286,13 +281,18 @@ fn replace(
 fn source(core: &mut Core, server: ServerId, flow: Flow, request: &Request) -> Option<Source> {
     let directory = core.directory.clone();
     let trunks = &core.settings.trunks;
+    let to_contact = request.uri.user().and_then(|user| core.outward.trunk_of_contact(user));
+    if let Some(trunk) = trunks.iter().find(|trunk| Some(trunk.name.as_str()) == to_contact) {
+        return Some(Source::Trunk(trunk.clone()));
+    }
     let from = request.headers.from();
     let from_user = from.as_ref().and_then(|from| from.uri.user_unescaped()).unwrap_or_default();
     let from = router::extension(&directory, &from_user);
     let trunk = router::trunk_at(trunks, &directory, flow.remote, &from_user)
         // Who answers a challenge is a phone, whatever its From says.
         .filter(|trunk| {
-            trunk.address == flow.remote || !request.headers.has(Name::ProxyAuthorization)
+            let is_exact = router::is_exactly_at(trunk, flow.remote);
+            is_exact || !request.headers.has(Name::ProxyAuthorization)
         });
     if let Some(trunk) = trunk {
         return Some(Source::Trunk(trunk.clone()));
@@ -388,7 +388,7 @@ fn plan_from_phone(core: &Core, extension: &Extension, called: &str) -> Planned 
     if let Route::Trunks { ways } = route {
         offer.direction = Direction::Outbound;
         offer.trunk = ways.first().map(|(trunk, _)| trunk.name.clone());
-        let ways = ways.iter().map(|(t, number)| vec![trunk_target(core, t, number, extension)]);
+        let ways = ways.iter().flat_map(|(t, number)| trunk_ways(core, t, number, extension));
         let ways = ways.collect();
         return Planned {
             plan: Plan { offer, caller_lane: Lane::Agent, ways, ring_for: RING_TRUNK },
@@ -446,12 +446,14 @@ pub(crate) fn transfer(
     let route = router::from_phone(directory, &core.settings.trunks, by.dealership_id, number);
     if let Route::Trunks { ways } = route {
         let is_ours = router::extension(directory, &shown.number).is_some();
-        let ways = ways.iter().map(|(trunk, number)| {
-            let mut target = trunk_target(core, trunk, number, by);
-            if trunk.manners.forwarded_caller == ForwardedCaller::Original && !is_ours {
-                target.caller = shown.clone();
-            }
-            vec![target]
+        let ways = ways.iter().flat_map(|(trunk, number)| {
+            let is_original = trunk.manners.forwarded_caller == ForwardedCaller::Original;
+            trunk_ways(core, trunk, number, by).map(move |mut way| {
+                for target in way.iter_mut().filter(|_| is_original && !is_ours) {
+                    target.caller = shown.clone();
+                }
+                way
+            })
         });
         return Some((ways.collect(), RING_TRUNK));
     }
@@ -477,37 +479,42 @@ fn phones<'a>(
                 uri: binding.contact.clone(),
                 flow: binding.flow,
                 caller: caller.clone(),
+                domain: None,
+                route: Vec::new(),
             })
         })
         .take(MAX_FORKS)
         .collect()
 }
 
-fn trunk_target(core: &Core, trunk: &Trunk, number: &str, extension: &Extension) -> Target {
-    let settings = &core.settings;
-    let (transport, port) = match trunk.transport {
-        TrunkTransport::Udp => (Transport::Udp, settings.udp_port),
-        TrunkTransport::Tcp => (Transport::Tcp, settings.tcp_port.unwrap_or(settings.udp_port)),
-        // Without a listener of our own it can reach us by the connection alone.
-        TrunkTransport::Tls => (Transport::Tls, settings.tls_port.unwrap_or(SIPS_PORT)),
-    };
+/// The ways to a trunk, one for each of its addresses, best first.
+fn trunk_ways<'a>(
+    core: &'a Core,
+    trunk: &'a Trunk,
+    number: &'a str,
+    extension: &'a Extension,
+) -> impl Iterator<Item = Vec<Target>> + use<'a> {
+    let own_number = || core.outward.own_number(trunk, core.now.monotonic);
+    let shown = trunk.caller_number.clone().or_else(own_number);
+    let shown = shown.unwrap_or_else(|| extension.number.clone());
+    let caller = Party { number: shown, display_name: None, presentation: Presentation::Allowed };
+    let flows = core.outward.ways(&core.settings, trunk, core.now);
+    flows.into_iter().map(move |flow| vec![trunk_target(core, trunk, number, caller.clone(), flow)])
+}
+
+fn trunk_target(core: &Core, trunk: &Trunk, number: &str, caller: Party, flow: Flow) -> Target {
     let user = cheling_sip::uri::escape_user(number);
-    let host = host_text(trunk.address.ip());
-    let mut uri = Uri::sip(Some(&user), &host, Some(trunk.address.port()));
-    if let (Uri::Sip(sip), Transport::Tcp | Transport::Tls) = (&mut uri, transport) {
-        sip.params.set("transport", Some(transport.uri_param()));
+    let mut uri = Uri::sip(Some(&user), &trunk.host, trunk.port);
+    if let (Uri::Sip(sip), Transport::Tcp | Transport::Tls) = (&mut uri, flow.transport) {
+        sip.params.set("transport", Some(flow.transport.uri_param()));
     }
-    let shown = trunk.caller_number.clone().unwrap_or_else(|| extension.number.clone());
     Target {
         side: Side::Trunk { name: trunk.name.clone() },
         uri,
-        flow: Flow {
-            transport,
-            local: SocketAddr::new(settings.advertise, port),
-            remote: trunk.address,
-            connection: None,
-        },
-        caller: Party { number: shown, display_name: None, presentation: Presentation::Allowed },
+        flow,
+        caller,
+        domain: trunk.account.as_ref().map(|_| trunk.host.clone()),
+        route: core.outward.service_route(&trunk.name, core.now.monotonic),
     }
 }
 
@@ -552,7 +559,7 @@ pub(crate) fn dial(switch: &mut Switch, command: Command) -> CommandReply {
         }
         None => {
             let trunk = out.first().map(|(trunk, _)| trunk.name.clone());
-            let ways = out.iter().map(|(t, number)| vec![trunk_target(core, t, number, extension)]);
+            let ways = out.iter().flat_map(|(t, number)| trunk_ways(core, t, number, extension));
             (Direction::Outbound, ways.collect(), trunk)
         }
     };

@@ -3,7 +3,7 @@
 //! The shell (`capture`) feeds one [`Input`] with the time it read, drains [`Output`]s until there
 //! is none, and sleeps until the next timeout. Nothing else crosses.
 
-use cheling_model::directory::{Directory, Trunk};
+use cheling_model::directory::{Directory, Trunk, TrunkAddress};
 use cheling_model::{CallId, FollowUpId, Lane, TapEvent, UserId};
 use cheling_sip::{Flow, session_timer};
 use std::net::{IpAddr, SocketAddr};
@@ -78,6 +78,13 @@ pub enum Input<'a> {
         received_packets: [u64; 2],
         /// Packets the tap had to drop, per lane.
         tap_dropped_packets: [u64; 2],
+    },
+    /// DNS has other addresses for a trunk than before.
+    TrunkMoved {
+        /// Its name in the config.
+        trunk: &'a str,
+        /// Where it is now.
+        addresses: Vec<TrunkAddress>,
     },
     /// The database's extensions, lines and groups, anew.
     Directory(Arc<Directory>),

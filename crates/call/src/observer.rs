@@ -178,7 +178,7 @@ impl Observer {
     fn begin(&mut self, at: Timestamp, sip_call_id: &str, way: Way, invite: &Request) -> Followed {
         let headers = &invite.headers;
         let directory = &self.perspective.directory;
-        let trunk = self.perspective.trunks.iter().find(|it| it.address.ip() == way.from.ip());
+        let trunk = self.perspective.trunks.iter().find(|it| it.is_at(way.from.ip()));
         let usual =
             [CallerHeader::PAssertedIdentity, CallerHeader::RemotePartyId, CallerHeader::From];
         let order = trunk.map(|it| &it.caller_from[..]).filter(|order| !order.is_empty());

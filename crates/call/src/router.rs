@@ -46,13 +46,19 @@ pub fn trunk_at<'a>(
     source: SocketAddr,
     from_user: &str,
 ) -> Option<&'a Trunk> {
-    let source_ip = source.ip().to_canonical();
-    let at_ip = |trunk: &&Trunk| trunk.address.ip().to_canonical() == source_ip;
-    let exactly = trunks.iter().filter(at_ip).find(|trunk| trunk.address.port() == source.port());
+    let at_ip = |trunk: &&Trunk| trunk.is_at(source.ip());
+    let exactly = trunks.iter().filter(at_ip).find(|trunk| is_exactly_at(trunk, source));
     exactly.or_else(|| {
         let is_phone = extension(directory, from_user).is_some();
         trunks.iter().find(at_ip).filter(|_| !is_phone)
     })
+}
+
+/// Whether this is one of the trunk's addresses, port and all.
+pub fn is_exactly_at(trunk: &Trunk, source: SocketAddr) -> bool {
+    let source = (source.ip().to_canonical(), source.port());
+    let mut places = trunk.addresses.iter().map(|it| it.address);
+    places.any(|address| (address.ip().to_canonical(), address.port()) == source)
 }
 
 /// The extension of this number.
@@ -147,7 +153,6 @@ fn bare(number: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cheling_model::directory::{CallerHeader, TrunkTransport};
     use cheling_model::{GroupId, LineId, Timestamp};
 
     fn dealership() -> DealershipId {
@@ -182,14 +187,9 @@ mod tests {
             }],
         };
         let trunk = |name: &str, strip: &str, add: &str| Trunk {
-            name: name.into(),
-            address: "192.0.2.1:5060".parse().unwrap(),
-            transport: TrunkTransport::Udp,
             strip_prefix: strip.into(),
             add_prefix: add.into(),
-            caller_number: None,
-            caller_from: vec![CallerHeader::From],
-            manners: Default::default(),
+            ..Trunk::at(name, "192.0.2.1:5060".parse().unwrap())
         };
         (directory, vec![trunk("nine", "9", ""), trunk("any", "", "17909")])
     }

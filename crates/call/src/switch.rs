@@ -11,7 +11,7 @@ use std::time::Instant;
 use cheling_model::directory::Directory;
 use cheling_model::{CallId, Now};
 use cheling_sip::endpoint::Event as SipEvent;
-use cheling_sip::{Flow, Message, ParseErrorKind};
+use cheling_sip::{Flow, Message, ParseErrorKind, Response};
 
 use crate::auth::Offered;
 use crate::b2bua::{Attended, Call, Event, Lamp};
@@ -19,6 +19,7 @@ use crate::core::Core;
 use crate::intake;
 use crate::io::{Command, CommandReply, Input, Output, Settings};
 use crate::messages::Messages;
+use crate::outward::{Taken, TrunkStatus};
 use crate::registrar::Registration;
 use crate::subscriptions::Subscriptions;
 
@@ -74,6 +75,7 @@ impl Switch {
             Input::FlowClosed { flow } => {
                 self.core.registrar.flow_closed(flow);
                 self.subscriptions.flow_closed(flow);
+                self.core.outward(|outward, desk| outward.flow_closed(desk, flow));
                 self.flow_closed(flow);
                 self.core.endpoint.handle_send_failed(now.monotonic, &flow);
             }
@@ -83,6 +85,13 @@ impl Switch {
             Input::RelayFailed { call_id } => self.feed(call_id, Event::RelayFailed),
             Input::RelayClosed { call_id, received_packets, tap_dropped_packets } => {
                 self.feed(call_id, Event::RelayClosed { received_packets, tap_dropped_packets });
+            }
+            Input::TrunkMoved { trunk, addresses } => {
+                let known = self.core.settings.trunks.iter_mut().find(|it| it.name == trunk);
+                if let Some(known) = known {
+                    known.addresses = addresses;
+                    self.core.outward(|outward, desk| outward.moved(desk, trunk));
+                }
             }
             Input::Directory(directory) => {
                 self.core.registrar.retain_extensions(|number| {
@@ -113,6 +122,7 @@ impl Switch {
             self.core.endpoint.next_timeout(),
             self.core.registrar.next_timeout(),
             self.subscriptions.next_timeout(),
+            self.core.outward.next_timeout(),
             self.timers.first().map(|(at, _)| *at),
         ]
         .into_iter()
@@ -123,6 +133,11 @@ impl Switch {
     /// All registered phones, by extension.
     pub fn registrations(&self) -> Vec<Registration> {
         self.core.registrar.registrations(self.core.now.monotonic)
+    }
+
+    /// How the trunks are, in the order of the config.
+    pub fn trunks(&self) -> Vec<TrunkStatus> {
+        self.core.trunk_statuses()
     }
 
     /// Calls in progress.
@@ -160,6 +175,7 @@ impl Switch {
         self.core.endpoint.handle_timeout(now.monotonic);
         self.core.registrar.expire(now);
         self.subscriptions.timeout(&mut self.core);
+        self.core.outward(|outward, desk| outward.handle_timeout(desk));
         while let Some((at, call_id)) = self.timers.first().copied() {
             if at > now.monotonic {
                 return;
@@ -208,10 +224,17 @@ impl Switch {
                     self.feed(call_id, Event::NotAcknowledged);
                 }
             }
-            SipEvent::Response { id, response, .. } => match self.core.call_of_client(id) {
-                Some(call_id) => self.feed(call_id, Event::Response(id, &response)),
-                None => self.answered_outside(id, response.status),
-            },
+            SipEvent::Response { id, response, .. } => {
+                match self.core.outward(|outward, desk| outward.response(desk, id, &response)) {
+                    Taken::Mine => return,
+                    Taken::Answered { cseq } => return self.renumbered(id, &response, cseq),
+                    Taken::Passed => {}
+                }
+                match self.core.call_of_client(id) {
+                    Some(call_id) => self.feed(call_id, Event::Response(id, &response)),
+                    None => self.answered_outside(id, response.status),
+                }
+            }
             // As if 408 and 503 had come (RFC 3261 §8.1.3.1).
             SipEvent::TimedOut { id } => self.no_response(id, 408),
             SipEvent::SendFailed { id } => self.no_response(id, 503),
@@ -224,7 +247,19 @@ impl Switch {
         }
     }
 
+    /// A request of a call goes on under another number.
+    fn renumbered(&mut self, client: cheling_sip::ClientId, response: &Response, cseq: u32) {
+        let from = response.headers.from();
+        let tag = from.as_ref().and_then(|from| from.tag());
+        if let (Some(call_id), Some(tag)) = (self.core.call_of_client(client), tag) {
+            self.feed(call_id, Event::Renumbered { tag, cseq });
+        }
+    }
+
     fn no_response(&mut self, client: cheling_sip::ClientId, status: u16) {
+        if self.core.outward(|outward, desk| outward.no_response(desk, client, status)) {
+            return;
+        }
         match self.core.call_of_client(client) {
             Some(call_id) => self.feed(call_id, Event::NoResponse(client, status)),
             None => self.answered_outside(client, status),
@@ -258,7 +293,10 @@ impl Switch {
                     self.feed(call_id, Event::HangUp);
                 }
             }
-            Command::Drain => self.is_draining = true,
+            Command::Drain => {
+                self.is_draining = true;
+                self.core.outward(|outward, desk| outward.leave(desk));
+            }
             Command::EndAll => {
                 self.is_draining = true;
                 let mut live: Vec<_> = self.calls.keys().copied().collect();

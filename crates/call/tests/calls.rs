@@ -444,7 +444,7 @@ fn the_next_trunk_is_tried_when_the_first_is_out_of_order() {
     let mut settings = world::settings(1);
     let mut second = settings.trunks[0].clone();
     second.name = "second".into();
-    second.address = "192.0.2.51:5060".parse().unwrap();
+    second.addresses[0].address = "192.0.2.51:5060".parse().unwrap();
     settings.trunks.push(second);
     let mut world = World::with(settings, 1);
     world.add(Ua::new("gateway", world::GATEWAY));

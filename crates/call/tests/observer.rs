@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cheling_call::observer::{Observer, Perspective, Seen};
-use cheling_model::directory::{CallerHeader, Directory, Extension, Trunk, TrunkTransport};
+use cheling_model::directory::{Directory, Extension, Trunk};
 use cheling_model::{CallId, DealershipId, Direction, TapEvent, TapKind, Timestamp, UserId};
 
 const CUSTOMER: &str = "192.0.2.1:5060";
@@ -33,16 +33,7 @@ fn perspective() -> Perspective {
         extensions: vec![extension("8001"), extension("8002")],
         ..Directory::default()
     };
-    let trunk = Trunk {
-        name: "gw".into(),
-        address: address("198.51.100.1:5060"),
-        transport: TrunkTransport::Udp,
-        strip_prefix: String::new(),
-        add_prefix: String::new(),
-        caller_number: None,
-        caller_from: vec![CallerHeader::From],
-        manners: Default::default(),
-    };
+    let trunk = Trunk::at("gw", address("198.51.100.1:5060"));
     Perspective {
         dealership_id: dealership(1),
         directory: Arc::new(directory),

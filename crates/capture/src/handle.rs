@@ -5,8 +5,9 @@ use crate::relay::RelayWatch;
 use crate::sip_task::Request;
 use crate::transport::TransportCounters;
 use cheling_call::io::{Command, CommandReply};
+use cheling_call::outward::TrunkStatus;
 use cheling_call::registrar::Registration;
-use cheling_model::directory::Directory;
+use cheling_model::directory::{Directory, TrunkAddress};
 use cheling_model::{CallId, FollowUpId, UserId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -83,6 +84,28 @@ impl Handle {
     /// [`Stopped`] if there is no call control any more.
     pub async fn set_directory(&self, directory: Arc<Directory>) -> Result<(), Stopped> {
         self.send(Request::Directory(directory)).await
+    }
+
+    /// Says where a trunk is now.
+    ///
+    /// # Errors
+    /// [`Stopped`] if there is no call control any more.
+    pub async fn move_trunk(
+        &self,
+        trunk: String,
+        addresses: Vec<TrunkAddress>,
+    ) -> Result<(), Stopped> {
+        self.send(Request::MoveTrunk { trunk, addresses }).await
+    }
+
+    /// How the trunks are.
+    ///
+    /// # Errors
+    /// [`Stopped`] if there is no call control any more.
+    pub async fn trunks(&self) -> Result<Vec<TrunkStatus>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Trunks(reply)).await?;
+        answer.await.map_err(|_| Stopped)
     }
 
     /// Which phones are registered.

@@ -8,10 +8,11 @@ use crate::events::EventTap;
 use crate::relay::{Relays, Report};
 use crate::transport::{Arrived, Transports};
 use cheling_call::io::{Command, CommandReply, Input, Output};
+use cheling_call::outward::TrunkStatus;
 use cheling_call::registrar::Registration;
 use cheling_call::switch::Switch;
 use cheling_model::Now;
-use cheling_model::directory::Directory;
+use cheling_model::directory::{Directory, TrunkAddress};
 use cheling_sip::Flow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -36,6 +37,10 @@ pub(crate) enum Request {
     Tell(Command),
     /// New extensions, lines and groups.
     Directory(Arc<Directory>),
+    /// Where a trunk is now.
+    MoveTrunk { trunk: String, addresses: Vec<TrunkAddress> },
+    /// How the trunks are.
+    Trunks(oneshot::Sender<Vec<TrunkStatus>>),
     /// Which phones are registered.
     Registrations(oneshot::Sender<Vec<Registration>>),
 }
@@ -189,6 +194,13 @@ impl SipTask {
             Request::Tell(command) => self.switch.handle(now, Input::Command(command)),
             Request::Directory(directory) => {
                 self.switch.handle(now, Input::Directory(directory));
+            }
+            Request::MoveTrunk { trunk, addresses } => {
+                self.transports.move_tls_peer(&trunk, &addresses);
+                self.switch.handle(now, Input::TrunkMoved { trunk: &trunk, addresses });
+            }
+            Request::Trunks(reply) => {
+                let _ = reply.send(self.switch.trunks());
             }
             Request::Registrations(reply) => {
                 let _ = reply.send(self.switch.registrations());

@@ -18,6 +18,7 @@ pub use tls::{CertificateFiles, TlsError, TlsFiles, TlsPeer, TlsTrust};
 
 use admission::{Admission, Ticket};
 use bytes::Bytes;
+use cheling_model::directory::{TrunkAddress, TrunkTransport};
 use cheling_sip::{Flow, Transport};
 use std::collections::HashMap;
 use std::io;
@@ -144,7 +145,9 @@ pub struct Transports {
     udp: Vec<udp::Sender>,
     /// Of connections, with real ports, in the order of the config.
     listeners: Vec<(Transport, SocketAddr)>,
-    tls_peers: HashMap<SocketAddr, tls::Client>,
+    tls_clients: HashMap<String, tls::Client>,
+    /// Where those are, by address.
+    tls_peers: HashMap<SocketAddr, String>,
     connections: HashMap<u64, Writer>,
     /// The newest connection to each address, for flows whose own connection is gone.
     by_remote: HashMap<(Transport, SocketAddr), u64>,
@@ -177,9 +180,10 @@ impl Transports {
         let config = &shared.config;
         let fail =
             |transport, address| move |source| BindError::Address { transport, address, source };
-        let mut tls_peers = HashMap::new();
+        let (mut tls_clients, mut tls_peers) = (HashMap::new(), HashMap::new());
         for peer in &config.tls_peers {
-            tls_peers.insert(peer.address, tls::Client::load(peer)?);
+            tls_clients.insert(peer.trunk.clone(), tls::Client::load(peer)?);
+            tls_peers.extend(peer.addresses.iter().map(|address| (*address, peer.trunk.clone())));
         }
         let mut sockets = Vec::new();
         for &address in &config.udp {
@@ -205,7 +209,7 @@ impl Transports {
             shared.tasks.spawn(tcp::accept(listener, spoken, shared.clone()));
         }
         let (connections, by_remote) = (HashMap::new(), HashMap::new());
-        Ok(Self { udp, listeners, tls_peers, connections, by_remote, shared })
+        Ok(Self { udp, listeners, tls_clients, tls_peers, connections, by_remote, shared })
     }
 
     /// The addresses of the listeners of one transport, in the order of the config, with real
@@ -240,6 +244,13 @@ impl Transports {
             Arrived::Closed { flow } => self.remove(flow),
             Arrived::Message { .. } | Arrived::SendFailed { .. } => {}
         }
+    }
+
+    /// A [`TlsPeer`] is here now. Connections that stand go on.
+    pub fn move_tls_peer(&mut self, trunk: &str, addresses: &[TrunkAddress]) {
+        self.tls_peers.retain(|_, known| known != trunk);
+        let secure = addresses.iter().filter(|it| it.transport == TrunkTransport::Tls);
+        self.tls_peers.extend(secure.map(|it| (it.address, trunk.to_owned())));
     }
 
     /// Sends one message, without waiting. On a connection it goes over the flow's own, else over
@@ -307,7 +318,9 @@ impl Transports {
         let client = match flow.transport {
             Transport::Tcp => None,
             Transport::Tls => {
-                Some(self.tls_peers.get(&flow.remote).ok_or(SendError::ConnectionGone)?.clone())
+                let peer = self.tls_peers.get(&flow.remote);
+                let client = peer.and_then(|trunk| self.tls_clients.get(trunk));
+                Some(client.ok_or(SendError::ConnectionGone)?.clone())
             }
             Transport::Udp | Transport::Ws | Transport::Wss => {
                 return Err(SendError::ConnectionGone);

@@ -12,7 +12,7 @@ use cheling_capture::transport::{TlsFiles, TlsPeer, TlsTrust, TransportConfig};
 use cheling_capture::{Capture, CaptureConfig, LOOKUP_QUEUE, Sinks, SpareBlocks, TapSink};
 use cheling_model::call::Direction as CallDirection;
 use cheling_model::directory::{
-    CallerHeader, Directory, Extension, Line, RingGroup, Trunk, TrunkTransport,
+    CallerHeader, Directory, Extension, Line, RingGroup, Trunk, TrunkAddress, TrunkTransport,
 };
 use cheling_model::tap::{PacketKind, TapBlock};
 use cheling_model::{DealershipId, EndCause, GroupId, Lane, LineId, TapEvent, TapKind, Timestamp};
@@ -112,14 +112,9 @@ impl Bench {
         relay.threads = 1;
         let (address, transport) = other.unwrap_or((gateway, TrunkTransport::Udp));
         let trunk = Trunk {
-            name: "gateway".into(),
-            address,
-            transport,
-            strip_prefix: String::new(),
-            add_prefix: String::new(),
-            caller_number: None,
+            addresses: vec![TrunkAddress::only(transport, address)],
             caller_from: vec![CallerHeader::PAssertedIdentity, CallerHeader::From],
-            manners: Default::default(),
+            ..Trunk::at("gateway", address)
         };
         let settings = Settings {
             advertise: listen.ip(),
@@ -328,10 +323,8 @@ async fn a_trunk_under_tls_is_called_by_tls_alone() {
     let address = far.at(Transport::Tls);
     let bench = Bench::start_towards(Some((address, TrunkTransport::Tls)), |config| {
         config.tls_peers = vec![TlsPeer {
-            address,
-            name: Some("gw.example".into()),
-            trust: TlsTrust::Authorities(authority.file()),
-            shown: None,
+            name: "gw.example".into(),
+            ..TlsPeer::at(address, TlsTrust::Authorities(authority.file()))
         }];
     })
     .await;

@@ -5,7 +5,7 @@ use cheling_call::io::{CommandReply, Settings};
 use cheling_capture::relay::RelayConfig;
 use cheling_capture::transport::TransportConfig;
 use cheling_capture::{Capture, CaptureConfig, Dial, LOOKUP_QUEUE, Sinks, SpareBlocks, TapSink};
-use cheling_model::directory::{CallerHeader, Directory, Trunk, TrunkTransport};
+use cheling_model::directory::{Directory, Trunk};
 use cheling_model::tap::TapBlock;
 use cheling_model::{CallId, TapEvent, Timestamp, UserId};
 use std::net::SocketAddr;
@@ -145,16 +145,7 @@ async fn commands_are_answered_and_after_the_stop_refused() {
 #[tokio::test]
 async fn draining_refuses_new_calls_with_503() {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let gateway = Trunk {
-        name: "gateway".into(),
-        address: socket.local_addr().unwrap(),
-        transport: TrunkTransport::Udp,
-        strip_prefix: String::new(),
-        add_prefix: String::new(),
-        caller_number: None,
-        caller_from: vec![CallerHeader::From],
-        manners: Default::default(),
-    };
+    let gateway = Trunk::at("gateway", socket.local_addr().unwrap());
     let (capture, mut events) = start(vec![gateway]).await;
     capture.handle().drain().await.unwrap();
     let from = socket.local_addr().unwrap();

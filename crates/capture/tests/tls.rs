@@ -154,7 +154,9 @@ async fn a_connection_that_we_open_proves_who_answers() {
         let address = gateway.at(Transport::Tls);
         let told = format!("{name:?} {trust:?}");
         let mut bench = Bench::start(|config| {
-            config.tls_peers = vec![TlsPeer { address, name, trust, shown: None }]
+            let mut peer = TlsPeer::at(address, trust);
+            peer.name = name.unwrap_or(peer.name);
+            config.tls_peers = vec![peer];
         })
         .await;
         let local = bench.udp();
@@ -187,7 +189,7 @@ async fn a_connection_that_we_open_shows_our_certificate_to_who_asks_for_it() {
         .await;
         let address = gateway.at(Transport::Tls);
         let trust = TlsTrust::Authorities(authority.file());
-        let peer = TlsPeer { address, name: None, trust, shown };
+        let peer = TlsPeer { shown, ..TlsPeer::at(address, trust) };
         let mut bench = Bench::start(|config| config.tls_peers = vec![peer]).await;
         let local = bench.udp();
         let flow = Flow { transport: Transport::Tls, local, remote: address, connection: None };
@@ -291,12 +293,7 @@ async fn a_file_that_cannot_be_used_is_told_before_anything_listens() {
     let files = |pair: &CertificateFiles, client_ca| {
         Some(TlsFiles { certificates: vec![pair.clone()], client_ca })
     };
-    let peer = TlsPeer {
-        address: localhost(),
-        name: None,
-        trust: TlsTrust::Authorities(missing.clone()),
-        shown: None,
-    };
+    let peer = TlsPeer::at(localhost(), TlsTrust::Authorities(missing.clone()));
     for (tls_files, tls_peers, want) in [
         (None, vec![], "no certificate"),
         (files(&swapped, None), vec![], "b.key is not the key of"),

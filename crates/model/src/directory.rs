@@ -70,15 +70,24 @@ pub struct RingGroup {
     pub ring_seconds: u32,
 }
 
-/// How a trunk or gateway is reached (from the config).
+/// How a trunk, a gateway or a PBX is reached (from the config), and where it is now (from DNS).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trunk {
     /// Its name in the config.
     pub name: String,
-    /// Where requests are sent, and where they must come from (the IP alone is compared).
-    pub address: SocketAddr,
-    /// UDP, TCP or TLS towards it.
-    pub transport: TrunkTransport,
+    /// What stands behind it.
+    pub role: TrunkRole,
+    /// Its calls go to this trunk, numbers as they are, and back: we stand between the two.
+    pub peer: Option<String>,
+    /// Its host name, or its IP address as text: what Request-URIs to it name.
+    pub host: String,
+    /// Its port where the config names one: what Request-URIs to it name.
+    pub port: Option<u16>,
+    /// Where requests are sent, and where they must come from (the IP alone is compared). Empty
+    /// until its host name has been resolved for the first time.
+    pub addresses: Vec<TrunkAddress>,
+    /// What it knows us by, if it asks.
+    pub account: Option<Account>,
     /// Dialled digits that select this trunk are stripped of this prefix ("9" for an outside
     /// line); empty takes every number that is not internal.
     pub strip_prefix: String,
@@ -163,6 +172,91 @@ pub enum EarlyMedia {
     Ringback,
     /// Nothing; the caller hears ringing only when the trunk says that it rings.
     Block,
+}
+
+impl Trunk {
+    /// A gateway at one address by UDP, without an account, that takes every number.
+    pub fn at(name: &str, address: SocketAddr) -> Self {
+        let udp = TrunkAddress::only(TrunkTransport::Udp, address);
+        Self {
+            name: name.into(),
+            role: TrunkRole::Trunk,
+            peer: None,
+            host: match address.ip() {
+                std::net::IpAddr::V4(ip) => ip.to_string(),
+                std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+            },
+            port: Some(address.port()),
+            addresses: vec![udp],
+            account: None,
+            strip_prefix: String::new(),
+            add_prefix: String::new(),
+            caller_number: None,
+            caller_from: vec![CallerHeader::From],
+            manners: TrunkManners::default(),
+        }
+    }
+
+    /// Whether it is at this IP address.
+    pub fn is_at(&self, ip: std::net::IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.addresses.iter().any(|it| it.address.ip().to_canonical() == ip)
+    }
+}
+
+/// What stands behind a trunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrunkRole {
+    /// The telephone network: whoever is there is a customer.
+    #[default]
+    Trunk,
+    /// A telephone system that stays: whoever is there is one of us.
+    Pbx,
+}
+
+/// One place where a trunk is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrunkAddress {
+    /// UDP, TCP or TLS.
+    pub transport: TrunkTransport,
+    /// Where.
+    pub address: SocketAddr,
+    /// The lowest is tried first (RFC 2782).
+    pub priority: u16,
+    /// Its share of the calls among those of one priority (RFC 2782).
+    pub weight: u16,
+}
+
+impl TrunkAddress {
+    /// The only place there is.
+    pub fn only(transport: TrunkTransport, address: SocketAddr) -> Self {
+        Self { transport, address, priority: 0, weight: 0 }
+    }
+}
+
+/// An account of ours at a trunk.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The user part of the address we register and call as.
+    pub user: String,
+    /// The name that the password belongs to; usually the same.
+    pub auth_user: String,
+    /// Never shown or logged.
+    pub password: String,
+    /// Whether we register there; otherwise the password only answers challenges to calls.
+    pub registers: bool,
+    /// How long a registration is asked for.
+    pub expires: std::time::Duration,
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account")
+            .field("user", &self.user)
+            .field("registers", &self.registers)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Transport towards a trunk.

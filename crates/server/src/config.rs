@@ -5,10 +5,7 @@
 //! between the levels). Dealership data, users, extensions, lines and ring groups live in the
 //! database and are edited in the console.
 
-use cheling_model::directory::{
-    CallerHeader, DiversionHeader, EarlyMedia, ForwardedCaller, IdentityHeader, Trunk,
-    TrunkManners, TrunkTransport,
-};
+use cheling_model::directory::Trunk;
 use cheling_sip::session_timer;
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
@@ -18,7 +15,10 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 mod recording;
+mod trunk;
+
 pub use recording::Recording;
+pub use trunk::TrunkEntry;
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -78,6 +78,8 @@ pub struct Sip {
     /// The address written into Via, Contact and SDP. Default: the listener's, or the machine's
     /// own where the listener is `0.0.0.0`.
     pub advertise: Option<IpAddr>,
+    /// DNS servers for trunks known by name, each `IP:PORT`. Default: the system's.
+    pub dns_servers: Vec<SocketAddr>,
     /// Digest realm. Default `cheling`. Changing it makes every SIP password void.
     pub realm: String,
     /// Calls at once; more get 503. Default 500.
@@ -112,125 +114,6 @@ pub struct Media {
     pub last_port: u16,
     /// Relay threads. Default 0: one per core.
     pub threads: usize,
-}
-
-/// One gateway or trunk.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrunkEntry {
-    /// Its name, unique.
-    pub name: String,
-    /// Where it is: requests go there, and calls from its IP are taken as its calls.
-    pub address: SocketAddr,
-    /// `udp` (default), `tcp` or `tls`.
-    #[serde(default)]
-    pub transport: TrunkTransport,
-    /// For `tls`: the name that its certificate must carry. Default: its IP address.
-    #[serde(default)]
-    pub tls_name: Option<String>,
-    /// For `tls`: PEM file of the authorities that may have signed its certificate, or of that
-    /// certificate itself. Default: the authorities that browsers know.
-    #[serde(default)]
-    pub tls_ca: Option<PathBuf>,
-    /// For `tls`: believes whoever answers, without looking at the certificate. Whoever can stand
-    /// in between can then listen and change calls: for tests only. Default false.
-    #[serde(default)]
-    pub tls_insecure: bool,
-    /// For `tls`: PEM file of the certificate that we show if it asks for one. Default: none.
-    #[serde(default)]
-    pub tls_certificate: Option<PathBuf>,
-    /// For `tls`: PEM file of its private key.
-    #[serde(default)]
-    pub tls_key: Option<PathBuf>,
-    /// Dialled numbers that begin with this go here, without it. Default empty: every number.
-    #[serde(default)]
-    pub strip_prefix: String,
-    /// Put before the number that is sent. Default empty.
-    #[serde(default)]
-    pub add_prefix: String,
-    /// The number shown to customers. Default: the extension's.
-    #[serde(default)]
-    pub caller_number: Option<String>,
-    /// Which headers name the caller, best first. Default all three.
-    #[serde(default = "all_caller_headers")]
-    pub caller_from: Vec<CallerHeader>,
-    /// Which headers tell it who calls, beside From: `p-asserted-identity` (default),
-    /// `p-preferred-identity`, `remote-party-id`.
-    #[serde(default = "usual_identity")]
-    pub identity: Vec<IdentityHeader>,
-    /// Customers are not shown our number; the trunk is. Default false.
-    #[serde(default)]
-    pub withhold_caller: bool,
-    /// Whose number is shown for a customer's call that is sent on through it: `own` (default) or
-    /// `original`, the customer's.
-    #[serde(default)]
-    pub forwarded_caller: ForwardedCaller,
-    /// Which headers tell it who sent a call on: `diversion` (default), `history-info`. None: what
-    /// came with the call is taken out, too.
-    #[serde(default = "usual_diversion")]
-    pub diversion: Vec<DiversionHeader>,
-    /// What of its early media is passed on: `pass` (default), `ringback` (the phone's own ring
-    /// tone in its place) or `block` (ring tone only when the trunk says that it rings).
-    #[serde(default)]
-    pub early_media: EarlyMedia,
-}
-
-fn all_caller_headers() -> Vec<CallerHeader> {
-    vec![CallerHeader::PAssertedIdentity, CallerHeader::RemotePartyId, CallerHeader::From]
-}
-
-fn usual_identity() -> Vec<IdentityHeader> {
-    TrunkManners::default().identity
-}
-
-fn usual_diversion() -> Vec<DiversionHeader> {
-    TrunkManners::default().diversion
-}
-
-impl TrunkEntry {
-    /// A trunk at `address` with every other key at its default.
-    pub fn at(address: SocketAddr) -> Self {
-        Self {
-            name: "gateway".into(),
-            address,
-            transport: TrunkTransport::default(),
-            tls_name: None,
-            tls_ca: None,
-            tls_insecure: false,
-            tls_certificate: None,
-            tls_key: None,
-            strip_prefix: String::new(),
-            add_prefix: String::new(),
-            caller_number: None,
-            caller_from: all_caller_headers(),
-            identity: usual_identity(),
-            withhold_caller: false,
-            forwarded_caller: ForwardedCaller::default(),
-            diversion: usual_diversion(),
-            early_media: EarlyMedia::default(),
-        }
-    }
-}
-
-impl From<TrunkEntry> for Trunk {
-    fn from(entry: TrunkEntry) -> Self {
-        Self {
-            name: entry.name,
-            address: entry.address,
-            transport: entry.transport,
-            strip_prefix: entry.strip_prefix,
-            add_prefix: entry.add_prefix,
-            caller_number: entry.caller_number,
-            caller_from: entry.caller_from,
-            manners: TrunkManners {
-                identity: entry.identity,
-                withholds_caller: entry.withhold_caller,
-                forwarded_caller: entry.forwarded_caller,
-                diversion: entry.diversion,
-                early_media: entry.early_media,
-            },
-        }
-    }
 }
 
 /// Facts.
@@ -310,6 +193,7 @@ impl Default for Sip {
             max_connections: 1024,
             max_connections_per_source: 256,
             advertise: None,
+            dns_servers: Vec::new(),
             realm: "cheling".into(),
             max_calls: 500,
             registration_seconds: 300,
@@ -421,21 +305,7 @@ impl Config {
                 self.media.last_port, self.media.first_port
             ));
         }
-        for (index, trunk) in self.trunk.iter().enumerate() {
-            if trunk.name.trim().is_empty() {
-                faults.push(format!("trunk[{index}].name: give it a name"));
-            }
-            if self.trunk[..index].iter().any(|other| other.name == trunk.name) {
-                faults.push(format!(
-                    "trunk[{index}].name: {:?} is taken by another trunk",
-                    trunk.name
-                ));
-            }
-            faults.extend(trunk.tls_faults(index));
-            if trunk.caller_from.is_empty() {
-                faults.push(format!("trunk[{index}].caller_from: name at least one header"));
-            }
-        }
+        faults.extend(trunk::faults(&self.trunk));
         faults.extend(self.sip.tls_faults());
         faults.extend(self.sip.session_faults());
         faults.extend(self.recording.faults());
@@ -509,6 +379,21 @@ impl Config {
         })
     }
 
+    /// The trunks as the call machines know them, their passwords read.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unsound`] names each password that cannot be had.
+    pub fn trunks(&self) -> Result<Vec<Trunk>, ConfigError> {
+        let (mut trunks, mut faults) = (Vec::new(), Vec::new());
+        for entry in &self.trunk {
+            match entry.trunk() {
+                Ok(trunk) => trunks.push(trunk),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        if faults.is_empty() { Ok(trunks) } else { Err(ConfigError::Unsound(faults)) }
+    }
+
     /// Where the certificate that signs itself is kept.
     pub fn own_tls_dir(&self) -> PathBuf {
         self.data_dir.join("tls")
@@ -527,6 +412,9 @@ impl Config {
         }
         if let Some(token) = &mut shown.web.metrics_token {
             *token = "***".into();
+        }
+        for password in shown.trunk.iter_mut().filter_map(|trunk| trunk.password.as_mut()) {
+            *password = "***".into();
         }
         toml::to_string_pretty(&shown).unwrap_or_else(|error| format!("# {error}"))
     }
@@ -583,25 +471,6 @@ impl Sip {
             if let Some((other, _)) = taken.filter(|_| address.port() != 0) {
                 faults.push(format!("sip.{key}: {address} is taken by sip.{other}"));
             }
-        }
-        faults
-    }
-}
-
-impl TrunkEntry {
-    fn tls_faults(&self, index: usize) -> Vec<String> {
-        let mut faults = Vec::new();
-        let files = [&self.tls_ca, &self.tls_certificate, &self.tls_key];
-        let has_keys =
-            self.tls_name.is_some() || self.tls_insecure || files.iter().any(|file| file.is_some());
-        if has_keys && self.transport != TrunkTransport::Tls {
-            faults.push(format!("trunk[{index}]: tls_… needs transport = \"tls\""));
-        }
-        if self.tls_certificate.is_some() != self.tls_key.is_some() {
-            faults.push(format!("trunk[{index}].tls_certificate: goes with tls_key"));
-        }
-        if self.tls_insecure && self.tls_ca.is_some() {
-            faults.push(format!("trunk[{index}].tls_insecure: would make tls_ca void"));
         }
         faults
     }

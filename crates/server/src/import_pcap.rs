@@ -49,7 +49,7 @@ pub async fn run(command: ImportPcap, config: Config) -> anyhow::Result<ExitCode
     let perspective = Perspective {
         dealership_id: facts.dealership.dealership_id,
         directory: Arc::new(directory::build(&facts.database, &config.sip.realm).await?),
-        trunks: config.trunk.iter().cloned().map(Into::into).collect(),
+        trunks: config.trunks()?,
     };
 
     let desk = Desk::new(facts.database.clone()).await?;

@@ -13,7 +13,6 @@ use cheling_capture::{Capture, CaptureConfig, LOOKUP_QUEUE, Sinks, SpareBlocks};
 use cheling_lookup::desk::Desk;
 use cheling_lookup::number::DialRules;
 use cheling_lookup::{attach, directory};
-use cheling_model::directory::TrunkTransport;
 use cheling_model::recording::Recording;
 use cheling_records::Database;
 use cheling_store::disk::{Disk, LocalDisk};
@@ -112,7 +111,7 @@ impl Node {
         };
         let capture = Capture::start(
             capture_config(config)?,
-            call_settings(config),
+            call_settings(config)?,
             Arc::new(known.clone()),
             sinks,
         )
@@ -352,7 +351,7 @@ fn tls_files(config: &Config) -> anyhow::Result<Option<TlsFiles>> {
 }
 
 fn tls_peer(trunk: &TrunkEntry) -> Option<TlsPeer> {
-    if trunk.transport != TrunkTransport::Tls {
+    if !trunk.may_be_tls() {
         return None;
     }
     let trust = match &trunk.tls_ca {
@@ -369,24 +368,32 @@ fn tls_peer(trunk: &TrunkEntry) -> Option<TlsPeer> {
         }
         _ => None,
     };
-    Some(TlsPeer { address: trunk.address, name: trunk.tls_name.clone(), trust, shown })
+    let address =
+        trunk.address.ip().map(|ip| SocketAddr::new(ip, trunk.address.port.unwrap_or(5061)));
+    Some(TlsPeer {
+        trunk: trunk.name.clone(),
+        addresses: address.into_iter().collect(),
+        name: trunk.certificate_name(),
+        trust,
+        shown,
+    })
 }
 
-fn call_settings(config: &Config) -> Settings {
-    Settings {
+fn call_settings(config: &Config) -> anyhow::Result<Settings> {
+    Ok(Settings {
         advertise: config.advertise(),
         udp_port: config.sip.udp.port(),
         tcp_port: None,
         tls_port: None,
         product: concat!("Cheling/", env!("CARGO_PKG_VERSION")).into(),
-        trunks: config.trunk.iter().cloned().map(Into::into).collect(),
+        trunks: config.trunks()?,
         nonce_secret: rand::random(),
         seed: rand::random(),
         registration: Duration::from_secs(60)
             ..=Duration::from_secs(config.sip.registration_seconds),
         max_calls: config.sip.max_calls,
         session_timer: config.sip.session_timer(),
-    }
+    })
 }
 
 fn web_settings(config: &Config, sip_port: u16) -> cheling_web::Settings {

@@ -41,6 +41,10 @@ pub(crate) struct Target {
     pub(crate) flow: Flow,
     /// The caller as this side is to see it.
     pub(crate) caller: Party,
+    /// The domain that the caller is shown in; ours if none.
+    pub(crate) domain: Option<String>,
+    /// The proxies that the INVITE is to pass.
+    pub(crate) route: Vec<NameAddr>,
 }
 
 /// What is said beside the offer.
@@ -106,20 +110,24 @@ impl Fork {
         target: Target,
         call: Invite<'_>,
     ) -> Option<Self> {
-        let our_host = core.settings.advertise;
+        let our_host = host_text(core.settings.advertise);
+        let shown_host = target.domain.as_deref().unwrap_or(&our_host);
         let (tag, sip_call_id) = (core.token(), core.token());
         let shown = identity::shown_caller(&target.caller, core.manners(&target.side));
-        let from = identity::from_address(&shown, our_host).with_tag(&tag);
+        let from = identity::from_address(&shown, shown_host).with_tag(&tag);
         let to = NameAddr::new(target.uri.clone());
         let uri = target.uri.clone();
         let mut invite = Request::outside_dialog(Method::Invite, uri, &from, &to, &sip_call_id, 1);
         invite.headers.set(Name::MaxForwards, call.max_forwards);
         invite.headers.push(Name::Contact, core.contact(target.flow));
+        for proxy in &target.route {
+            invite.headers.push(Name::Route, proxy);
+        }
         let manners = core.manners(&target.side);
-        identity::write_identity(&mut invite.headers, &target.caller, our_host, manners);
+        identity::write_identity(&mut invite.headers, &target.caller, shown_host, manners);
         write_history(core, &mut invite.headers, call.history, &target);
         if call.manner == Manner::AutoAnswer {
-            let host = host_text(our_host);
+            let host = &our_host;
             invite.headers.push(Name::CallInfo, format!("<sip:{host}>;answer-after=0"));
             invite.headers.push(Name::AlertInfo, format!("<http://{host}>;info=alert-autoanswer"));
         }
@@ -130,7 +138,7 @@ impl Fork {
         }
         core.settings.session_timer.ask(&mut invite, None);
         core.bind_tag(call_id, entries, &tag);
-        let client = core.request(call_id, entries, invite.clone(), target.flow)?;
+        let client = core.request(call_id, entries, invite.clone(), target.flow, &target.side)?;
         Some(Self {
             leg_id,
             target,
@@ -193,7 +201,9 @@ impl Fork {
         core.settings.session_timer.ask_again(&mut invite, refusal);
         let number = self.last_cseq + 1;
         invite.headers.set(Name::CSeq, CSeq { number, method: Method::Invite });
-        let Some(client) = core.request(call_id, entries, invite.clone(), self.target.flow) else {
+        let Some(client) =
+            core.request(call_id, entries, invite.clone(), self.target.flow, &self.target.side)
+        else {
             return false;
         };
         (self.client, self.invite, self.last_cseq) = (client, invite, number);
@@ -237,6 +247,14 @@ impl Fork {
         self.rings_at.iter().map(dialog).collect()
     }
 
+    /// A request of ours to whoever is called has been sent again with this number.
+    pub(crate) fn renumber(&mut self, tag: &str, cseq: u32) {
+        let from = self.invite.headers.from();
+        if from.as_ref().and_then(|from| from.tag()) == Some(tag) {
+            self.last_cseq = self.last_cseq.max(cseq);
+        }
+    }
+
     /// Whether a final response is still to come.
     pub(crate) fn is_pending(&self) -> bool {
         !matches!(self.state, ForkState::Failed(_))
@@ -254,7 +272,8 @@ impl Fork {
     pub(crate) fn leg(&self, response: &Response) -> Option<Leg> {
         let Target { side, flow, .. } = &self.target;
         let mut leg = Leg::called(side.clone(), *flow, self.client, &self.invite, response)?;
-        leg.continue_from(self.last_cseq);
+        let cseq = response.headers.cseq().map_or(0, |cseq| cseq.number);
+        leg.continue_from(self.last_cseq.max(cseq));
         Some(leg)
     }
 

@@ -4,6 +4,7 @@
 use cheling_model::Lane;
 use cheling_sip::dialog::DialogId;
 use cheling_sip::subscription::dialog_info::{DialogEntry, DialogState, Direction};
+use cheling_sip::via::host_text;
 
 use super::fork::{Fork, ForkState};
 use super::leg::Side;
@@ -80,7 +81,8 @@ impl Call {
         if lamps.iter().any(|lamp| lamp.extension == extension) {
             return;
         }
-        let remote = identity::from_address(&self.party_beside(lane), core.settings.advertise);
+        let remote =
+            identity::from_address(&self.party_beside(lane), &host_text(core.settings.advertise));
         let is_caller = lane == self.caller_lane;
         let entry = DialogEntry {
             id: format!("{}-{extension}", self.id),

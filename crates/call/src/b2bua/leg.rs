@@ -70,7 +70,8 @@ impl Leg {
         response: &Response,
     ) -> Option<Self> {
         let dialog = Dialog::uac(invite, response)?;
-        let cseq = invite.headers.cseq()?.number;
+        // The INVITE's last number, which a challenge may have raised.
+        let cseq = response.headers.cseq()?.number;
         let flow = flow_to(&side, flow, &dialog);
         let mut session = Session::default();
         session.learn(&response.headers);
@@ -133,8 +134,15 @@ impl Leg {
     ) -> u32 {
         self.continue_from(last_cseq);
         let prack = rack.request(&mut self.dialog);
-        core.request(call_id, entries, prack, self.flow);
+        core.request(call_id, entries, prack, self.flow, &self.side);
         self.dialog.local_cseq
+    }
+
+    /// A request of ours within this dialog has been sent again with this number.
+    pub(crate) fn renumber(&mut self, tag: &str, cseq: u32) {
+        if self.dialog.id.local_tag == tag {
+            self.continue_from(cseq);
+        }
     }
 
     /// Numbers of requests go on from here.
@@ -195,7 +203,7 @@ impl Leg {
             self.session.ask(&core.settings.session_timer, &mut request);
         }
         fill(&mut request);
-        core.request(call_id, entries, request, self.flow)
+        core.request(call_id, entries, request, self.flow, &self.side)
     }
 
     /// Offers anew.
@@ -224,7 +232,7 @@ impl Leg {
     ) {
         let mut notify = progress.notify(&mut self.dialog, event, expires_s);
         notify.headers.push(Name::Contact, core.contact(self.flow));
-        core.request(call_id, entries, notify, self.flow);
+        core.request(call_id, entries, notify, self.flow, &self.side);
     }
 
     /// A 2xx to our INVITE, re-INVITE or UPDATE came: it may have moved the target, and a re-INVITE

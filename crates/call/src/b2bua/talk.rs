@@ -167,6 +167,7 @@ impl Call {
             | Event::RelayFailed
             | Event::RelayClosed { .. }
             | Event::FlowClosed(_)
+            | Event::Renumbered { .. }
             | Event::Returned { .. } => {}
         }
         State::Talking(talk)

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use cheling_call::Switch;
 use cheling_call::io::{Command, CommandReply, Input, Output, Settings};
-use cheling_model::directory::{
-    CallerHeader, Directory, Extension, Line, RingGroup, Trunk, TrunkTransport,
-};
+use cheling_model::directory::{CallerHeader, Directory, Extension, Line, RingGroup, Trunk};
 use cheling_model::{CallId, DealershipId, GroupId, LineId, Now, TapKind, Timestamp, UserId};
 use cheling_sip::digest::{Algorithm, ha1};
 use cheling_sip::{Flow, Message, Transport};
@@ -107,14 +105,10 @@ pub fn settings(seed: u64) -> Settings {
         tls_port: Some(5061),
         product: "Cheling".into(),
         trunks: vec![Trunk {
-            name: "gateway".into(),
-            address: GATEWAY.parse().unwrap(),
-            transport: TrunkTransport::Udp,
             strip_prefix: "9".into(),
-            add_prefix: String::new(),
             caller_number: Some("02161234567".into()),
             caller_from: vec![CallerHeader::PAssertedIdentity, CallerHeader::From],
-            manners: Default::default(),
+            ..Trunk::at("gateway", GATEWAY.parse().unwrap())
         }],
         nonce_secret: [5; 32],
         seed,

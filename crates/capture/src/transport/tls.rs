@@ -36,15 +36,24 @@ pub struct TlsFiles {
 /// To whom we connect by TLS.
 #[derive(Clone, Debug)]
 pub struct TlsPeer {
-    /// Where.
-    pub address: SocketAddr,
-    /// The name that its certificate must carry, and that is asked for (SNI). Default: its IP
-    /// address.
-    pub name: Option<String>,
+    /// What names it to [`super::Transports::move_tls_peer`].
+    pub trunk: String,
+    /// Where it is, as far as that is known.
+    pub addresses: Vec<SocketAddr>,
+    /// The name that its certificate must carry, and that is asked for (SNI); or an IP address.
+    pub name: String,
     /// How it proves who it is.
     pub trust: TlsTrust,
     /// The certificate that we show if it asks for one; read at the start. Default: none.
     pub shown: Option<CertificateFiles>,
+}
+
+impl TlsPeer {
+    /// One at a single address, known by its IP address alone.
+    pub fn at(address: SocketAddr, trust: TlsTrust) -> Self {
+        let name = address.ip().to_string();
+        Self { trunk: name.clone(), addresses: vec![address], name, trust, shown: None }
+    }
 }
 
 /// How the other side proves who it is.
@@ -171,11 +180,9 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn load(peer: &TlsPeer) -> Result<Self, TlsError> {
-        let name = match &peer.name {
-            None => ServerName::IpAddress(peer.address.ip().into()),
-            Some(name) => ServerName::try_from(name.clone())
-                .map_err(|_| TlsError::BadName { name: name.clone() })?,
-        };
+        let name = peer.name.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(name)
+            .map_err(|_| TlsError::BadName { name: peer.name.clone() })?;
         let provider = provider();
         let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()

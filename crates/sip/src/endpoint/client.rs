@@ -103,6 +103,43 @@ impl Endpoint {
         Ok(id)
     }
 
+    /// Sends a request anew, under the same name, in place of one that was refused, such as by a
+    /// challenge (RFC 3261 §8.1.3.5): with a new branch; the CSeq must be new already. What has to
+    /// be done about the refused one is done under no name. False, with nothing sent, if the
+    /// request was given up in the meantime.
+    ///
+    /// # Errors
+    /// [`TooManyTransactions`], with nothing sent.
+    pub fn retry(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        flow: Flow,
+        mut request: Request,
+    ) -> Result<bool, TooManyTransactions> {
+        if self.clients.len() >= self.config.max_transactions {
+            return Err(TooManyTransactions);
+        }
+        if let Some(old) = self.clients.get(&id) {
+            if !matches!(old.cancel, Cancel::NotWanted) {
+                return Ok(false);
+            }
+            let nameless = ClientId(self.next_id());
+            if let Some(mut old) = self.clients.remove(&id) {
+                old.scheduled = None;
+                self.client_ids.insert(old.key.clone(), nameless);
+                self.clients.insert(nameless, old);
+                self.settle_client(nameless);
+            }
+        }
+        let branch = self.tokens.branch();
+        request.headers.insert_front(Name::Via, Via::new(flow.transport, flow.local, &branch));
+        let timing = self.timing(flow);
+        let machine = ClientMachine::new(now, &request.method, timing);
+        self.start_named(id, flow, timing, machine, request, branch);
+        Ok(true)
+    }
+
     /// The flow a request of ours was sent along last; `None` if its transaction is over.
     pub fn flow_of(&self, id: ClientId) -> Option<Flow> {
         self.clients.get(&id).map(|client| client.flow)
@@ -150,6 +187,12 @@ impl Endpoint {
     pub fn ack(&mut self, id: ClientId, flow: Flow, mut request: Request) {
         let branch = self.tokens.branch();
         request.headers.insert_front(Name::Via, Via::new(flow.transport, flow.local, &branch));
+        if let Some(client) = self.clients.get(&id) {
+            // What proved the INVITE proves its ACK (RFC 3261 §22.1).
+            for name in [Name::Authorization, Name::ProxyAuthorization] {
+                request.headers.copy_from(&client.request.headers, name);
+            }
+        }
         let bytes = request.to_bytes();
         self.output.push_back((flow, bytes.clone()));
         let tag = request.headers.to().and_then(|to| to.tag().map(str::to_owned));
@@ -169,6 +212,19 @@ impl Endpoint {
         branch: String,
     ) -> ClientId {
         let id = ClientId(self.next_id());
+        self.start_named(id, flow, timing, machine, request, branch);
+        id
+    }
+
+    fn start_named(
+        &mut self,
+        id: ClientId,
+        flow: Flow,
+        timing: Timing,
+        machine: ClientMachine,
+        request: Request,
+        branch: String,
+    ) {
         let key = ClientKey::new(branch, request.method.clone());
         let bytes = request.to_bytes();
         self.output.push_back((flow, bytes.clone()));
@@ -187,7 +243,6 @@ impl Endpoint {
         self.client_ids.insert(key, id);
         self.clients.insert(id, client);
         self.settle_client(id);
-        id
     }
 
     pub(super) fn handle_response(&mut self, now: Instant, flow: Flow, response: Response) {

@@ -1,0 +1,498 @@
+//! Registering at providers, answering their challenges, and going round what fails.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cheling_call::Switch;
+use cheling_call::io::{Command, Input, Output, Settings};
+use cheling_call::outward::RegistrationStatus;
+use cheling_model::directory::{Account, Directory, Trunk, TrunkAddress, TrunkTransport};
+use cheling_model::{Now, Timestamp};
+use cheling_sip::digest::{Algorithm, Challenge, Credentials, ha1};
+use cheling_sip::sdp::{LocalMedia, Origin, Sdp, rewrite::basic_formats};
+use cheling_sip::{Flow, Message, Method, Name, NameAddr, Request, Response, Transport, Uri};
+
+mod world;
+
+const SECOND: Duration = Duration::from_secs(1);
+const FIRST: &str = "198.51.100.1:5060";
+const SECOND_PLACE: &str = "198.51.100.2:5060";
+const PHONE: &str = "192.0.2.11:5060";
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// A switch with one provider, and the provider's side of the wire by hand.
+struct Bench {
+    switch: Switch,
+    now: Now,
+    /// What the switch sent and nobody has looked at.
+    sent: Vec<(Flow, Request)>,
+    responses: Vec<Response>,
+    pings: usize,
+    seen: HashSet<String>,
+}
+
+fn trunk(places: &[&str]) -> Trunk {
+    let places = places.iter().enumerate().map(|(at, place)| TrunkAddress {
+        priority: u16::try_from(at).unwrap(),
+        ..TrunkAddress::only(TrunkTransport::Udp, address(place))
+    });
+    Trunk {
+        host: "ims.example".into(),
+        port: None,
+        addresses: places.collect(),
+        account: Some(Account {
+            user: "02161234567".into(),
+            auth_user: "line-1".into(),
+            password: "geheim".into(),
+            registers: true,
+            expires: Duration::from_secs(600),
+        }),
+        ..Trunk::at("provider", address(FIRST))
+    }
+}
+
+impl Bench {
+    fn start(trunk: Trunk) -> Self {
+        let settings = Settings { trunks: vec![trunk], ..world::settings(3) };
+        let directory = Directory { ..world::directory() };
+        let wall = Timestamp::from_micros(1_700_000_000_000_000);
+        let now = Now { monotonic: Instant::now(), wall };
+        let switch = Switch::new(now, settings, Arc::new(directory));
+        let mut bench = Self {
+            switch,
+            now,
+            sent: Vec::new(),
+            responses: Vec::new(),
+            pings: 0,
+            seen: HashSet::new(),
+        };
+        bench.feed(Input::Timeout);
+        bench
+    }
+
+    fn feed(&mut self, input: Input<'_>) {
+        self.switch.handle(self.now, input);
+        while let Some(output) = self.switch.poll() {
+            match output {
+                Output::Send { bytes, .. } if bytes == b"\r\n\r\n" => self.pings += 1,
+                Output::Send { flow, bytes } => match Message::parse(&bytes).unwrap() {
+                    Message::Request(request) => {
+                        let via = request.headers.via().unwrap();
+                        // What is merely repeated is not looked at twice.
+                        if self.seen.insert(format!("{} {via}", request.method)) {
+                            self.sent.push((flow, request));
+                        }
+                    }
+                    Message::Response(response) => self.responses.push(response),
+                },
+                Output::OpenRelay { call_id } => {
+                    let local = [address("192.0.2.1:30000"), address("192.0.2.1:30002")];
+                    self.feed(Input::RelayOpened { call_id, local });
+                }
+                Output::CloseRelay { call_id } => {
+                    let (received_packets, tap_dropped_packets) = ([0; 2], [0; 2]);
+                    self.feed(Input::RelayClosed {
+                        call_id,
+                        received_packets,
+                        tap_dropped_packets,
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now.monotonic + time;
+        while let Some(at) = self.switch.next_timeout().filter(|at| *at <= end) {
+            self.go_to(at);
+            self.feed(Input::Timeout);
+        }
+        self.go_to(end);
+    }
+
+    fn go_to(&mut self, to: Instant) {
+        let by = to.saturating_duration_since(self.now.monotonic);
+        self.now = Now { monotonic: self.now.monotonic + by, wall: self.now.wall + by };
+    }
+
+    /// The only request that waits to be looked at.
+    fn request(&mut self, method: Method) -> (Flow, Request) {
+        let at = self.sent.iter().position(|(_, request)| request.method == method);
+        let Some(at) = at else { panic!("no {method} among {:?}", self.sent) };
+        self.sent.remove(at)
+    }
+
+    fn answer(
+        &mut self,
+        (flow, request): &(Flow, Request),
+        status: u16,
+        fill: impl FnOnce(&mut Response),
+    ) {
+        let mut response = Response::to(request, status, "", Some("far"));
+        fill(&mut response);
+        let bytes = response.to_bytes();
+        self.feed(Input::Message { flow: *flow, bytes: &bytes });
+    }
+
+    fn challenge(&mut self, asked: &(Flow, Request), nonce: &str, is_stale: bool) {
+        let (status, name) = match asked.1.method {
+            Method::Register => (401, Name::WwwAuthenticate),
+            _ => (407, Name::ProxyAuthenticate),
+        };
+        let challenge = Challenge::new("ims.example", nonce, Algorithm::Sha256, is_stale);
+        self.answer(asked, status, |response| response.headers.push(name, challenge));
+    }
+
+    fn grant(&mut self, asked: &(Flow, Request), seconds: u32) {
+        let contact = asked.1.headers.contact().unwrap();
+        self.answer(asked, 200, |response| {
+            response.headers.push(Name::Contact, format!("<{}>;expires={seconds}", contact.uri));
+        });
+    }
+
+    /// Registers, past a challenge; the Contact.
+    fn registered(&mut self, seconds: u32) -> Uri {
+        let first = self.request(Method::Register);
+        self.challenge(&first, "n1", false);
+        let second = self.request(Method::Register);
+        self.grant(&second, seconds);
+        assert!(self.status().is_registered);
+        second.1.headers.contact().unwrap().uri
+    }
+
+    fn status(&self) -> RegistrationStatus {
+        self.switch.trunks()[0].registration.clone().unwrap()
+    }
+
+    /// Phone 8001 registers with us; the way to it.
+    fn phone(&mut self) -> Flow {
+        let flow = Flow::udp(address(world::SWITCH), address(PHONE));
+        let aor = NameAddr::parse("<sip:8001@192.0.2.1>").unwrap();
+        let uri = Uri::sip(None, "192.0.2.1", None);
+        for round in 1..=2 {
+            let from = aor.clone().with_tag("p");
+            let mut request =
+                Request::outside_dialog(Method::Register, uri.clone(), &from, &aor, "reg", round);
+            request.headers.push(Name::Via, format!("SIP/2.0/UDP {PHONE};branch=z9hG4bKr{round}"));
+            request.headers.push(Name::Contact, format!("<sip:8001@{PHONE}>"));
+            self.prove(&mut request, "8001", "secret");
+            let bytes = request.to_bytes();
+            self.feed(Input::Message { flow, bytes: &bytes });
+        }
+        assert_eq!(self.switch.registrations().len(), 1);
+        self.responses.clear();
+        flow
+    }
+
+    /// Answers the last challenge of the switch, if there was one.
+    fn prove(&mut self, request: &mut Request, user: &str, password: &str) {
+        let Some(response) = self.responses.last() else { return };
+        for (asked, answer) in [
+            (Name::WwwAuthenticate, Name::Authorization),
+            (Name::ProxyAuthenticate, Name::ProxyAuthorization),
+        ] {
+            let Some(value) = response.headers.get(asked) else { continue };
+            let challenge = Challenge::parse(&value).unwrap();
+            let key = ha1(challenge.algorithm, user, &challenge.realm, password);
+            let (method, uri) = (request.method.to_string(), request.uri.to_string());
+            request.headers.push(answer, challenge.answer(user, &key, &method, &uri, "c", 1));
+        }
+    }
+
+    /// 8001 calls out; its INVITE.
+    fn dial(&mut self, flow: Flow, number: &str) -> Request {
+        let from = NameAddr::parse("<sip:8001@192.0.2.1>;tag=p").unwrap();
+        let uri = Uri::sip(Some(number), "192.0.2.1", None);
+        let to = NameAddr::new(uri.clone());
+        for round in 1..=2 {
+            let mut request =
+                Request::outside_dialog(Method::Invite, uri.clone(), &from, &to, "call", round);
+            request.headers.push(Name::Via, format!("SIP/2.0/UDP {PHONE};branch=z9hG4bKi{round}"));
+            request.headers.push(Name::Contact, format!("<sip:8001@{PHONE}>"));
+            request.set_body("application/sdp", sdp(PHONE).to_bytes());
+            self.prove(&mut request, "8001", "secret");
+            let bytes = request.to_bytes();
+            self.feed(Input::Message { flow, bytes: &bytes });
+            if round == 2 {
+                return request;
+            }
+        }
+        unreachable!()
+    }
+}
+
+fn sdp(of: &str) -> Sdp {
+    let ip = address(of).ip();
+    let local = LocalMedia { address: ip, rtp_port: 4000, rtcp_port: 4001 };
+    Sdp::offer(&Origin::new(7, ip), local, &basic_formats())
+}
+
+fn proof(request: &Request, name: Name) -> Credentials {
+    Credentials::parse(&request.headers.get(name).unwrap()).unwrap()
+}
+
+fn is_proved(request: &Request, name: Name) -> bool {
+    let key = ha1(Algorithm::Sha256, "line-1", "ims.example", "geheim");
+    proof(request, name).verify(request.method.as_str(), &key)
+}
+
+#[test]
+fn it_registers_with_its_password_and_renews_before_it_runs_out() {
+    let mut bench = Bench::start(trunk(&[FIRST]));
+    let first = bench.request(Method::Register);
+    assert_eq!(first.0.remote, address(FIRST));
+    assert_eq!(first.1.uri.to_string(), "sip:ims.example");
+    assert_eq!(first.1.headers.to().unwrap().uri.to_string(), "sip:02161234567@ims.example");
+    assert_eq!(first.1.headers.expires(), Some(600));
+    assert!(!first.1.headers.has(Name::Authorization));
+    bench.challenge(&first, "n1", false);
+    let second = bench.request(Method::Register);
+    assert!(is_proved(&second.1, Name::Authorization));
+    assert_eq!(second.1.headers.call_id(), first.1.headers.call_id());
+    assert_eq!(second.1.headers.cseq().unwrap().number, 2);
+    assert!(!bench.status().is_registered);
+    bench.grant(&second, 300);
+    assert!(bench.status().is_registered);
+
+    // The registrar granted 300 of the 600 s: renewed before that, with proof at once.
+    bench.run(224 * SECOND);
+    assert!(bench.sent.is_empty(), "not yet");
+    bench.run(32 * SECOND);
+    let renewal = bench.request(Method::Register);
+    assert!(is_proved(&renewal.1, Name::Authorization));
+    assert_eq!(proof(&renewal.1, Name::Authorization).count(), Some(2));
+    // The nonce has grown old in the meantime: one more round, no fault.
+    bench.challenge(&renewal, "n2", true);
+    let again = bench.request(Method::Register);
+    assert_eq!(proof(&again.1, Name::Authorization).nonce, "n2");
+    bench.grant(&again, 300);
+    assert!(bench.status().is_registered);
+    assert!(bench.pings >= 8, "the path is kept open: {}", bench.pings);
+}
+
+#[test]
+fn a_wrong_password_is_not_tried_again_and_again() {
+    let mut bench = Bench::start(trunk(&[FIRST, SECOND_PLACE]));
+    let first = bench.request(Method::Register);
+    bench.challenge(&first, "n1", false);
+    let second = bench.request(Method::Register);
+    bench.challenge(&second, "n2", false);
+    assert!(bench.sent.is_empty(), "no third attempt, and the second address is not asked");
+    assert_eq!(bench.status().last_status, Some(401));
+    let mut pauses = Vec::new();
+    for round in 0..7 {
+        let before = bench.now.monotonic;
+        while !bench.sent.iter().any(|(_, request)| request.method == Method::Register) {
+            let next = bench.switch.next_timeout().unwrap();
+            bench.run(next.saturating_duration_since(bench.now.monotonic));
+        }
+        pauses.push((bench.now.monotonic - before).as_secs());
+        let again = bench.request(Method::Register);
+        bench.challenge(&again, &format!("m{round}"), false);
+        let proved = bench.request(Method::Register);
+        bench.challenge(&proved, &format!("k{round}"), false);
+    }
+    for (pause, base) in pauses.iter().zip([30_u64, 60, 120, 240, 480, 960, 1800]) {
+        assert!((base / 2..=base).contains(pause), "{pauses:?}");
+    }
+}
+
+#[test]
+fn too_brief_is_asked_for_longer_and_retry_after_is_obeyed() {
+    let mut bench = Bench::start(trunk(&[FIRST]));
+    let first = bench.request(Method::Register);
+    bench.answer(&first, 423, |response| response.headers.push(Name::MinExpires, 1800));
+    let second = bench.request(Method::Register);
+    assert_eq!(second.1.headers.expires(), Some(1800));
+    bench.answer(&second, 503, |response| response.headers.push(Name::RetryAfter, "120 (busy)"));
+    bench.run(119 * SECOND);
+    assert!(bench.sent.is_empty());
+    bench.run(7 * SECOND);
+    let third = bench.request(Method::Register);
+    bench.grant(&third, 1800);
+    assert!(bench.status().is_registered);
+}
+
+#[test]
+fn when_one_address_is_dead_the_next_one_takes_the_registration_and_the_calls() {
+    let mut bench = Bench::start(trunk(&[FIRST, SECOND_PLACE]));
+    // Nobody at the first answers for 32 s.
+    bench.run(33 * SECOND);
+    let last = bench.sent.pop().unwrap();
+    assert_eq!(last.0.remote, address(SECOND_PLACE));
+    bench.sent.clear();
+    bench.grant(&last, 600);
+    let (at, ..) = bench.status().granted.unwrap();
+    assert_eq!(at, address(SECOND_PLACE));
+    let phone = bench.phone();
+    bench.dial(phone, "13812345678");
+    let invite = bench.request(Method::Invite);
+    assert_eq!(invite.0.remote, address(SECOND_PLACE));
+    // It is overloaded: the other one gets the call.
+    bench.answer(&invite, 503, |_| {});
+    let other = bench.request(Method::Invite);
+    assert_eq!(other.0.remote, address(FIRST));
+}
+
+#[test]
+fn a_name_that_dns_moves_takes_the_registration_with_it() {
+    let mut bench = Bench::start(trunk(&[]));
+    bench.run(60 * SECOND);
+    assert!(bench.sent.is_empty(), "nowhere to go yet");
+    let moved = |place: &str| vec![TrunkAddress::only(TrunkTransport::Udp, address(place))];
+    bench.feed(Input::TrunkMoved { trunk: "provider", addresses: moved(FIRST) });
+    bench.feed(Input::Timeout);
+    let first = bench.request(Method::Register);
+    assert_eq!(first.0.remote, address(FIRST));
+    bench.grant(&first, 600);
+    bench.feed(Input::TrunkMoved { trunk: "provider", addresses: moved(SECOND_PLACE) });
+    bench.feed(Input::Timeout);
+    let second = bench.request(Method::Register);
+    assert_eq!(second.0.remote, address(SECOND_PLACE));
+}
+
+#[test]
+fn a_call_to_our_contact_is_the_providers_whoever_sends_it() {
+    let mut bench = Bench::start(trunk(&[FIRST]));
+    let contact = bench.registered(600);
+    bench.phone();
+    bench.sent.clear();
+    // Another machine of the provider, and the DID only in To.
+    let elsewhere = Flow::udp(address(world::SWITCH), address("203.0.113.77:5060"));
+    let from = NameAddr::parse("<sip:13812345678@ims.example>;tag=x").unwrap();
+    let to = NameAddr::parse("<sip:02161234567@ims.example>").unwrap();
+    for (user, status) in [(contact.user().unwrap(), 100), ("t00000000000000000000", 407)] {
+        let uri = Uri::sip(Some(user), "192.0.2.1", Some(5060));
+        let mut invite = Request::outside_dialog(Method::Invite, uri, &from, &to, user, 1);
+        invite.headers.push(Name::Via, format!("SIP/2.0/UDP 203.0.113.77;branch=z9hG4bK{user}"));
+        invite.headers.push(Name::Contact, "<sip:13812345678@203.0.113.77>");
+        invite.set_body("application/sdp", sdp("203.0.113.77:5060").to_bytes());
+        let bytes = invite.to_bytes();
+        bench.responses.clear();
+        bench.feed(Input::Message { flow: elsewhere, bytes: &bytes });
+        assert_eq!(bench.responses[0].status, status, "{user}");
+    }
+    let (flow, ring) = bench.request(Method::Invite);
+    assert_eq!(flow.remote, address(PHONE));
+    assert_eq!(ring.headers.from().unwrap().uri.user(), Some("13812345678"));
+}
+
+#[test]
+fn calls_prove_themselves_and_follow_the_service_route() {
+    let mut bench = Bench::start(trunk(&[FIRST]));
+    let first = bench.request(Method::Register);
+    let contact = first.1.headers.contact().unwrap().uri;
+    bench.answer(&first, 200, |response| {
+        response.headers.push(Name::Contact, format!("<{contact}>;expires=600"));
+        response.headers.push("Service-Route", "<sip:orig@scscf.example;lr>");
+        response.headers.push("P-Associated-URI", "<tel:+862161234567>, <sip:other@ims.example>");
+    });
+    let phone = bench.phone();
+    bench.dial(phone, "13812345678");
+    let invite = bench.request(Method::Invite);
+    assert_eq!(invite.1.uri.to_string(), "sip:13812345678@ims.example");
+    assert_eq!(invite.1.headers.get(Name::Route).unwrap(), "<sip:orig@scscf.example;lr>");
+    let from = invite.1.headers.from().unwrap();
+    assert_eq!(from.uri.to_string(), "sip:+862161234567@ims.example", "as the trunk knows us");
+    bench.challenge(&invite, "n7", false);
+    // What was refused is acknowledged, and asked again with proof.
+    let _ = bench.request(Method::Ack);
+    let proved = bench.request(Method::Invite);
+    assert!(is_proved(&proved.1, Name::ProxyAuthorization));
+    assert_eq!(proved.1.headers.cseq().unwrap().number, 2);
+    assert_eq!(proved.1.headers.from().unwrap().tag(), from.tag());
+    let answer = sdp(FIRST);
+    bench.answer(&proved, 200, |response| {
+        response.headers.push(Name::Contact, format!("<sip:gw@{FIRST}>"));
+        response.set_body("application/sdp", answer.to_bytes());
+    });
+    let (_, ack) = bench.request(Method::Ack);
+    assert_eq!(ack.headers.cseq().unwrap().number, 2);
+    assert_eq!(proof(&ack, Name::ProxyAuthorization).nonce, "n7");
+
+    // The phone hangs up: BYE is proved at once; it is challenged all the same, and answered though
+    // the call is long over.
+    let ok = bench.responses.iter().find(|it| it.status == 200).unwrap().clone();
+    let mut bye = Request::new(Method::Bye, ok.headers.contact().unwrap().uri);
+    bye.headers.push(Name::Via, format!("SIP/2.0/UDP {PHONE};branch=z9hG4bKbye"));
+    for name in [Name::From, Name::To, Name::CallId] {
+        bye.headers.copy_from(&ok.headers, name);
+    }
+    bye.headers.push(Name::CSeq, "9 BYE");
+    bye.headers.push(Name::MaxForwards, 70);
+    let bytes = bye.to_bytes();
+    bench.feed(Input::Message { flow: phone, bytes: &bytes });
+    let bye = bench.request(Method::Bye);
+    assert_eq!(bye.1.headers.cseq().unwrap().number, 3);
+    assert_eq!(proof(&bye.1, Name::ProxyAuthorization).count(), Some(2));
+    assert_eq!(bench.switch.live_calls(), 0);
+    bench.challenge(&bye, "n8", true);
+    let bye = bench.request(Method::Bye);
+    assert_eq!(bye.1.headers.cseq().unwrap().number, 4);
+    assert_eq!(proof(&bye.1, Name::ProxyAuthorization).nonce, "n8");
+    bench.answer(&bye, 200, |_| {});
+    bench.run(120 * SECOND);
+    assert!(bench.switch.is_idle());
+}
+
+#[test]
+fn a_call_given_up_while_it_is_challenged_stays_given_up() {
+    let mut bench = Bench::start(trunk(&[FIRST]));
+    bench.registered(600);
+    let phone = bench.phone();
+    let invite = bench.dial(phone, "13812345678");
+    let asked = bench.request(Method::Invite);
+    let mut cancel = Request::new(Method::Cancel, invite.uri.clone());
+    for name in [Name::Via, Name::From, Name::To, Name::CallId] {
+        cancel.headers.copy_from(&invite.headers, name);
+    }
+    cancel.headers.push(Name::CSeq, "2 CANCEL");
+    let bytes = cancel.to_bytes();
+    bench.feed(Input::Message { flow: phone, bytes: &bytes });
+    bench.challenge(&asked, "n9", false);
+    assert!(!bench.sent.iter().any(|(_, request)| request.method == Method::Invite));
+    bench.run(60 * SECOND);
+    assert!(bench.switch.is_idle());
+}
+
+#[test]
+fn at_the_end_the_registration_is_taken_back() {
+    let mut bench = Bench::start(trunk(&[FIRST]));
+    let contact = bench.registered(600);
+    bench.feed(Input::Command(Command::Drain));
+    let last = bench.request(Method::Register);
+    assert_eq!(last.1.headers.contact().unwrap().uri, contact);
+    assert_eq!(last.1.headers.contact().unwrap().params.get("expires"), Some("0"));
+    assert!(is_proved(&last.1, Name::Authorization) && bench.status().is_leaving);
+    bench.challenge(&last, "n5", true);
+    let last = bench.request(Method::Register);
+    bench.answer(&last, 200, |_| {});
+    assert!(!bench.status().is_leaving && !bench.status().is_registered);
+    bench.run(3600 * SECOND);
+    assert!(bench.sent.is_empty());
+}
+
+#[test]
+fn a_broken_connection_is_registered_over_anew() {
+    let mut over_tcp = trunk(&[FIRST]);
+    over_tcp.addresses[0].transport = TrunkTransport::Tcp;
+    let mut bench = Bench::start(over_tcp);
+    bench.registered(600);
+    let flow = Flow {
+        transport: Transport::Tcp,
+        local: address(world::SWITCH),
+        remote: address(FIRST),
+        connection: Some(7),
+    };
+    bench.feed(Input::FlowClosed { flow });
+    bench.run(2 * SECOND);
+    let (to, _) = bench.request(Method::Register);
+    assert_eq!((to.transport, to.remote), (Transport::Tcp, address(FIRST)));
+}
