@@ -3,16 +3,16 @@
 //!
 //! A [`Call`] is a state machine: [`Event`]s in, messages and [`Output`]s out by way of
 //! [`Core`]. `setup` rings, `fetch` gets the agent who clicked, `talk`
-//! carries what is said within the dialogs, `transfer` and `attended` hand a call on, `media` passes
+//! carries what is said within the dialogs, `pause` holds the recording back, `transfer` and `attended` hand a call on, `media` passes
 //! descriptions across, `fork` and `leg` are the sides.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use cheling_model::call::Offer;
+use cheling_model::call::{Digit, Offer};
 use cheling_model::directory::CallerHeader;
-use cheling_model::{CallId, Direction, EndCause, Lane, Presentation, TapKind};
+use cheling_model::{CallId, Direction, EndCause, Lane, Presentation, TapKind, Timestamp};
 use cheling_sip::{ClientId, Flow, Name, Request, Response, ServerId};
 
 use crate::core::{Core, Entries};
@@ -28,6 +28,7 @@ mod lamps;
 mod leg;
 pub mod media;
 pub mod outcome;
+mod pause;
 mod replace;
 mod session;
 mod setup;
@@ -42,6 +43,8 @@ use fork::{Fork, ForkState};
 pub(crate) use lamps::Lamp;
 pub(crate) use leg::Side;
 use media::{Change, Media};
+use pause::Recording;
+pub(crate) use pause::Wish;
 pub(crate) use replace::Place;
 use setup::{Opening, Ringing};
 use talk::Talk;
@@ -119,6 +122,17 @@ pub(crate) enum Event<'a> {
     },
     /// The call's time has come.
     Timeout,
+    /// Somebody wants the recording paused, or to go on.
+    PauseRecording(Wish),
+    /// The relay has done so.
+    RecordingPaused {
+        /// Paused, or going on.
+        is_paused: bool,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// A key was pressed on the agent's phone.
+    Digit(Digit),
     /// Somebody ends the call from the console.
     HangUp,
     /// We stop.
@@ -181,6 +195,7 @@ pub(crate) struct Call {
     caller_lane: Lane,
     relay: Relay,
     media: Option<Media>,
+    recording: Recording,
     state: State,
     wake_at: Option<Instant>,
     entries: Entries,
@@ -222,6 +237,7 @@ impl Call {
             caller_lane: plan.caller_lane,
             relay: Relay::None,
             media: None,
+            recording: Recording::default(),
             state: State::Over(Vec::new()),
             wake_at: None,
             entries: Entries::default(),
@@ -234,6 +250,18 @@ impl Call {
             Event::RelayClosed { received_packets, tap_dropped_packets } => {
                 self.relay_closed(core, received_packets, tap_dropped_packets);
                 return;
+            }
+            Event::PauseRecording(wish) => return self.pause_recording(core, wish),
+            Event::RecordingPaused { is_paused, at } => {
+                return self.recording_paused(core, is_paused, at);
+            }
+            Event::Digit(digit) => return self.dialled_digit(core, digit),
+            Event::Timeout => {
+                self.pause_timeout(core);
+                if self.wake_at.is_none_or(|at| at > core.now.monotonic) {
+                    return;
+                }
+                event
             }
             Event::Response(client, response) => {
                 if !response.is_provisional() && !is_invite(response) {
@@ -295,7 +323,7 @@ impl Call {
 
     /// When to be woken by [`Event::Timeout`].
     pub(crate) fn wake_at(&self) -> Option<Instant> {
-        self.wake_at
+        self.wake_at.into_iter().chain(self.recording.resumes_at()).min()
     }
 
     /// What the call has in the core's tables.
@@ -362,6 +390,7 @@ impl Call {
             return;
         }
         self.relay = Relay::Closed;
+        self.recording.end(core);
         let tap_dropped_packets = dropped;
         core.tap(self.id, TapKind::RelayClosed { received_packets, tap_dropped_packets });
     }
@@ -423,7 +452,10 @@ impl Call {
                 Change::Point(lane, remote) => {
                     core.put(Output::PointRelay { call_id: self.id, lane, remote });
                 }
-                Change::Tap(kind) => core.tap(self.id, kind),
+                Change::Tap(kind) => {
+                    self.watch_events(core, &kind);
+                    core.tap(self.id, kind);
+                }
             }
         }
     }

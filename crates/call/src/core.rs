@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cheling_model::directory::{Directory, TrunkManners};
-use cheling_model::{CallId, Now, TapEvent, TapKind};
+use cheling_model::{CallId, Now, TapEvent, TapKind, Timestamp};
 use cheling_sip::endpoint::Config;
 use cheling_sip::via::host_text;
 use cheling_sip::{
@@ -191,6 +191,11 @@ impl Core {
     pub(crate) fn tap(&mut self, call_id: CallId, kind: TapKind) {
         let event = TapEvent { call_id, at: self.now.wall, kind };
         self.outputs.push_back(Output::Tap(event));
+    }
+
+    /// Tells the journal and `lookup` of something that took effect at a moment of its own.
+    pub(crate) fn tap_at(&mut self, call_id: CallId, at: Timestamp, kind: TapKind) {
+        self.outputs.push_back(Output::Tap(TapEvent { call_id, at, kind }));
     }
 
     /// Has something done outside.

@@ -3,8 +3,9 @@
 //! The shell (`capture`) feeds one [`Input`] with the time it read, drains [`Output`]s until there
 //! is none, and sleeps until the next timeout. Nothing else crosses.
 
+use cheling_model::call::{Digit, PausedBy};
 use cheling_model::directory::{Directory, Trunk, TrunkAddress};
-use cheling_model::{CallId, FollowUpId, Lane, TapEvent, UserId};
+use cheling_model::{CallId, FollowUpId, Lane, TapEvent, Timestamp, UserId};
 use cheling_sip::{Flow, session_timer};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -36,6 +37,24 @@ pub struct Settings {
     /// What is asked for, and accepted, as the time in which a call's side must show that it is
     /// still there (RFC 4028).
     pub session_timer: session_timer::Policy,
+    /// How an agent pauses a recording, and for how long at most.
+    pub pause: PauseRules,
+}
+
+/// Pausing of recordings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PauseRules {
+    /// Dialled on the agent's phone while talking, it pauses, and dialled again it resumes: `*1`.
+    /// Empty: no code does.
+    pub code: String,
+    /// After this long a paused recording goes on by itself, so that nobody forgets it.
+    pub longest: Duration,
+}
+
+impl Default for PauseRules {
+    fn default() -> Self {
+        Self { code: "*1".into(), longest: Duration::from_secs(300) }
+    }
 }
 
 /// Something that happened.
@@ -86,6 +105,22 @@ pub enum Input<'a> {
         /// Where it is now.
         addresses: Vec<TrunkAddress>,
     },
+    /// What [`Output::PauseRecording`] asked for has been done.
+    RecordingPaused {
+        /// For which call.
+        call_id: CallId,
+        /// Whether it is paused now, or goes on.
+        is_paused: bool,
+        /// The moment it took effect: packets are recorded, or not, from here.
+        at: Timestamp,
+    },
+    /// The agent's phone sent a digit among its media (RFC 4733).
+    Digit {
+        /// In which call.
+        call_id: CallId,
+        /// Which key.
+        digit: Digit,
+    },
     /// The database's extensions, lines and groups, anew.
     Directory(Arc<Directory>),
     /// Somebody asks for something over the API.
@@ -123,6 +158,24 @@ pub enum Output {
     StartRecording {
         /// For which call.
         call_id: CallId,
+    },
+    /// Record nothing of the call, or go on recording; answer with [`Input::RecordingPaused`].
+    /// What the sides hear of each other does not change.
+    PauseRecording {
+        /// For which call.
+        call_id: CallId,
+        /// Pause, or go on.
+        is_paused: bool,
+    },
+    /// Which payload types of a side are telephone events (RFC 4733): their payload is not to be
+    /// recorded, and the agent's are to be told by [`Input::Digit`].
+    TelephoneEvents {
+        /// For which call.
+        call_id: CallId,
+        /// Who sends them.
+        lane: Lane,
+        /// A bit for each payload type, 0 to 127.
+        payload_types: u128,
     },
     /// Close the relay; answer with [`Input::RelayClosed`].
     CloseRelay {
@@ -174,6 +227,25 @@ pub enum Command {
         /// Which.
         call_id: CallId,
     },
+    /// Record nothing of a call from now on, until resumed or for [`PauseRules::longest`]. Pausing
+    /// what is paused changes nothing.
+    PauseRecording {
+        /// Names the answer; it comes when nothing more is recorded.
+        ticket: u64,
+        /// Which.
+        call_id: CallId,
+        /// Who asks.
+        by: PausedBy,
+    },
+    /// Go on recording a call. Resuming what is not paused changes nothing.
+    ResumeRecording {
+        /// Names the answer; it comes when recording goes on.
+        ticket: u64,
+        /// Which.
+        call_id: CallId,
+        /// Who asks.
+        by: PausedBy,
+    },
     /// Take no more calls (503); calls in progress go on.
     Drain,
     /// End all calls now.
@@ -195,6 +267,8 @@ pub enum CommandReply {
     ExtensionBusy,
     /// There is no such call.
     NoSuchCall,
+    /// The call has not been answered yet.
+    NotAnswered,
     /// Too many calls, or shutting down.
     Overloaded,
 }

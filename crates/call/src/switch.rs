@@ -14,7 +14,7 @@ use cheling_sip::endpoint::Event as SipEvent;
 use cheling_sip::{Flow, Message, ParseErrorKind, Response};
 
 use crate::auth::Offered;
-use crate::b2bua::{Attended, Call, Event, Lamp};
+use crate::b2bua::{Attended, Call, Event, Lamp, Wish};
 use crate::core::Core;
 use crate::intake;
 use crate::io::{Command, CommandReply, Input, Output, Settings};
@@ -93,6 +93,10 @@ impl Switch {
                     self.core.outward(|outward, desk| outward.moved(desk, trunk));
                 }
             }
+            Input::RecordingPaused { call_id, is_paused, at } => {
+                self.feed(call_id, Event::RecordingPaused { is_paused, at });
+            }
+            Input::Digit { call_id, digit } => self.feed(call_id, Event::Digit(digit)),
             Input::Directory(directory) => {
                 self.core.registrar.retain_extensions(|number| {
                     directory.extensions.iter().any(|extension| extension.number == number)
@@ -297,6 +301,12 @@ impl Switch {
                 self.is_draining = true;
                 self.core.outward(|outward, desk| outward.leave(desk));
             }
+            Command::PauseRecording { ticket, call_id, by } => {
+                self.pause_recording(call_id, Wish { is_paused: true, by, ticket: Some(ticket) });
+            }
+            Command::ResumeRecording { ticket, call_id, by } => {
+                self.pause_recording(call_id, Wish { is_paused: false, by, ticket: Some(ticket) });
+            }
             Command::EndAll => {
                 self.is_draining = true;
                 let mut live: Vec<_> = self.calls.keys().copied().collect();
@@ -307,6 +317,18 @@ impl Switch {
                     }
                 }
             }
+        }
+    }
+
+    fn pause_recording(&mut self, call_id: CallId, wish: Wish) {
+        match (self.calls.get(&call_id), wish.ticket) {
+            (Some(slot), _) if slot.call.is_live() => {
+                self.feed(call_id, Event::PauseRecording(wish));
+            }
+            (_, Some(ticket)) => {
+                self.core.put(Output::Reply { ticket, reply: CommandReply::NoSuchCall });
+            }
+            (_, None) => {}
         }
     }
 

@@ -7,6 +7,7 @@ use crate::transport::TransportCounters;
 use cheling_call::io::{Command, CommandReply};
 use cheling_call::outward::TrunkStatus;
 use cheling_call::registrar::Registration;
+use cheling_model::call::PausedBy;
 use cheling_model::directory::{Directory, TrunkAddress};
 use cheling_model::{CallId, FollowUpId, UserId};
 use std::sync::Arc;
@@ -76,6 +77,30 @@ impl Handle {
     /// [`Stopped`] if there is no call control any more.
     pub async fn hang_up(&self, call_id: CallId) -> Result<CommandReply, Stopped> {
         self.ask(|ticket| Command::HangUp { ticket, call_id }).await
+    }
+
+    /// Pauses the recording of a call. When this is answered nothing more is recorded.
+    ///
+    /// # Errors
+    /// [`Stopped`] if there is no call control any more.
+    pub async fn pause_recording(
+        &self,
+        call_id: CallId,
+        by: PausedBy,
+    ) -> Result<CommandReply, Stopped> {
+        self.ask(|ticket| Command::PauseRecording { ticket, call_id, by }).await
+    }
+
+    /// Lets a paused recording go on.
+    ///
+    /// # Errors
+    /// [`Stopped`] if there is no call control any more.
+    pub async fn resume_recording(
+        &self,
+        call_id: CallId,
+        by: PausedBy,
+    ) -> Result<CommandReply, Stopped> {
+        self.ask(|ticket| Command::ResumeRecording { ticket, call_id, by }).await
     }
 
     /// Replaces extensions, lines and groups.

@@ -6,6 +6,7 @@
 
 mod call;
 mod counters;
+mod events;
 mod poller;
 mod ports;
 mod sockets;
@@ -21,6 +22,7 @@ use crate::clock::AnchoredClock;
 use crate::sink::{SpareBlocks, TapSink};
 use call::Connecting;
 use cheling_call::io::RelayRemote;
+use cheling_model::call::Digit;
 use cheling_model::{CallId, Lane, Timestamp};
 use poller::Waker;
 use ports::PortPool;
@@ -81,6 +83,22 @@ pub enum Report {
         /// For which call.
         call_id: CallId,
     },
+    /// From a moment on the call is not recorded, or is recorded again.
+    RecordingPaused {
+        /// For which call.
+        call_id: CallId,
+        /// Which of the two.
+        is_paused: bool,
+        /// The moment, by the clock that stamps the call's packets.
+        at: Timestamp,
+    },
+    /// The agent's phone sent a digit (RFC 4733). Lost if too many reports wait.
+    Digit {
+        /// In which call.
+        call_id: CallId,
+        /// Which key.
+        digit: Digit,
+    },
     /// The sockets are closed, and all packets have been handed to the sink.
     Closed {
         /// Which call.
@@ -98,6 +116,8 @@ impl Report {
         match *self {
             Self::Opened { call_id, .. }
             | Self::Failed { call_id }
+            | Self::RecordingPaused { call_id, .. }
+            | Self::Digit { call_id, .. }
             | Self::Closed { call_id, .. } => call_id,
         }
     }
@@ -269,6 +289,21 @@ impl Relays {
     pub fn start_recording(&mut self, call_id: CallId) {
         if let Some(thread) = self.owner(call_id) {
             thread.tell(Command::StartRecording { call_id });
+        }
+    }
+
+    /// Records nothing of a call from now on, or goes on; [`Report::RecordingPaused`] follows if
+    /// the call is recorded at all.
+    pub fn pause_recording(&mut self, call_id: CallId, is_paused: bool) {
+        if let Some(thread) = self.owner(call_id) {
+            thread.tell(Command::PauseRecording { call_id, is_paused });
+        }
+    }
+
+    /// Says which payload types of a side are telephone events, a bit for each.
+    pub fn telephone_events(&mut self, call_id: CallId, lane: Lane, payload_types: u128) {
+        if let Some(thread) = self.owner(call_id) {
+            thread.tell(Command::TelephoneEvents { call_id, lane, payload_types });
         }
     }
 

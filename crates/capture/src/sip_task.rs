@@ -171,6 +171,10 @@ impl SipTask {
             match report {
                 Report::Opened { call_id, local } => Input::RelayOpened { call_id, local },
                 Report::Failed { call_id } => Input::RelayFailed { call_id },
+                Report::RecordingPaused { call_id, is_paused, at } => {
+                    Input::RecordingPaused { call_id, is_paused, at }
+                }
+                Report::Digit { call_id, digit } => Input::Digit { call_id, digit },
                 Report::Closed { call_id, received_packets, tap_dropped_packets } => {
                     Input::RelayClosed { call_id, received_packets, tap_dropped_packets }
                 }
@@ -249,6 +253,12 @@ impl SipTask {
                 self.relays.point(call_id, lane, remote);
             }
             Output::StartRecording { call_id } => self.relays.start_recording(call_id),
+            Output::PauseRecording { call_id, is_paused } => {
+                self.relays.pause_recording(call_id, is_paused);
+            }
+            Output::TelephoneEvents { call_id, lane, payload_types } => {
+                self.relays.telephone_events(call_id, lane, payload_types);
+            }
             Output::CloseRelay { call_id } => {
                 if !self.relays.close(call_id) {
                     let (received_packets, tap_dropped_packets) = ([0; 2], [0; 2]);

@@ -128,6 +128,7 @@ impl Bench {
             registration: Duration::from_secs(60)..=Duration::from_secs(300),
             max_calls: 10,
             session_timer: cheling_sip::session_timer::Policy::default(),
+            pause: Default::default(),
         };
         let (lookup, cards) = mpsc::channel(LOOKUP_QUEUE);
         let journal = Arc::new(Journal::default());
@@ -198,6 +199,8 @@ fn words(items: &[Item]) -> Vec<&'static str> {
                 TapKind::Formats { .. } => "formats",
                 TapKind::Held { .. } => "held",
                 TapKind::Resumed { .. } => "resumed",
+                TapKind::RecordingPaused { .. } => "paused",
+                TapKind::RecordingResumed { .. } => "recording again",
                 TapKind::RelayClosed { .. } => "relay closed",
                 TapKind::Ended { .. } => "ended",
             }),

@@ -48,6 +48,7 @@ async fn start(trunks: Vec<Trunk>) -> (Capture, mpsc::Receiver<TapEvent>) {
         registration: Duration::from_secs(60)..=Duration::from_secs(300),
         max_calls: 10,
         session_timer: cheling_sip::session_timer::Policy::default(),
+        pause: Default::default(),
     };
     let (lookup, events) = mpsc::channel(LOOKUP_QUEUE);
     let sinks = Sinks {

@@ -520,3 +520,54 @@ fn stopping_closes_and_reports_every_call() {
     assert_eq!(closed, [call(1), call(2), call(3), call(4)]);
     assert_eq!(bench.watch.totals().open_calls, 0);
 }
+
+#[test]
+fn nothing_of_a_pause_is_recorded_and_no_digit_ever_is() {
+    let mut bench = Bench::at(V4);
+    let id = call(1);
+    let local = bench.open(id);
+    let mut phones = [Phone::at(V4, 11), Phone::at(V4, 22)];
+    bench.point(id, Lane::Customer, phones[0].address());
+    bench.point(id, Lane::Agent, phones[1].address());
+    // A pause of what is not recorded is no pause.
+    bench.relays.pause_recording(id, true);
+    bench.relays.start_recording(id);
+    bench.settle();
+    let mut times = Vec::new();
+    for is_paused in [true, false] {
+        phones[0].say(local[0]);
+        phones[1].hear();
+        bench.relays.pause_recording(id, is_paused);
+        let Report::RecordingPaused { call_id, is_paused: now, at } = bench.report() else {
+            panic!("no answer")
+        };
+        assert_eq!((call_id, now), (id, is_paused));
+        times.push(at);
+    }
+    let said = phones[0].say(local[0]);
+    assert_eq!(phones[1].hear().0, said);
+    // Digits of either side reach the other whole; the agent's alone are told.
+    for (from, to) in [(0, 1), (1, 0)] {
+        let mut digit = phones[from].packet();
+        digit.truncate(12);
+        digit[1] = 101;
+        digit.extend([10, 0x8a, 0, 160]);
+        for _ in 0..3 {
+            phones[from].rtp.send_to(&digit, local[from]).unwrap();
+            assert_eq!(phones[to].hear().0, digit);
+        }
+    }
+    let Report::Digit { call_id, digit } = bench.report() else { panic!("no digit") };
+    assert_eq!((call_id, digit.0), (id, '*'));
+    let (received, dropped) = bench.close(id);
+    assert_eq!((received, dropped), ([5, 3], [0, 0]));
+    let mut kept = Vec::new();
+    while let Ok(block) = bench.blocks.try_recv() {
+        kept.extend(block.packets().flatten().map(|it| (it.at, it.bytes.to_vec())));
+    }
+    assert_eq!(kept.len(), 8);
+    assert!(kept[0].0 < times[0] && kept[1..].iter().all(|(at, _)| *at >= times[1]), "{times:?}");
+    for (_, packet) in kept.iter().filter(|(_, packet)| packet[1] & 0x7f == 101) {
+        assert_eq!(packet[12..], [0xff; 4]);
+    }
+}

@@ -8,13 +8,14 @@
 //! contents (`card`), which task a call is for (`attach`).
 
 mod live;
+mod oversight;
 mod patience;
 mod write;
 
 use crate::{Result, attach, card, date, follow_up, number};
 use cheling_model::call::Offer;
 use cheling_model::card::{Card, CardKind};
-use cheling_model::console::{ConsoleEvent, Notice};
+use cheling_model::console::{Audibility, ConsoleEvent, Notice, RecordingState};
 use cheling_model::follow_up::{AttachMethod, Outcome};
 use cheling_model::number::{CallerNumber, NumberKind, PhoneNumber};
 use cheling_model::recording::Recording;
@@ -25,7 +26,8 @@ use cheling_model::{
 use cheling_records::call::MatchMethod;
 use cheling_records::{Database, admin, call, switchboard, user};
 use live::{Live, Seat};
-pub use live::{LiveCall, LiveState};
+pub use live::{LiveCall, LiveState, RunningCall};
+pub use oversight::Silence;
 use patience::Patience;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -49,6 +51,8 @@ struct Phones {
     line_names: HashMap<cheling_model::LineId, String>,
     area_codes: HashMap<DealershipId, String>,
     user_names: HashMap<UserId, String>,
+    /// Who is told of alarms in the calls of others.
+    overseers: HashMap<DealershipId, Vec<UserId>>,
 }
 
 impl Desk {
@@ -76,6 +80,10 @@ impl Desk {
         let mut phones = Phones::default();
         for dealership in admin::dealerships(&self.db).await? {
             for user in user::list(&self.db, dealership.dealership_id).await? {
+                if user.role.oversees() && !user.disabled {
+                    let overseers = phones.overseers.entry(dealership.dealership_id);
+                    overseers.or_default().push(user.user_id);
+                }
                 phones.user_names.insert(user.user_id, user.display_name);
             }
             phones.area_codes.insert(dealership.dealership_id, dealership.area_code);
@@ -147,6 +155,13 @@ impl Desk {
                 self.withdrawn(call_id, at, leg, &extension, why).await
             }
             TapKind::Answered { extension } => self.answered(call_id, at, &extension).await,
+            TapKind::RecordingPaused { by, until } => {
+                let recording = RecordingState::Paused { since: at, until };
+                self.recording(call_id, at, by, recording).await
+            }
+            TapKind::RecordingResumed { by } => {
+                self.recording(call_id, at, by, RecordingState::On).await
+            }
             TapKind::Held { .. } => self.held(call_id, at, true),
             TapKind::Resumed { .. } => self.held(call_id, at, false),
             TapKind::Ended { cause, by, sip_status } => {
@@ -274,9 +289,13 @@ impl Desk {
             dialling: dialling.clone(),
             ringing: Vec::new(),
             talking: None,
+            talks_at: String::new(),
             answered_at: None,
             held: false,
             far_end_ringing: false,
+            recording: RecordingState::On,
+            audio: Audibility::Both,
+            audible_since: None,
         };
         let notice = dialling.map(|(user_id, extension)| live.offer_to(user_id, &extension, at));
         self.live().insert(live);
@@ -431,7 +450,9 @@ impl Desk {
             let mut live = self.live();
             let Some(call) = live.get_mut(call_id) else { return Vec::new() };
             call.answered_at.get_or_insert(at);
+            call.audible_since = Some(at);
             call.talking = user_id.map(|user_id| (user_id, extension.to_owned()));
+            extension.clone_into(&mut call.talks_at);
             if let Some(user_id) = user_id {
                 call.ringing.retain(|ring| ring.user_id != user_id);
             }
@@ -458,7 +479,10 @@ impl Desk {
     }
 
     fn held(&self, call_id: CallId, at: Timestamp, held: bool) -> Vec<Notice> {
-        self.live().update(call_id, |live| live.held = held);
+        self.live().update(call_id, |live| {
+            live.held = held;
+            live.audible_since = Some(at);
+        });
         self.updated(call_id, at, |it| it.held = Some(held))
     }
 
@@ -514,9 +538,16 @@ impl Desk {
         }
         let mut update = Update::default();
         fill(&mut update);
-        let Update { card, held, far_end_ringing, follow_up_id } = update;
-        let event =
-            ConsoleEvent::CallUpdated { call_id, card, held, far_end_ringing, follow_up_id };
+        let Update { card, held, far_end_ringing, follow_up_id, recording, audio } = update;
+        let event = ConsoleEvent::CallUpdated {
+            call_id,
+            card,
+            held,
+            far_end_ringing,
+            follow_up_id,
+            recording,
+            audio,
+        };
         vec![Notice { to, at, event }]
     }
 
@@ -558,6 +589,8 @@ struct Update {
     held: Option<bool>,
     far_end_ringing: Option<bool>,
     follow_up_id: Option<FollowUpId>,
+    recording: Option<RecordingState>,
+    audio: Option<Audibility>,
 }
 
 impl Phones {

@@ -161,6 +161,33 @@ pub enum Withdrawal {
     },
 }
 
+/// A key pressed on a phone: `0` to `9`, `*`, `#`, `A` to `D`.
+///
+/// Callers key in card numbers and passwords, so which key it was shows in no log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Digit(pub char);
+
+impl std::fmt::Debug for Digit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Digit(hidden)")
+    }
+}
+
+/// Who paused or resumed a recording, and by what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "who", rename_all = "snake_case")]
+pub enum PausedBy {
+    /// A user, from the console or the API.
+    User {
+        /// Who.
+        user_id: UserId,
+    },
+    /// The agent, by the code dialled on the phone.
+    Phone,
+    /// Nobody: the longest pause allowed was over.
+    Limit,
+}
+
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -309,6 +336,18 @@ pub enum TapKind {
     Resumed {
         /// Who had pressed hold.
         by: Lane,
+    },
+    /// From this moment on no packet of the call is recorded; both sides go on hearing each other.
+    RecordingPaused {
+        /// Who paused it.
+        by: PausedBy,
+        /// When it will go on if nobody resumes it before.
+        until: Timestamp,
+    },
+    /// From this moment on packets are recorded again.
+    RecordingResumed {
+        /// Who resumed it.
+        by: PausedBy,
     },
     /// The relay is closed: no packet of this call comes after this in the journal.
     RelayClosed {

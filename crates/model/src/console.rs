@@ -43,6 +43,25 @@ pub enum ConsoleEvent {
         /// The contact record or task it belongs to, if that changed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         follow_up_id: Option<FollowUpId>,
+        /// Whether it is being recorded, if that changed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        recording: Option<RecordingState>,
+        /// Who is heard, if that changed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        audio: Option<Audibility>,
+    },
+    /// In a call of somebody else, one side or both are no longer heard, or are heard again: for
+    /// those who oversee.
+    #[serde(rename = "call.alarm")]
+    CallAlarm {
+        /// Which call.
+        call_id: CallId,
+        /// The phone of ours.
+        extension: String,
+        /// Who talks there, by name, or `""`.
+        user_name: String,
+        /// Who is heard now.
+        audio: Audibility,
     },
     /// This user talks.
     #[serde(rename = "call.answered")]
@@ -103,6 +122,38 @@ pub enum ConsoleEvent {
     /// The gap cannot be replayed: reload the snapshot.
     #[serde(rename = "reset")]
     Reset {},
+}
+
+/// Whether what is said in a call is being recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum RecordingState {
+    /// As always.
+    #[default]
+    On,
+    /// Paused by request.
+    Paused {
+        /// Since when.
+        since: Timestamp,
+        /// When it goes on if nobody resumes it before.
+        until: Timestamp,
+    },
+}
+
+/// Who is heard in a call, as far as arriving packets tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "heard", rename_all = "snake_case")]
+pub enum Audibility {
+    /// Both sides, or one side is on hold.
+    #[default]
+    Both,
+    /// One side sends nothing.
+    OneWay {
+        /// Which.
+        missing: Lane,
+    },
+    /// Neither side sends anything.
+    Nobody,
 }
 
 /// A call at one user's phone.

@@ -111,6 +111,13 @@ words! {
     }
 }
 
+impl Role {
+    /// Whether who has it oversees the calls of others: hears them, and is told of alarms in them.
+    pub const fn oversees(self) -> bool {
+        matches!(self, Self::Admin | Self::Supervisor)
+    }
+}
+
 words! {
     /// What a customer is to the dealership.
     Lifecycle {

@@ -70,8 +70,20 @@ pub struct Recording {
     pub encodings: [String; 2],
     /// RTP packets per lane that arrived, were lost on the network, and were dropped by us.
     pub quality: [LaneQuality; 2],
-    /// Speech measures of the whole.
+    /// Speech measures of the whole, its pauses left out.
     pub speech: SpeechMeasures,
+    /// Stretches that were paused by request, in order: silence in the file.
+    #[serde(default)]
+    pub pauses: Vec<PauseSpan>,
+}
+
+/// A stretch of a recording that was paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseSpan {
+    /// Where it begins, milliseconds from the first sample.
+    pub from_ms: i64,
+    /// Where it ends.
+    pub until_ms: i64,
 }
 
 /// What the network and the recorder did to one lane.

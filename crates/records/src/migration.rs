@@ -12,6 +12,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (1, "people", include_str!("../../../migrations/0001_people.sql")),
     (2, "customers", include_str!("../../../migrations/0002_customers.sql")),
     (3, "calls", include_str!("../../../migrations/0003_calls.sql")),
+    (4, "pauses", include_str!("../../../migrations/0004_pauses.sql")),
 ];
 
 /// All migrations, in the words of `engine`.

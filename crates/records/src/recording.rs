@@ -7,7 +7,7 @@ use crate::row::{Page, Read, cursor, fetch_limit, parse_cursor, row};
 use crate::value::{Cells, args};
 use crate::{Error, Result};
 use cheling_model::follow_up::{AttachMethod, FollowUpType, Outcome};
-use cheling_model::recording::{LaneQuality, Recording, SpeechMeasures};
+use cheling_model::recording::{LaneQuality, PauseSpan, Recording, SpeechMeasures};
 use cheling_model::{
     CallId, CustomerId, DealershipId, Direction, FollowUpId, RecordingId, Timestamp, UserId,
     Verdict,
@@ -31,6 +31,7 @@ impl Read for Recording {
         "r.encoding_agent",
         "r.quality",
         "r.speech",
+        "r.pauses",
     ];
 
     fn read(cells: &mut Cells<'_>) -> Result<Self> {
@@ -50,6 +51,7 @@ impl Read for Recording {
             encodings: [cells.take()?, cells.take()?],
             quality: json::<[LaneQuality; 2]>(&cells.take::<String>()?)?,
             speech: json::<SpeechMeasures>(&cells.take::<String>()?)?,
+            pauses: json::<Vec<PauseSpan>>(&cells.take::<String>()?)?,
         })
     }
 }
@@ -66,12 +68,13 @@ fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
 pub async fn insert(on: impl Into<On<'_>>, recording: &Recording) -> Result<()> {
     let sql = "insert into recording (recording_id, call_id, dealership_id, path, container, \
                started_at_us, duration_us, sample_rate_hz, bytes, sha256, verdict, \
-               verdict_detail, encoding_customer, encoding_agent, quality, speech) \
-               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
+               verdict_detail, encoding_customer, encoding_agent, quality, speech, pauses) \
+               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
+               $17) \
                on conflict (recording_id) do update set path = $4, container = $5, \
                started_at_us = $6, duration_us = $7, sample_rate_hz = $8, bytes = $9, \
                sha256 = $10, verdict = $11, verdict_detail = $12, encoding_customer = $13, \
-               encoding_agent = $14, quality = $15, speech = $16";
+               encoding_agent = $14, quality = $15, speech = $16, pauses = $17";
     let r = recording;
     let [customer, agent] = &r.encodings;
     let text = |value: serde_json::Result<String>| {
@@ -94,6 +97,7 @@ pub async fn insert(on: impl Into<On<'_>>, recording: &Recording) -> Result<()> 
         agent,
         text(serde_json::to_string(&r.quality))?,
         text(serde_json::to_string(&r.speech))?,
+        text(serde_json::to_string(&r.pauses))?,
     ];
     on.into().execute(sql, args).await.map(|_| ())
 }

@@ -4,10 +4,11 @@ use cheling_call::io::CommandReply;
 use cheling_capture::{Dial, Handle};
 use cheling_lookup::desk::Desk;
 use cheling_lookup::directory;
-use cheling_model::CallId;
+use cheling_model::call::PausedBy;
 use cheling_model::directory::Directory;
+use cheling_model::{CallId, UserId};
 use cheling_records::Database;
-use cheling_web::{CallControl, CallRefusal, DialRequest, Registration};
+use cheling_web::{CallControl, CallRefusal, DialRequest, Pausing, Registration};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,6 +78,7 @@ fn judge(reply: Result<CommandReply, cheling_capture::Stopped>) -> Result<(), Ca
         Ok(CommandReply::NoRoute) => Err(CallRefusal::NoRoute),
         Ok(CommandReply::ExtensionBusy) => Err(CallRefusal::ExtensionBusy),
         Ok(CommandReply::NoSuchCall) => Err(CallRefusal::NoSuchCall),
+        Ok(CommandReply::NotAnswered) => Err(CallRefusal::NotAnswered),
         Ok(CommandReply::Overloaded) => Err(CallRefusal::Overloaded),
         Err(_) => Err(CallRefusal::Unavailable),
     }
@@ -93,6 +95,21 @@ impl CallControl for Control {
 
     fn hang_up(&self, call_id: CallId) -> BoxFuture<'_, Result<(), CallRefusal>> {
         Box::pin(async move { judge(self.handle.hang_up(call_id).await) })
+    }
+
+    fn pause_recording(
+        &self,
+        call_id: CallId,
+        user_id: UserId,
+        wanted: Pausing,
+    ) -> BoxFuture<'_, Result<(), CallRefusal>> {
+        let by = PausedBy::User { user_id };
+        Box::pin(async move {
+            judge(match wanted {
+                Pausing::Pause => self.handle.pause_recording(call_id, by).await,
+                Pausing::Resume => self.handle.resume_recording(call_id, by).await,
+            })
+        })
     }
 
     fn registrations(&self) -> BoxFuture<'_, Vec<Registration>> {

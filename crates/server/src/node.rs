@@ -393,6 +393,7 @@ fn call_settings(config: &Config) -> anyhow::Result<Settings> {
             ..=Duration::from_secs(config.sip.registration_seconds),
         max_calls: config.sip.max_calls,
         session_timer: config.sip.session_timer(),
+        pause: config.recording.pause(),
     })
 }
 

@@ -4,6 +4,8 @@ use cheling_media::codec::PayloadMap;
 use cheling_model::call::Format;
 use cheling_model::{DealershipId, Lane, TapEvent, TapKind, Timestamp};
 
+use crate::pauses::Pauses;
+
 /// A call as its events tell it.
 #[derive(Clone, Debug, Default)]
 pub struct CallFacts {
@@ -15,6 +17,8 @@ pub struct CallFacts {
     pub ended_at: Option<Timestamp>,
     /// Packets that the tap dropped, per lane.
     pub tap_dropped_packets: [u64; 2],
+    /// When nothing was to be recorded.
+    pub pauses: Pauses,
     /// How payload types are to be read, per lane and voice, from when on.
     formats: [Vec<FormatsSince>; 2],
     unknown_formats: PayloadMap,
@@ -51,7 +55,7 @@ impl CallFacts {
                     let since = FormatsSince { voice: *voice, since: event.at, map };
                     facts.formats[lane.index()].push(since);
                 }
-                _ => {}
+                _ => facts.pauses.note(event),
             }
         }
         facts

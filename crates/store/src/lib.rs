@@ -10,6 +10,7 @@ pub mod disk;
 mod facts;
 pub mod files;
 pub mod journal;
+pub mod pauses;
 pub mod render;
 pub mod roots;
 pub mod rows;

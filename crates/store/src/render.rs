@@ -98,6 +98,7 @@ pub fn render(
     let length_us = ended_at.as_micros().saturating_sub(started_at.as_micros());
     let samples = (length_us / SAMPLE_US).unsigned_abs().min(MAX_SAMPLES);
     let duration_us = samples as i64 * SAMPLE_US;
+    let pauses = facts.pauses.spans(started_at, ended_at);
     let mut evidence = Evidence {
         duration_us,
         heard_packets: scan.lanes.each_ref().map(|lane| lane.decodable_packets),
@@ -106,6 +107,8 @@ pub fn render(
         has_gap: records.has_gap(),
         has_damage: scan.damaged_records > 0,
         was_cut: facts.ended_at.is_none(),
+        paused_us: pauses.iter().map(|it| (it.until_ms - it.from_ms) * 1000).sum(),
+        pauses: pauses.len(),
     };
     evidence.was_cut |= length_us / SAMPLE_US > MAX_SAMPLES as i64;
     let (verdict, verdict_detail) = judge(&evidence);
@@ -126,6 +129,7 @@ pub fn render(
         encodings: scan.lanes.each_ref().map(LaneScan::encoding),
         quality: quality(&scan.lanes, &facts),
         speech: SpeechMeasures::default(),
+        pauses,
     };
     // No packet, or no time to put one: there is nothing to hear and so no file.
     if verdict == Verdict::NotRecorded || samples == 0 {
@@ -164,6 +168,7 @@ pub fn not_recorded(
         encodings: Default::default(),
         quality: Default::default(),
         speech: SpeechMeasures::default(),
+        pauses: Vec::new(),
     }
 }
 
@@ -201,15 +206,18 @@ fn write_files(
     let output = Output::new(audio, rate_hz, settings, frames, &tags)?;
     let mut raw = RawDumps::new(files, recording)?;
     let mut mixer = Mixer::new(output, started_at, rate_hz, samples, plans)?;
+    mixer.mute(facts.pauses.samples(started_at, rate_hz));
     records.packets(|packet| -> Result<(), RenderError> {
         mixer.hand_on(packet.at)?;
         let Some((rtp, format)) = read(&packet, facts) else { return Ok(()) };
         let sound = Sound::of(format);
         match sound {
             Some(Sound::Decodable | Sound::DecodableKeptRaw) => {
-                mixer.sound(&packet, &rtp, format);
+                mixer.sound(&packet, facts.pauses.before(packet.at), &rtp, format);
             }
-            Some(Sound::Undecodable) | None => mixer.silence(&packet, &rtp),
+            Some(Sound::Undecodable) | None => {
+                mixer.silence(&packet, facts.pauses.before(packet.at), &rtp);
+            }
         }
         if matches!(sound, Some(Sound::Undecodable | Sound::DecodableKeptRaw)) {
             raw.write(&packet)?;

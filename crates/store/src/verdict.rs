@@ -19,6 +19,10 @@ pub struct Evidence {
     pub has_damage: bool,
     /// The process ended before the call did.
     pub was_cut: bool,
+    /// How long it was paused by request, and how often.
+    pub paused_us: i64,
+    /// See `paused_us`.
+    pub pauses: usize,
 }
 
 /// A call shorter than this is `short`.
@@ -59,9 +63,19 @@ pub fn judge(evidence: &Evidence) -> (Verdict, String) {
     if nothing_heard && evidence.tap_dropped_packets != [0; 2] {
         return (Verdict::NotRecorded, "the tap dropped all media".into());
     }
+    // Of a call that was paused but for a moment, nothing can be missed.
+    let is_paused = evidence.pauses > 0;
+    if is_paused && evidence.duration_us - evidence.paused_us < SHORT_US {
+        return (Verdict::Paused, "paused throughout".into());
+    }
     match missing {
         _ if nothing_heard => (Verdict::Silent, "no media from either side".into()),
         Some(lane) => (Verdict::OneWay, format!("{} lane silent", word(lane))),
+        None if is_paused => {
+            let times = if evidence.pauses == 1 { "once" } else { "more than once" };
+            let paused_s = (evidence.paused_us + 500_000) / 1_000_000;
+            (Verdict::Paused, format!("paused {times}, {paused_s} s in all"))
+        }
         None => (Verdict::Ok, String::new()),
     }
 }
@@ -82,6 +96,21 @@ mod tests {
             (Evidence { duration_us: 999_999, ..good }, Verdict::Short, ""),
             (Evidence { heard_packets: [0, 9], ..good }, Verdict::OneWay, "customer lane silent"),
             (Evidence { heard_packets: [9, 0], ..good }, Verdict::OneWay, "agent lane silent"),
+            (
+                Evidence { pauses: 2, paused_us: 20_600_000, ..good },
+                Verdict::Paused,
+                "paused more than once, 21 s in all",
+            ),
+            (
+                Evidence { pauses: 1, paused_us: 5_000_000, heard_packets: [9, 0], ..good },
+                Verdict::OneWay,
+                "agent lane silent",
+            ),
+            (
+                Evidence { pauses: 1, paused_us: 59_500_000, heard_packets: [0, 0], ..good },
+                Verdict::Paused,
+                "paused throughout",
+            ),
             (
                 Evidence { heard_packets: [0, 0], ..good },
                 Verdict::Silent,

@@ -50,6 +50,9 @@ pub enum CallRefusal {
     /// There is no such call.
     #[error("there is no such call")]
     NoSuchCall,
+    /// The call has not been answered yet.
+    #[error("the call has not been answered yet")]
+    NotAnswered,
     /// Too many calls, or shutting down.
     #[error("too many calls, or shutting down")]
     Overloaded,
@@ -67,10 +70,20 @@ impl CallRefusal {
             Self::NoRoute => "no_route",
             Self::ExtensionBusy => "extension_busy",
             Self::NoSuchCall => "no_such_call",
+            Self::NotAnswered => "not_answered",
             Self::Overloaded => "overloaded",
             Self::Unavailable => "switch_unavailable",
         }
     }
+}
+
+/// What is to become of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pausing {
+    /// Record nothing.
+    Pause,
+    /// Go on.
+    Resume,
 }
 
 /// The switch, as far as the API needs it.
@@ -79,6 +92,13 @@ pub trait CallControl: Send + Sync + 'static {
     fn dial(&self, request: DialRequest) -> BoxFuture<'_, Result<(), CallRefusal>>;
     /// Ends a call.
     fn hang_up(&self, call_id: CallId) -> BoxFuture<'_, Result<(), CallRefusal>>;
+    /// Pauses the recording of a call, or lets it go on. Answered when it is so.
+    fn pause_recording(
+        &self,
+        call_id: CallId,
+        user_id: UserId,
+        wanted: Pausing,
+    ) -> BoxFuture<'_, Result<(), CallRefusal>>;
     /// The phones that are registered now.
     fn registrations(&self) -> BoxFuture<'_, Vec<Registration>>;
     /// Phones, lines, groups or who sits where have changed: read them again.
@@ -94,6 +114,14 @@ impl CallControl for NoSwitch {
         Box::pin(async { Err(CallRefusal::Unavailable) })
     }
     fn hang_up(&self, _: CallId) -> BoxFuture<'_, Result<(), CallRefusal>> {
+        Box::pin(async { Err(CallRefusal::Unavailable) })
+    }
+    fn pause_recording(
+        &self,
+        _: CallId,
+        _: UserId,
+        _: Pausing,
+    ) -> BoxFuture<'_, Result<(), CallRefusal>> {
         Box::pin(async { Err(CallRefusal::Unavailable) })
     }
     fn registrations(&self) -> BoxFuture<'_, Vec<Registration>> {

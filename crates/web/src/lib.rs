@@ -26,6 +26,6 @@ mod socket;
 pub mod wire;
 
 pub use app::{App, Parts, Settings};
-pub use control::{CallControl, CallRefusal, DialRequest, NoSwitch, Registration};
+pub use control::{CallControl, CallRefusal, DialRequest, NoSwitch, Pausing, Registration};
 pub use hub::Hub;
 pub use serve::serve;

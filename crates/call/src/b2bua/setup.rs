@@ -626,6 +626,7 @@ impl Call {
             callee.side.extension().map(str::to_owned).or_else(|| self.offer.extension.clone());
         core.tap(self.id, TapKind::Answered { extension: extension.unwrap_or_default() });
         core.put(Output::StartRecording { call_id: self.id });
+        self.recording.begin();
         let legs = match self.caller_lane {
             Lane::Customer => [caller, callee],
             Lane::Agent => [callee, caller],

@@ -14,6 +14,7 @@ use super::exchange::{Asked, Exchange, Step};
 use super::fork::{ANSWERED_ELSEWHERE, ENDED_BY_US, Fork, SHUTDOWN};
 use super::leg::Leg;
 use super::media::read_body;
+use super::pause::info_digit;
 use super::session::EXPIRED;
 use super::transfer::Transfer;
 use super::{Call, Ending, Event, State};
@@ -166,6 +167,9 @@ impl Call {
             Event::RelayOpened(_)
             | Event::RelayFailed
             | Event::RelayClosed { .. }
+            | Event::PauseRecording(_)
+            | Event::RecordingPaused { .. }
+            | Event::Digit(_)
             | Event::FlowClosed(_)
             | Event::Renumbered { .. }
             | Event::Returned { .. } => {}
@@ -293,7 +297,14 @@ impl Call {
             }
             Method::Invite | Method::Update => self.ask(core, &mut talk, from, server, request),
             Method::Refer => self.refer(core, &mut talk, from, server, &request),
-            Method::Info | Method::Message => self.pass(core, &mut talk, from, server, request),
+            Method::Info | Method::Message => {
+                if from == Lane::Agent
+                    && let Some(digit) = info_digit(&request)
+                {
+                    self.dialled_digit(core, digit);
+                }
+                self.pass(core, &mut talk, from, server, request);
+            }
             Method::Options => core.refuse_with(server, &request, 200, |response| {
                 response.headers.push(Name::Accept, CONTENT_TYPE);
             }),

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cheling_call::Switch;
-use cheling_call::io::{Command, CommandReply, Input, Output, Settings};
+use cheling_call::io::{Command, CommandReply, Input, Output, PauseRules, Settings};
 use cheling_model::directory::{CallerHeader, Directory, Extension, Line, RingGroup, Trunk};
-use cheling_model::{CallId, DealershipId, GroupId, LineId, Now, TapKind, Timestamp, UserId};
+use cheling_model::{CallId, DealershipId, GroupId, Lane, LineId, Now, TapKind, Timestamp, UserId};
 use cheling_sip::digest::{Algorithm, ha1};
 use cheling_sip::{Flow, Message, Transport};
 
@@ -48,6 +48,8 @@ pub struct World {
     /// Everything but Send and Tap, as text.
     pub outputs: Vec<String>,
     pub replies: Vec<CommandReply>,
+    /// Which payload types of which side are digits, as the relay was told.
+    pub events: Vec<(Lane, u128)>,
     /// Start lines that the switch sent.
     pub sent: Vec<(SocketAddr, String)>,
     pub opens_relays: bool,
@@ -115,6 +117,7 @@ pub fn settings(seed: u64) -> Settings {
         registration: Duration::from_secs(60)..=Duration::from_secs(3600),
         max_calls: 50,
         session_timer: cheling_sip::session_timer::Policy::default(),
+        pause: PauseRules::default(),
     }
 }
 
@@ -138,6 +141,7 @@ impl World {
             taps: Vec::new(),
             outputs: Vec::new(),
             replies: Vec::new(),
+            events: Vec::new(),
             sent: Vec::new(),
             opens_relays: true,
             connections: Vec::new(),
@@ -273,6 +277,15 @@ impl World {
                 self.outputs.push(format!("Point {lane:?} {to}"));
             }
             Output::StartRecording { .. } => self.outputs.push("StartRecording".into()),
+            Output::PauseRecording { call_id, is_paused } => {
+                self.outputs.push(format!("PauseRecording {is_paused}"));
+                let at = self.now.wall;
+                let input = Input::RecordingPaused { call_id, is_paused, at };
+                self.relays.push((self.now.monotonic, input));
+            }
+            Output::TelephoneEvents { lane, payload_types, .. } => {
+                self.events.push((lane, payload_types));
+            }
         }
     }
 
@@ -371,7 +384,7 @@ impl World {
         self.feed(Input::FlowClosed { flow });
     }
 
-    fn feed(&mut self, input: Input<'_>) {
+    pub fn feed(&mut self, input: Input<'_>) {
         let since = Instant::now();
         self.switch.handle(self.now, input);
         self.spent += since.elapsed();
@@ -414,6 +427,8 @@ fn tell(kind: &TapKind) -> String {
         }
         TapKind::Held { by } => format!("held {by:?}"),
         TapKind::Resumed { by } => format!("resumed {by:?}"),
+        TapKind::RecordingPaused { by, .. } => format!("paused {by:?}"),
+        TapKind::RecordingResumed { by } => format!("resumed {by:?}"),
         TapKind::RelayClosed { .. } => "relay closed".into(),
         TapKind::Ended { cause, by, sip_status } => {
             format!("ended {cause:?} {by:?} {sip_status:?}")

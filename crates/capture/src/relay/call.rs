@@ -1,6 +1,8 @@
 //! One relayed call: four sockets, and where each side's packets come from and go to.
 
+use super::Report;
 use super::counters::{CallCounters, ThreadCounters};
+use super::events::EventReader;
 use super::sockets::SocketPair;
 use super::source::{Judgement, Source};
 use crate::clock::AnchoredClock;
@@ -40,6 +42,8 @@ pub(super) struct Relayed {
 pub(super) struct RelayedCall {
     pub(super) call_id: CallId,
     pub(super) is_recording: bool,
+    is_paused: bool,
+    pub(super) events: EventReader,
     pub(super) counters: Arc<CallCounters>,
     /// RTP packets received while recording.
     pub(super) received_packets: [u64; 2],
@@ -76,6 +80,8 @@ impl RelayedCall {
         Self {
             call_id,
             is_recording: false,
+            is_paused: false,
+            events: EventReader::new(),
             counters,
             received_packets: [0; 2],
             tap_dropped_packets: [0; 2],
@@ -83,6 +89,21 @@ impl RelayedCall {
             clock,
             connecting,
         }
+    }
+
+    /// Whether its packets are copied for the recording now.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.is_recording && !self.is_paused
+    }
+
+    /// Pauses the recording or lets it go on, from `now`. `None` if there is none.
+    pub(super) fn pause(&mut self, is_paused: bool, now: Instant) -> Option<Report> {
+        if !self.is_recording {
+            return None;
+        }
+        self.is_paused = is_paused;
+        let at = self.clock.at(now).wall;
+        Some(Report::RecordingPaused { call_id: self.call_id, is_paused, at })
     }
 
     /// Its sockets, to be watched: customer's RTP and RTCP, then the agent's.
@@ -169,7 +190,7 @@ impl RelayedCall {
             side.last_ssrc = ssrc;
             counters.rtp_packets.bump();
             counters.heard(at);
-            self.received_packets[lane.index()] += u64::from(self.is_recording);
+            self.received_packets[lane.index()] += u64::from(self.is_recording && !self.is_paused);
         } else {
             counters.rtcp_packets.bump();
         }

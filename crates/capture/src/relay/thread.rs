@@ -10,7 +10,7 @@ use super::{Report, Reporter};
 use crate::clock::AnchoredClock;
 use crate::sink::{SpareBlocks, TapSink};
 use cheling_call::io::RelayRemote;
-use cheling_model::tap::TapPacket;
+use cheling_model::tap::{PacketKind, TapPacket};
 use cheling_model::{CallId, Lane};
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -24,6 +24,8 @@ const BUFFER_BYTES: usize = 64 * 1024;
 const PACKETS_PER_CLOCK_READING: usize = 32;
 /// How often something that found a full queue is tried again.
 const RETRY: Duration = Duration::from_millis(10);
+/// Reports that may wait before digits are no longer told.
+const MAX_WAITING_DIGITS: usize = 256;
 /// How long a closing call waits for its last packets to be taken before they count as dropped.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -33,6 +35,8 @@ pub(super) enum Command {
     Open { call_id: CallId, clock: AnchoredClock, counters: Arc<CallCounters> },
     Point { call_id: CallId, lane: Lane, remote: Option<RelayRemote> },
     StartRecording { call_id: CallId },
+    PauseRecording { call_id: CallId, is_paused: bool },
+    TelephoneEvents { call_id: CallId, lane: Lane, payload_types: u128 },
     Close { call_id: CallId },
     Stop,
 }
@@ -134,7 +138,13 @@ impl RelayThread {
         let Some(relayed) = call.relay(lane, port, buffer, now, &self.parts.counters) else {
             return;
         };
-        if !call.is_recording {
+        if relayed.kind == PacketKind::Rtp
+            && let Some(digit) = call.events.read(lane, &mut buffer[..relayed.len], now)
+            && self.reports.len() < MAX_WAITING_DIGITS
+        {
+            self.reports.push_back(Report::Digit { call_id: call.call_id, digit });
+        }
+        if !call.is_recorded() {
             return;
         }
         let packet = TapPacket {
@@ -165,6 +175,15 @@ impl RelayThread {
                 Ok(Command::StartRecording { call_id }) => {
                     if let Some(call) = self.call(call_id) {
                         call.is_recording = true;
+                    }
+                }
+                Ok(Command::PauseRecording { call_id, is_paused }) => {
+                    let paused = self.call(call_id).map(|call| call.pause(is_paused, now));
+                    self.reports.extend(paused.flatten());
+                }
+                Ok(Command::TelephoneEvents { call_id, lane, payload_types }) => {
+                    if let Some(call) = self.call(call_id) {
+                        call.events.set(lane, payload_types);
                     }
                 }
                 Ok(Command::Close { call_id }) => self.close(call_id, now),

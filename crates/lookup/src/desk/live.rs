@@ -1,10 +1,11 @@
 //! The calls that are going on, in memory: whose phones ring, who talks.
 
 use cheling_model::card::{Card, CardKind};
-use cheling_model::console::{CallOffered, ConsoleEvent, Notice};
-use cheling_model::{CallId, DealershipId, Direction, FollowUpId, LegId, Timestamp, UserId};
+use cheling_model::console::{Audibility, CallOffered, ConsoleEvent, Notice, RecordingState};
+use cheling_model::{CallId, DealershipId, Direction, FollowUpId, Lane, LegId, Timestamp, UserId};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// More calls than one process carries; beyond it the oldest is forgotten here (not in the
 /// database), since its end must have been lost.
@@ -22,6 +23,35 @@ pub struct LiveCall {
     pub answered_at: Option<Timestamp>,
     /// The far end rings, of an outbound call.
     pub far_end_ringing: bool,
+    /// Whether it is being recorded.
+    pub recording: RecordingState,
+    /// Who is heard.
+    pub audio: Audibility,
+}
+
+/// A call in which both sides talk, as those who oversee see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunningCall {
+    /// Which.
+    pub call_id: CallId,
+    /// Who called whom.
+    pub direction: Direction,
+    /// Our phone.
+    pub extension: String,
+    /// Who talks there, by name, or `""`.
+    pub user_name: String,
+    /// The line called, by name, or `""`.
+    pub line_name: String,
+    /// The customer, as far as known.
+    pub card: Card,
+    /// Since when both talk.
+    pub answered_at: Timestamp,
+    /// One side is on hold.
+    pub is_held: bool,
+    /// Whether it is being recorded.
+    pub recording: RecordingState,
+    /// Who is heard.
+    pub audio: Audibility,
 }
 
 /// Where a call stands for one user.
@@ -68,12 +98,42 @@ pub(super) struct Call {
     pub(super) dialling: Option<(UserId, String)>,
     pub(super) ringing: Vec<Ring>,
     pub(super) talking: Option<(UserId, String)>,
+    /// Our phone that talks, also if nobody sits there.
+    pub(super) talks_at: String,
     pub(super) answered_at: Option<Timestamp>,
     pub(super) held: bool,
     pub(super) far_end_ringing: bool,
+    pub(super) recording: RecordingState,
+    pub(super) audio: Audibility,
+    /// Since when both sides ought to be heard: the answer, or the end of the last hold.
+    pub(super) audible_since: Option<Timestamp>,
 }
 
 impl Call {
+    /// Notes how long nothing has come from [customer, agent]. Answers who is heard now, if that
+    /// has changed. A side that is on hold need not say anything.
+    pub(super) fn note_silence(
+        &mut self,
+        silent_for: [Option<Duration>; 2],
+        at: Timestamp,
+        patience: Duration,
+    ) -> Option<Audibility> {
+        let expected = self.audible_since.filter(|_| !self.held).map(|since| at.since(since));
+        let is_silent = |lane: Lane| {
+            let is_due = expected.is_some_and(|expected| expected >= patience);
+            is_due && silent_for[lane.index()].is_none_or(|silent| silent >= patience)
+        };
+        let audio = match Lane::BOTH.map(is_silent) {
+            [false, false] => Audibility::Both,
+            [true, false] => Audibility::OneWay { missing: Lane::Customer },
+            [false, true] => Audibility::OneWay { missing: Lane::Agent },
+            [true, true] => Audibility::Nobody,
+        };
+        let is_news = self.audio != audio;
+        self.audio = audio;
+        is_news.then_some(audio)
+    }
+
     /// Notes that a phone rings; false if the user has been told of this call.
     pub(super) fn rings_at(&mut self, leg: LegId, user_id: UserId, extension: &str) -> bool {
         if self.ringing.iter().any(|ring| ring.leg == leg) {
@@ -161,6 +221,8 @@ impl Call {
             state,
             answered_at: self.answered_at,
             far_end_ringing: self.far_end_ringing,
+            recording: self.recording,
+            audio: self.audio,
         })
     }
 }
@@ -205,6 +267,10 @@ impl Live {
 
     pub(super) fn of_user(&self, user_id: UserId) -> Vec<LiveCall> {
         self.calls.values().filter_map(|call| call.for_user(user_id)).collect()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Call> {
+        self.calls.values()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -121,6 +121,7 @@ fn audio(script: &Script<'_>) -> Recording {
         encodings: ["PCMA".into(), "PCMA".into()],
         quality: [LaneQuality::default(); 2],
         speech: SpeechMeasures::default(),
+        pauses: Vec::new(),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::recording::{self, RecordingFilter};
 use crate::testing::call;
 use cheling_model::call::Party;
 use cheling_model::follow_up::AttachMethod;
-use cheling_model::recording::{Container, LaneQuality, Recording, SpeechMeasures};
+use cheling_model::recording::{Container, LaneQuality, PauseSpan, Recording, SpeechMeasures};
 use cheling_model::{
     CallId, DealershipId, Direction, EndCause, Lane, LegId, Presentation, RecordingId, Verdict,
 };
@@ -48,6 +48,7 @@ pub(crate) fn recording(dealership_id: DealershipId, call_id: CallId) -> Recordi
             LaneQuality { received_packets: 2750, jitter_us: 120, ..LaneQuality::default() },
         ],
         speech: SpeechMeasures { talk_ratio: [0.0, 0.5], ..SpeechMeasures::default() },
+        pauses: vec![PauseSpan { from_ms: 1500, until_ms: 2750 }],
     }
 }
 

@@ -1,10 +1,12 @@
 //! Where recordings are kept and how they are made.
 
+use cheling_call::io::PauseRules;
 use cheling_media::ogg_opus::OpusSettings;
 use cheling_model::recording::Container;
 use cheling_store::roots::{DiskFolder, is_disk_name};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What `opus_kbit` may be.
 const OPUS_KBIT: [u16; 3] = [16, 24, 32];
@@ -28,6 +30,11 @@ pub struct Recording {
     pub min_free_mib: u64,
     /// Threads that render finished calls. Default 1.
     pub render_threads: usize,
+    /// Dialled on the agent's phone while talking, it pauses the recording, and dialled again it
+    /// resumes: up to 8 of `0123456789*#ABCD`. Empty: no code does. Default `*1`.
+    pub pause_code: String,
+    /// Seconds after which a paused recording goes on by itself. Default 300.
+    pub pause_seconds: u64,
 }
 
 /// A further disk.
@@ -53,6 +60,8 @@ impl Default for Recording {
             opus_kbit: 24,
             min_free_mib: 1024,
             render_threads: 1,
+            pause_code: "*1".into(),
+            pause_seconds: 300,
         }
     }
 }
@@ -61,6 +70,14 @@ impl Recording {
     /// How Opus files are made, for good and for downloads.
     pub fn opus(&self) -> OpusSettings {
         OpusSettings { bitrate_bps: i32::from(self.opus_kbit) * 1000, ..OpusSettings::default() }
+    }
+
+    /// How a recording is paused.
+    pub fn pause(&self) -> PauseRules {
+        PauseRules {
+            code: self.pause_code.clone(),
+            longest: Duration::from_secs(self.pause_seconds),
+        }
     }
 
     /// What cannot be used, a line each.
@@ -92,6 +109,14 @@ impl Recording {
             if disk.dir == disk.journal_dir {
                 faults.push(format!("{key}.journal_dir: must not be dir"));
             }
+        }
+        let code = &self.pause_code;
+        if code.len() > 8 || code.chars().any(|key| !"0123456789*#ABCD".contains(key)) {
+            faults.push(format!("recording.pause_code: {code:?} is not up to 8 of 0-9 * # A-D"));
+        }
+        if !(1..=86_400).contains(&self.pause_seconds) {
+            let seconds = self.pause_seconds;
+            faults.push(format!("recording.pause_seconds: {seconds} is not 1 to 86400 (a day)"));
         }
         faults
     }

@@ -6,8 +6,9 @@
 //! middle of a call makes no seam, nothing wide is made narrow, and those who talk at once on one
 //! lane are all heard, as loud as they were; what is too loud together is limited, not wrapped.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::ops::Range;
 
 use cheling_media::RATE_HZ;
 use cheling_media::codec::PayloadFormat;
@@ -71,6 +72,8 @@ pub struct Mixer {
     /// Samples of the file written.
     written: u64,
     lanes: [LaneMix; 2],
+    /// Samples of the file that are to be silence, in order.
+    muted: VecDeque<Range<u64>>,
     peaks: Peaks,
     speech: SpeechMeter,
     planar: [Vec<i16>; 2],
@@ -98,6 +101,7 @@ impl Mixer {
             handed_on: 0,
             written: 0,
             lanes: [left?, right?],
+            muted: VecDeque::new(),
             peaks: Peaks::new(rate_hz),
             speech: SpeechMeter::new(rate_hz),
             planar: Default::default(),
@@ -105,17 +109,29 @@ impl Mixer {
         })
     }
 
-    /// Takes the next packet with sound that can be decoded.
-    pub fn sound(&mut self, packet: &TapPacket<'_>, rtp: &RtpPacket<'_>, format: &PayloadFormat) {
+    /// Makes these samples of the file silence on both lanes, whatever is placed there. They are
+    /// left out of the measures.
+    pub fn mute(&mut self, samples: Vec<Range<u64>>) {
+        self.muted = samples.into();
+    }
+
+    /// Takes the next packet with sound that can be decoded, and how many pauses came before it.
+    pub fn sound(
+        &mut self,
+        packet: &TapPacket<'_>,
+        pauses: u32,
+        rtp: &RtpPacket<'_>,
+        format: &PayloadFormat,
+    ) {
         if let Some(voice) = self.lanes[packet.lane.index()].voice(packet.voice) {
-            voice.sound(packet.at.as_micros(), rtp, format);
+            voice.sound(packet.at.as_micros(), pauses, rtp, format);
         }
     }
 
     /// Takes a packet without sound: it counts for the order of those with.
-    pub fn silence(&mut self, packet: &TapPacket<'_>, rtp: &RtpPacket<'_>) {
+    pub fn silence(&mut self, packet: &TapPacket<'_>, pauses: u32, rtp: &RtpPacket<'_>) {
         if let Some(voice) = self.lanes[packet.lane.index()].voice(packet.voice) {
-            voice.push(packet.at.as_micros(), rtp, None);
+            voice.push(packet.at.as_micros(), pauses, rtp, None);
         }
     }
 
@@ -152,13 +168,35 @@ impl Mixer {
             planar.resize(frames as usize, 0);
             lane.voices.iter_mut().for_each(|voice| voice.add_to(planar));
         }
+        let quiet = self.silence_muted(frames);
         self.written += frames;
         let [left, right] = &self.planar;
         self.peaks.push([left, right]);
-        self.speech.push([left, right]);
+        let mut measured = 0;
+        for quiet in quiet.into_iter().chain(std::iter::once(left.len()..left.len())) {
+            self.speech.push([&left[measured..quiet.start], &right[measured..quiet.start]]);
+            measured = quiet.end;
+        }
         self.interleaved.clear();
         self.interleaved.extend(left.iter().zip(right).flat_map(|(&left, &right)| [left, right]));
         self.output.write(&self.interleaved)
+    }
+
+    /// Silences what is to be silence of the next `frames`, and says which they are.
+    fn silence_muted(&mut self, frames: u64) -> Vec<Range<usize>> {
+        let (from, to) = (self.written, self.written + frames);
+        while self.muted.front().is_some_and(|muted| muted.end <= from) {
+            self.muted.pop_front();
+        }
+        let here = self.muted.iter().take_while(|muted| muted.start < to).map(|muted| {
+            let (start, end) = (muted.start.max(from) - from, muted.end.min(to) - from);
+            start as usize..end.max(start) as usize
+        });
+        let here: Vec<_> = here.collect();
+        for range in &here {
+            self.planar.iter_mut().for_each(|lane| lane[range.clone()].fill(0));
+        }
+        here
     }
 
     /// Hands on all that is left.
@@ -232,7 +270,8 @@ struct VoiceMix {
     places: Placements,
     /// Decodable packets met so far: the index of the next in `places`.
     met: usize,
-    sources: HashMap<Ssrc, Source>,
+    /// By stream and the pauses before it.
+    sources: HashMap<(Ssrc, u32), Source>,
     tracks: Vec<Track>,
     pcm: Vec<i16>,
 }
@@ -251,19 +290,22 @@ impl VoiceMix {
         Ok(Self { voice, places, met: 0, sources, tracks, pcm: Vec::new() })
     }
 
-    fn sound(&mut self, at_us: i64, rtp: &RtpPacket<'_>, format: &PayloadFormat) {
+    fn sound(&mut self, at_us: i64, pauses: u32, rtp: &RtpPacket<'_>, format: &PayloadFormat) {
         let place = self.places.get(self.met);
         self.met += 1;
-        let Some(decoder) = self.decoder_of(rtp.header.ssrc, format) else { return };
-        self.push(at_us, rtp, Some(Sound { place, decoder, payload: rtp.payload.to_vec() }));
+        let Some(decoder) = self.decoder_of((rtp.header.ssrc, pauses), format) else { return };
+        let sound = Sound { place, decoder, payload: rtp.payload.to_vec() };
+        self.push(at_us, pauses, rtp, Some(sound));
     }
 
     /// Finds or makes the decoder of a stream's format.
-    fn decoder_of(&mut self, ssrc: Ssrc, format: &PayloadFormat) -> Option<usize> {
-        if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&ssrc) {
+    fn decoder_of(&mut self, stream: (Ssrc, u32), format: &PayloadFormat) -> Option<usize> {
+        if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&stream) {
             return None;
         }
-        let source = self.sources.entry(ssrc).or_default();
+        let source = self.sources.entry(stream).or_default();
+        // What is missing before the first packet after a pause was left out, not lost.
+        source.has_begun |= stream.1 > 0;
         if let Some(found) = source.decoders.iter().position(|known| known.format == *format) {
             return Some(found);
         }
@@ -277,9 +319,9 @@ impl VoiceMix {
         Some(source.decoders.len() - 1)
     }
 
-    fn push(&mut self, at_us: i64, rtp: &RtpPacket<'_>, waiting: Waiting) {
+    fn push(&mut self, at_us: i64, pauses: u32, rtp: &RtpPacket<'_>, waiting: Waiting) {
         // A stream that never had sound needs no order.
-        let Some(source) = self.sources.get_mut(&rtp.header.ssrc) else { return };
+        let Some(source) = self.sources.get_mut(&(rtp.header.ssrc, pauses)) else { return };
         let number = rtp.header.sequence_number;
         if let Some(refused) = source.reorder.push(at_us, number, waiting) {
             // Too late for its turn: still good if its decoder needs no order.

@@ -65,7 +65,8 @@ pub struct LaneScan {
     pub decodable_packets: u64,
     /// Packets with sound that cannot be decoded.
     pub undecodable_packets: u64,
-    receptions: HashMap<(u8, Ssrc), Reception>,
+    /// By voice, stream, and the pauses before it.
+    receptions: HashMap<(u8, Ssrc, u32), Reception>,
     codecs: HashMap<Codec, u64>,
     reports: LaneReports,
 }
@@ -144,10 +145,16 @@ impl LaneScan {
         quality
     }
 
-    fn count(&mut self, packet: &TapPacket<'_>, clock_rate_hz: u32, rtp: &RtpPacket<'_>) {
+    fn count(
+        &mut self,
+        packet: &TapPacket<'_>,
+        pauses: u32,
+        clock_rate_hz: u32,
+        rtp: &RtpPacket<'_>,
+    ) {
         let has_room = self.receptions.len() < MAX_STREAMS;
         let (header, arrival_us) = (&rtp.header, packet.at.as_micros());
-        let stream = (packet.voice, header.ssrc);
+        let stream = (packet.voice, header.ssrc, pauses);
         match self.receptions.get_mut(&stream) {
             Some(reception) => reception.push(arrival_us, header.sequence_number, header.timestamp),
             None if has_room => self
@@ -215,7 +222,7 @@ pub fn scan(
         let lane = &mut lanes[packet.lane.index()];
         let format =
             facts.formats(packet.lane, packet.voice, packet.at).format(rtp.header.payload_type);
-        lane.count(&packet, format.clock_rate_hz, &rtp);
+        lane.count(&packet, facts.pauses.before(packet.at), format.clock_rate_hz, &rtp);
         let Some(sound) = Sound::of(format) else { return Ok(()) };
         if let Some(packets) = lane.codecs.get_mut(&format.codec) {
             *packets += 1;

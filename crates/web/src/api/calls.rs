@@ -2,7 +2,7 @@
 
 use super::call_rows::{self, Tie, missing, visible};
 use super::lookup::card_of_call;
-use super::{Group, audit, checked, page_rows, word};
+use super::{Group, audit, checked, oversight, page_rows, word};
 use crate::app::App;
 use crate::auth::right::Right;
 use crate::control::{CallRefusal, DialRequest};
@@ -18,7 +18,7 @@ use crate::wire::call::{
 use cheling_lookup::desk::LiveState;
 use cheling_lookup::follow_up::{WrapUpEntry, save_wrap_up};
 use cheling_lookup::number;
-use cheling_model::console::{CallOffered, ConsoleEvent, Notice};
+use cheling_model::console::{Audibility, CallOffered, ConsoleEvent, Notice, RecordingState};
 use cheling_model::follow_up::Outcome;
 use cheling_model::{CallId, CustomerId, DealershipId, Direction, FollowUpId, Timestamp, UserId};
 use cheling_records::call::{self, CallFilter, CallItem};
@@ -33,7 +33,18 @@ use warp::reply::Response;
 
 pub const GROUP: Group = Group {
     segment: "calls",
-    endpoints: &[&LIST, &DIAL, &LIVE, &SHOW, &HANG_UP, &WRAP_UP, &LINK],
+    endpoints: &[
+        &LIST,
+        &DIAL,
+        &LIVE,
+        &oversight::RUNNING,
+        &SHOW,
+        &HANG_UP,
+        &oversight::PAUSE,
+        &oversight::RESUME,
+        &WRAP_UP,
+        &LINK,
+    ],
     routes,
 };
 
@@ -122,8 +133,11 @@ fn routes(app: &App) -> Vec<BoxedFilter<(Response,)>> {
         route(app, &LIST, list),
         route(app, &DIAL, dial),
         route(app, &LIVE, live),
+        route(app, &oversight::RUNNING, oversight::running),
         route(app, &SHOW, show),
         route(app, &HANG_UP, hang_up),
+        route(app, &oversight::PAUSE, oversight::pause),
+        route(app, &oversight::RESUME, oversight::resume),
         route(app, &WRAP_UP, wrap_up),
         route(app, &LINK, link),
     ]
@@ -234,7 +248,8 @@ async fn digits_to_dial(app: &App, user: &SignedIn, typed: &str) -> Result<Strin
     Ok(number::dial(&number, &app.settings.dial_rules))
 }
 
-fn refused(refusal: CallRefusal) -> ApiError {
+/// Why the switch did not do it, as the API says it.
+pub fn refused(refusal: CallRefusal) -> ApiError {
     match refusal {
         CallRefusal::NoSuchCall => ApiError::NotFound("call in progress"),
         CallRefusal::Overloaded => ApiError::Unavailable("too many calls, or shutting down"),
@@ -242,6 +257,7 @@ fn refused(refusal: CallRefusal) -> ApiError {
         CallRefusal::NotRegistered
         | CallRefusal::NoSuchExtension
         | CallRefusal::NoRoute
+        | CallRefusal::NotAnswered
         | CallRefusal::ExtensionBusy => {
             ApiError::Conflict { code: refusal.code(), field: None, message: refusal.to_string() }
         }
@@ -261,6 +277,8 @@ async fn live(request: Request, _: NoPart) -> ApiResult {
             answered_at: item.answered_at.map(Timestamp::as_micros),
             ended_at: item.ended_at.map(Timestamp::as_micros),
             far_end_ringing: false,
+            recording: RecordingState::On,
+            audio: Audibility::Both,
             offered: offered(app, user, item).await?,
         });
     }
@@ -280,6 +298,8 @@ fn in_progress(call: cheling_lookup::desk::LiveCall) -> LiveCall {
         answered_at: call.answered_at.map(Timestamp::as_micros),
         ended_at: None,
         far_end_ringing: call.far_end_ringing,
+        recording: call.recording,
+        audio: call.audio,
     }
 }
 

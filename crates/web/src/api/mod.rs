@@ -20,6 +20,7 @@ pub mod imports;
 pub mod lines;
 pub mod lookup;
 pub mod opus_copy;
+pub mod oversight;
 pub mod recordings;
 pub mod sessions;
 pub mod users;

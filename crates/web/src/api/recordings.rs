@@ -11,11 +11,11 @@ use crate::error::{ApiError, ApiResult};
 use crate::wire::Page;
 use crate::wire::call::CallRow;
 use crate::wire::recording::{
-    Attach, LaneQualityRow, ListenerRow, RecordingDetail, RecordingRow, SpeechRow,
+    Attach, LaneQualityRow, ListenerRow, PauseRow, RecordingDetail, RecordingRow, SpeechRow,
 };
 use cheling_model::console::ConsoleEvent;
 use cheling_model::follow_up::{AttachMethod, FollowUpType};
-use cheling_model::recording::{LaneQuality, SpeechMeasures};
+use cheling_model::recording::{LaneQuality, PauseSpan, SpeechMeasures};
 use cheling_model::{CallId, CustomerId, FollowUpId, RecordingId, Verdict};
 use cheling_records::recording::{self, RecordingFilter, RecordingItem};
 use cheling_records::{console, follow_up};
@@ -218,6 +218,7 @@ async fn detail(request: &Request, item: RecordingItem) -> Result<RecordingDetai
         encodings: whole.encodings,
         quality: whole.quality.map(quality),
         speech: speech(whole.speech),
+        pauses: whole.pauses.iter().map(pause).collect(),
         note,
         listeners,
     })
@@ -235,6 +236,10 @@ fn quality(lane: LaneQuality) -> LaneQualityRow {
         mos: lane.mos,
         round_trip_us: lane.round_trip_us,
     }
+}
+
+fn pause(span: &PauseSpan) -> PauseRow {
+    PauseRow { from_ms: span.from_ms, until_ms: span.until_ms }
 }
 
 fn speech(measures: SpeechMeasures) -> SpeechRow {

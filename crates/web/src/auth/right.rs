@@ -19,6 +19,8 @@ pub enum Right {
     SeeAllCalls,
     /// End a call that one is not a party to.
     HangUpAny,
+    /// See the calls of others while they run, hear them, pause their recording.
+    Oversee,
     /// Make and change customers.
     ChangeCustomers,
     /// Import a file of customers.
@@ -40,6 +42,7 @@ const TABLE: &[(Right, &[Role])] = &[
     (Right::Desk, &[Admin, Supervisor, Agent]),
     (Right::SeeAllCalls, &[Admin, Supervisor, Qa]),
     (Right::HangUpAny, &[Admin, Supervisor]),
+    (Right::Oversee, &[Admin, Supervisor]),
     (Right::ChangeCustomers, &[Admin, Supervisor, Agent]),
     (Right::Import, &[Admin, Supervisor]),
     (Right::ChangeFollowUps, &[Admin, Supervisor, Agent]),
@@ -80,6 +83,8 @@ mod tests {
         for (right, role, want) in [
             (Right::SeeAllCalls, Agent, false),
             (Right::SeeAllCalls, Qa, true),
+            (Right::Oversee, Agent, false),
+            (Right::Oversee, Qa, false),
             (Right::Desk, Qa, false),
             (Right::ChangeUsers, Supervisor, false),
             (Right::ChangePhones, Supervisor, false),
@@ -87,6 +92,9 @@ mod tests {
             (Right::Import, Agent, false),
         ] {
             assert_eq!(right.is_held_by(role), want, "{right:?} {role:?}");
+        }
+        for role in Role::ALL {
+            assert_eq!(Right::Oversee.is_held_by(*role), role.oversees(), "{role:?}");
         }
         for (right, _) in TABLE {
             assert!(right.is_held_by(Admin), "{right:?}");

@@ -1,6 +1,6 @@
 //! Calls: in progress, past, dialled from here, wrapped up.
 
-use cheling_model::console::CallOffered;
+use cheling_model::console::{Audibility, CallOffered, RecordingState};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -122,6 +122,50 @@ pub struct LiveCall {
     /// The far end rings, of an outbound call.
     #[serde(default)]
     pub far_end_ringing: bool,
+    /// `{"state": "on"}`, or `{"state": "paused", "since": …, "until": …}`.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub recording: RecordingState,
+    /// `{"heard": "both"}`, `{"heard": "one_way", "missing": "customer"}` or `{"heard": "nobody"}`.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub audio: Audibility,
+}
+
+/// The calls of all users in which both sides talk.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RunningCalls {
+    /// The calls, oldest first.
+    pub calls: Vec<RunningCall>,
+}
+
+/// A call that runs, as those who oversee see it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RunningCall {
+    /// Its id.
+    pub call_id: Uuid,
+    /// `inbound`, `outbound`, `internal`.
+    pub direction: String,
+    /// Our extension.
+    pub extension: String,
+    /// Who sits there, by name, or `""`.
+    pub user_name: String,
+    /// The line called, by name, or `""`.
+    pub line_name: String,
+    /// The customer's number, or `""`.
+    pub number: String,
+    /// The customer's name, or `""`.
+    pub customer_name: String,
+    /// Talking since.
+    pub answered_at: i64,
+    /// One side is on hold.
+    pub held: bool,
+    /// As in a live call.
+    #[schema(value_type = Object)]
+    pub recording: RecordingState,
+    /// As in a live call.
+    #[schema(value_type = Object)]
+    pub audio: Audibility,
 }
 
 /// What came of the call, in the agent's words.

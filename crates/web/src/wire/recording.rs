@@ -45,10 +45,21 @@ pub struct RecordingDetail {
     pub quality: [LaneQualityRow; 2],
     /// How the two talked.
     pub speech: SpeechRow,
+    /// Stretches paused by request, in order: silence in the file.
+    pub pauses: Vec<PauseRow>,
     /// The wrap-up note.
     pub note: String,
     /// Who played or downloaded it, newest first, at most 20.
     pub listeners: Vec<ListenerRow>,
+}
+
+/// A stretch of a recording that was paused.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PauseRow {
+    /// Where it begins, milliseconds from the first sample.
+    pub from_ms: i64,
+    /// Where it ends.
+    pub until_ms: i64,
 }
 
 /// Network and recorder on one lane.

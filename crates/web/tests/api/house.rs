@@ -4,7 +4,7 @@ use cheling_lookup::desk::Desk;
 use cheling_lookup::number::DialRules;
 use cheling_model::call::{Offer, Party};
 use cheling_model::follow_up::Role;
-use cheling_model::recording::{Container, Recording};
+use cheling_model::recording::{Container, PauseSpan, Recording};
 use cheling_model::{
     CallId, DealershipId, Direction, EndCause, LegId, Presentation, RecordingId, TapEvent, TapKind,
     Timestamp, UserId, Verdict,
@@ -12,7 +12,7 @@ use cheling_model::{
 use cheling_records::{Database, insert, mint, testing, user};
 use cheling_store::files::RecordingFiles;
 use cheling_web::{
-    App, CallControl, CallRefusal, DialRequest, Hub, Parts, Registration, Settings, serve,
+    App, CallControl, CallRefusal, DialRequest, Hub, Parts, Pausing, Registration, Settings, serve,
 };
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
@@ -30,6 +30,7 @@ pub const PASSWORD: &str = "correct horse battery";
 pub struct FakeSwitch {
     pub dialled: Mutex<Vec<DialRequest>>,
     pub hung_up: Mutex<Vec<CallId>>,
+    pub paused: Mutex<Vec<(CallId, Pausing)>>,
     pub refuses: Mutex<Option<CallRefusal>>,
     pub changes: Mutex<u32>,
 }
@@ -45,6 +46,16 @@ impl CallControl for FakeSwitch {
     fn hang_up(&self, call_id: CallId) -> BoxFuture<'_, Result<(), CallRefusal>> {
         self.hung_up.lock().unwrap().push(call_id);
         Box::pin(async { Ok(()) })
+    }
+    fn pause_recording(
+        &self,
+        call_id: CallId,
+        _: UserId,
+        wanted: Pausing,
+    ) -> BoxFuture<'_, Result<(), CallRefusal>> {
+        let refusal = *self.refuses.lock().unwrap();
+        self.paused.lock().unwrap().push((call_id, wanted));
+        Box::pin(async move { refusal.map_or(Ok(()), Err) })
     }
     fn registrations(&self) -> BoxFuture<'_, Vec<Registration>> {
         Box::pin(async {
@@ -310,6 +321,7 @@ impl House {
             encodings: ["PCMA".into(), "PCMA".into()],
             quality: Default::default(),
             speech: Default::default(),
+            pauses: vec![PauseSpan { from_ms: 200, until_ms: 600 }],
         };
         cheling_records::recording::insert(&self.db, &row).await.unwrap();
         for notice in self.desk.recording_landed(&row, at).await {

@@ -7,5 +7,6 @@ mod house;
 mod audio;
 mod calls;
 mod contract;
+mod oversight;
 mod people;
 mod socket;

@@ -206,7 +206,7 @@ export function makeDealership() {
       outcome: answered ? ['completed', 'partial', 'call_back'][n % 3] : '',
       follow_up_id: n % 3 === 0 && c ? id('00f0', 100 + (n % 8)) : null,
       recording_id: answered ? id('00ec', n) : null,
-      verdict: answered ? ['ok', 'ok', 'one_way', 'ok', 'short'][n % 5] : '',
+      verdict: answered ? ['ok', 'ok', 'one_way', 'paused', 'short'][n % 5] : '',
     }
   })
   const users = [

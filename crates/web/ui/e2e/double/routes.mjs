@@ -84,6 +84,7 @@ function recordingDetail(d, call) {
       first_response_ms: 800,
     },
     note: '帕萨特空调异响，已预约明天 09:30 到店检测；客户在意等待时间，备注优先接待。',
+    pauses: call.verdict === 'paused' ? [{ from_ms: 12_000, until_ms: 31_500 }] : [],
     listeners: [{ user_name: '周敏', at: nowUs() - 600_000_000, action: 'play' }],
   }
 }
@@ -158,7 +159,10 @@ export function routes(world) {
         ),
     ],
     ['POST', '/calls', ({ body, headers }) => world.dial(body, headers['idempotency-key']), 202],
+    ['GET', '/calls/running', () => ({ calls: world.running() })],
     ['GET', '/calls/:id', ({ id }) => callDetail(call(id))],
+    ['POST', '/calls/:id/pause', ({ id }) => world.pause(id, true), 204],
+    ['POST', '/calls/:id/resume', ({ id }) => world.pause(id, false), 204],
     ['DELETE', '/calls/:id', ({ id }) => world.end(id, 'agent'), 202],
     ['PUT', '/calls/:id/wrap-up', ({ id, body }) => world.wrapUp(id, body)],
     ['PUT', '/calls/:id/customer', ({ id, body }) => world.link(id, body.customer_id)],

@@ -33,7 +33,14 @@ export class World {
       follow_up_id,
       card: cardFor(this.d, number),
     }
-    this.live.push({ offered, state: 'ringing', answered_at: null, ended_at: null })
+    this.live.push({
+      offered,
+      state: 'ringing',
+      answered_at: null,
+      ended_at: null,
+      recording: { state: 'on' },
+      audio: { heard: 'both' },
+    })
     this.emit({ type: 'call.offered', ...offered })
     return offered.call_id
   }
@@ -57,6 +64,40 @@ export class World {
     const live = this.at(id)
     live.state = held ? 'held' : 'talking'
     this.emit({ type: 'call.updated', call_id: live.offered.call_id, held })
+  }
+
+  pause(id, isPaused) {
+    const live = this.at(id)
+    const since = nowUs()
+    live.recording = isPaused
+      ? { state: 'paused', since, until: since + 300_000_000 }
+      : { state: 'on' }
+    const { call_id } = live.offered
+    this.emit({ type: 'call.updated', call_id, recording: live.recording })
+  }
+
+  running() {
+    const talks = this.live.filter((l) => l.answered_at && l.state !== 'wrap_up')
+    return talks.map(({ offered, state, answered_at, recording, audio }) => ({
+      call_id: offered.call_id,
+      direction: offered.direction,
+      extension: offered.extension,
+      user_name: '陈静',
+      line_name: offered.line_name,
+      number: offered.card.number,
+      customer_name: offered.card.customer?.name ?? '',
+      answered_at,
+      held: state === 'held',
+      recording,
+      audio,
+    }))
+  }
+
+  /** One side, or both, is no longer heard. */
+  silence(id, heard, missing) {
+    const live = this.at(id)
+    live.audio = missing ? { heard, missing } : { heard }
+    this.emit({ type: 'call.updated', call_id: live.offered.call_id, audio: live.audio })
   }
 
   withdraw(id) {

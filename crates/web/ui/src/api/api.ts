@@ -21,6 +21,7 @@ import type {
   Page,
   RecordingDetail,
   RecordingRow,
+  RunningCall,
   SignIn,
   UserDraft,
   UserRow,
@@ -52,6 +53,9 @@ export const api = {
         headers: { 'idempotency-key': idempotencyKey },
       }),
     hangUp: (id: Uuid) => request<undefined>('DELETE', `/calls/${id}`),
+    running: () => get<{ calls: RunningCall[] }>('/calls/running'),
+    pause: (id: Uuid) => post<undefined>(`/calls/${id}/pause`),
+    resume: (id: Uuid) => post<undefined>(`/calls/${id}/resume`),
     wrapUp: (id: Uuid, body: WrapUp) => put<CallDetail>(`/calls/${id}/wrap-up`, body),
     linkCustomer: (id: Uuid, customer_id: Uuid) =>
       put<CallDetail>(`/calls/${id}/customer`, { customer_id }),

@@ -203,11 +203,35 @@ export interface CallOffered {
   card: Card
 }
 
+/** Whether what is said is being recorded; `until` is when a pause ends by itself. */
+export type RecordingState = { state: 'on' } | { state: 'paused'; since: Micros; until: Micros }
+
+/** Who is heard, as far as arriving packets tell. */
+export type Audibility =
+  { heard: 'both' } | { heard: 'one_way'; missing: 'customer' | 'agent' } | { heard: 'nobody' }
+
 export interface LiveCall {
   offered: CallOffered
   state: 'ringing' | 'talking' | 'held' | 'wrap_up'
   answered_at: Micros | null
   ended_at: Micros | null
+  recording: RecordingState
+  audio: Audibility
+}
+
+/** A call of anybody in which both sides talk. */
+export interface RunningCall {
+  call_id: Uuid
+  direction: Direction
+  extension: string
+  user_name: string
+  line_name: string
+  number: string
+  customer_name: string
+  answered_at: Micros
+  held: boolean
+  recording: RecordingState
+  audio: Audibility
 }
 
 export interface LiveCalls {
@@ -246,6 +270,15 @@ export type ConsoleEvent = Numbered &
         held?: boolean
         far_end_ringing?: boolean
         follow_up_id?: Uuid
+        recording?: RecordingState
+        audio?: Audibility
+      }
+    | {
+        type: 'call.alarm'
+        call_id: Uuid
+        extension: string
+        user_name: string
+        audio: Audibility
       }
     | { type: 'call.answered'; call_id: Uuid; extension: string; answered_at: Micros }
     | {
@@ -310,6 +343,8 @@ export interface RecordingDetail extends RecordingRow {
   encodings: [string, string]
   quality: [LaneQuality, LaneQuality]
   speech: Speech
+  /** Paused by request: silence in the file. */
+  pauses: { from_ms: number; until_ms: number }[]
   note: string
   listeners: Listener[]
 }

@@ -103,7 +103,25 @@ it('keeps only the last of the calls that rang in vain', () => {
 it('takes the calls of a snapshot but keeps the missed ones it had', () => {
   const before = play(offer('missed'), ended('missed', 0), offer('stale'))
   const after = applySnapshot(before, [
-    { offered: offered('now'), state: 'talking', answered_at: 2_000_000, ended_at: null },
+    {
+      offered: offered('now'),
+      state: 'talking',
+      answered_at: 2_000_000,
+      ended_at: null,
+      recording: { state: 'on' },
+      audio: { heard: 'both' },
+    },
   ])
   expect(after.map((call) => call.call_id)).toEqual(['missed', 'now'])
+})
+
+it('shows a pause and who is not heard until the call is over', () => {
+  const update = (body: object) => ({ type: 'call.updated', call_id: 'a', ...body }) as Body
+  const paused = update({ recording: { state: 'paused', since: 1, until: 9 } })
+  const mute = update({ audio: { heard: 'one_way', missing: 'customer' } })
+  const [call] = play(offer('a'), answer('a'), paused, mute, update({ held: true }))
+  expect(call?.recording).toEqual({ state: 'paused', since: 1, until: 9 })
+  expect(call?.audio).toEqual({ heard: 'one_way', missing: 'customer' })
+  const [over] = play(offer('a'), answer('a'), paused, mute, ended('a', 5000))
+  expect([over?.recording.state, over?.audio.heard]).toEqual(['on', 'both'])
 })

@@ -3,12 +3,14 @@
  * changes nothing the second time.
  */
 import type {
+  Audibility,
   CallOffered,
   Card,
   ConsoleEvent,
   EndCause,
   LiveCall,
   Micros,
+  RecordingState,
   Uuid,
   WithdrawalReason,
 } from '@/api/schema'
@@ -26,14 +28,20 @@ export interface DeskCall {
   call_id: Uuid
   offered: CallOffered
   phase: Phase
+  recording: RecordingState
+  audio: Audibility
   recording_id: Uuid | null
 }
+
+const AS_ALWAYS = { recording: { state: 'on' }, audio: { heard: 'both' } } as const
 
 export function fromSnapshot(live: LiveCall): DeskCall {
   return {
     call_id: live.offered.call_id,
     offered: live.offered,
     phase: phaseOf(live),
+    recording: live.recording,
+    audio: live.audio,
     recording_id: null,
   }
 }
@@ -87,6 +95,8 @@ function offer(calls: DeskCall[], event: ConsoleEvent & { type: 'call.offered' }
     call_id: event.call_id,
     offered: event,
     phase,
+    recording: known?.recording ?? AS_ALWAYS.recording,
+    audio: known?.audio ?? AS_ALWAYS.audio,
     recording_id: known?.recording_id ?? null,
   }
   return known
@@ -118,7 +128,7 @@ function change(call: DeskCall, event: ConsoleEvent): DeskCall {
         },
       }
     case 'call.ended':
-      return { ...call, phase: end(call, event) }
+      return { ...call, ...AS_ALWAYS, phase: end(call, event) }
     case 'recording.ready':
       return { ...call, recording_id: event.recording_id }
     default:
@@ -139,7 +149,8 @@ function update(call: DeskCall, event: ConsoleEvent & { type: 'call.updated' }):
     phase = { kind: 'talking', since: phase.since }
   }
   if (event.far_end_ringing && phase.kind === 'ringing') phase = { ...phase, farEndRings: true }
-  return { ...call, offered, phase }
+  const { recording = call.recording, audio = call.audio } = event
+  return { ...call, offered, phase, recording, audio }
 }
 
 /** An answered call, and one we dialled, wants a wrap-up; one that only rang here does not. */

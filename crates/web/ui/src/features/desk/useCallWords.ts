@@ -30,14 +30,14 @@ export function useCallWords() {
     }
   }
 
-  function hint({ phase: now, offered }: DeskCall): string {
+  function hint({ phase: now, offered, recording }: DeskCall): string {
     const isOut = offered.direction === 'outbound'
     switch (now.kind) {
       case 'ringing':
         if (isOut) return now.farEndRings ? t('hint.far_end') : t('hint.own_phone')
         return t('hint.answer')
       case 'talking':
-        return t('hint.talking')
+        return recording.state === 'paused' ? t('hint.paused') : t('hint.talking')
       case 'held':
         return t('hint.held')
       case 'wrap_up':

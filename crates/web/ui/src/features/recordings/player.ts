@@ -24,6 +24,10 @@ export interface PlayerOptions {
   peaks: Peaks
   seconds: number
   silences: Span[]
+  /** Paused by request. */
+  pauses: Span[]
+  /** What such a stretch is called. */
+  pausedText: string
   on: PlayerEvents
 }
 
@@ -78,15 +82,15 @@ export class TwoLanePlayer {
     this.surfer.on('pause', () => on.playing(false))
     this.surfer.on('error', on.failed)
     this.surfer.once('ready', () => {
-      for (const { start, end } of options.silences) {
-        regions.addRegion({
-          start,
-          end,
-          color: 'rgba(97, 109, 132, 0.14)',
-          content: lengthTag(end - start),
-          drag: false,
-          resize: false,
-        })
+      const mark = ({ start, end }: Span, color: string, content: HTMLElement) =>
+        regions.addRegion({ start, end, color, content, drag: false, resize: false })
+      const isPause = (span: Span) =>
+        options.pauses.some((pause) => span.start < pause.end && span.end > pause.start)
+      for (const span of options.silences.filter((span) => !isPause(span))) {
+        mark(span, 'rgba(97, 109, 132, 0.14)', tag(`${(span.end - span.start).toFixed(1)}″`))
+      }
+      for (const span of options.pauses) {
+        mark(span, 'rgba(147, 80, 10, 0.16)', tag(options.pausedText))
       }
       on.ready(this.surfer.getDuration())
     })
@@ -144,9 +148,9 @@ function rulerSteps(seconds: number): { timeInterval: number; primaryLabelInterv
   return { timeInterval: label / 4, primaryLabelInterval: label }
 }
 
-function lengthTag(seconds: number): HTMLElement {
+function tag(text: string): HTMLElement {
   const tag = document.createElement('span')
-  tag.textContent = `${seconds.toFixed(1)}″`
+  tag.textContent = text
   tag.style.cssText =
     'position:absolute;bottom:2px;left:0;right:0;text-align:center;font:11px/14px sans-serif;' +
     'color:#4a5568;white-space:nowrap;overflow:hidden'

@@ -14,7 +14,11 @@ export type PlayerState = { kind: 'loading' } | { kind: 'ready' } | { kind: 'fai
 const SPEED_KEY = 'cheling.speed'
 const SKIP_KEY = 'cheling.skip_silence'
 
-export function usePlayer(detail: RecordingDetail) {
+export function usePlayer(detail: RecordingDetail, pausedText: string) {
+  const pauses = detail.pauses.map(({ from_ms, until_ms }) => ({
+    start: from_ms / 1000,
+    end: until_ms / 1000,
+  }))
   const state = shallowRef<PlayerState>({ kind: 'loading' })
   const time = ref(0)
   const seconds = ref(detail.duration_ms / 1000)
@@ -37,6 +41,8 @@ export function usePlayer(detail: RecordingDetail) {
       peaks,
       seconds: seconds.value,
       silences: quiet,
+      pauses,
+      pausedText,
       on: {
         time: onTime,
         playing: (playing) => (isPlaying.value = playing),
