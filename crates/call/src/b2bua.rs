@@ -29,6 +29,7 @@ mod leg;
 pub mod media;
 pub mod outcome;
 mod pause;
+mod protection;
 mod replace;
 mod session;
 mod setup;
@@ -455,6 +456,9 @@ impl Call {
                 Change::Tap(kind) => {
                     self.watch_events(core, &kind);
                     core.tap(self.id, kind);
+                }
+                Change::Protect(lane, keys) => {
+                    core.put(Output::ProtectRelay { call_id: self.id, lane, keys });
                 }
             }
         }

@@ -3,8 +3,9 @@
 //! The shell (`capture`) feeds one [`Input`] with the time it read, drains [`Output`]s until there
 //! is none, and sleeps until the next timeout. Nothing else crosses.
 
+use cheling_media::srtp::MasterKey;
 use cheling_model::call::{Digit, PausedBy};
-use cheling_model::directory::{Directory, Trunk, TrunkAddress};
+use cheling_model::directory::{Directory, SrtpPolicy, Trunk, TrunkAddress};
 use cheling_model::{CallId, FollowUpId, Lane, TapEvent, Timestamp, UserId};
 use cheling_sip::{Flow, session_timer};
 use std::net::{IpAddr, SocketAddr};
@@ -37,6 +38,8 @@ pub struct Settings {
     /// What is asked for, and accepted, as the time in which a call's side must show that it is
     /// still there (RFC 4028).
     pub session_timer: session_timer::Policy,
+    /// Whether the media of phones is SRTP.
+    pub srtp: SrtpPolicy,
     /// How an agent pauses a recording, and for how long at most.
     pub pause: PauseRules,
 }
@@ -154,6 +157,15 @@ pub enum Output {
         /// Its RTP and RTCP addresses; `None` mutes it (port 0, or 0.0.0.0).
         remote: Option<RelayRemote>,
     },
+    /// How the packets of one side are protected from now on.
+    ProtectRelay {
+        /// For which call.
+        call_id: CallId,
+        /// Which side.
+        lane: Lane,
+        /// Its keys; `None`: plain RTP.
+        keys: Option<Box<SrtpKeys>>,
+    },
     /// Record from now on: the call is answered.
     StartRecording {
         /// For which call.
@@ -200,6 +212,15 @@ pub struct RelayRemote {
     pub rtp: SocketAddr,
     /// RTCP; equal to `rtp` when multiplexed (RFC 5761).
     pub rtcp: SocketAddr,
+}
+
+/// The SRTP keys between one side and us. Never printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SrtpKeys {
+    /// With which it sends.
+    pub theirs: MasterKey,
+    /// With which we send.
+    pub ours: MasterKey,
 }
 
 /// Call control from the API.

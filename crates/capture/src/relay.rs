@@ -9,6 +9,7 @@ mod counters;
 mod events;
 mod poller;
 mod ports;
+mod protection;
 mod sockets;
 mod source;
 mod tap;
@@ -21,7 +22,7 @@ pub use counters::{
 use crate::clock::AnchoredClock;
 use crate::sink::{SpareBlocks, TapSink};
 use call::Connecting;
-use cheling_call::io::RelayRemote;
+use cheling_call::io::{RelayRemote, SrtpKeys};
 use cheling_model::call::Digit;
 use cheling_model::{CallId, Lane, Timestamp};
 use poller::Waker;
@@ -282,6 +283,13 @@ impl Relays {
     pub fn point(&mut self, call_id: CallId, lane: Lane, remote: Option<RelayRemote>) {
         if let Some(thread) = self.owner(call_id) {
             thread.tell(Command::Point { call_id, lane, remote });
+        }
+    }
+
+    /// Says how the packets of one side are protected; `None`: not at all.
+    pub fn protect(&mut self, call_id: CallId, lane: Lane, keys: Option<Box<SrtpKeys>>) {
+        if let Some(thread) = self.owner(call_id) {
+            thread.tell(Command::Protect { call_id, lane, keys });
         }
     }
 

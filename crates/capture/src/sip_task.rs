@@ -252,6 +252,9 @@ impl SipTask {
             Output::PointRelay { call_id, lane, remote } => {
                 self.relays.point(call_id, lane, remote);
             }
+            Output::ProtectRelay { call_id, lane, keys } => {
+                self.relays.protect(call_id, lane, keys);
+            }
             Output::StartRecording { call_id } => self.relays.start_recording(call_id),
             Output::PauseRecording { call_id, is_paused } => {
                 self.relays.pause_recording(call_id, is_paused);

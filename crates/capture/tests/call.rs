@@ -129,6 +129,7 @@ impl Bench {
             max_calls: 10,
             session_timer: cheling_sip::session_timer::Policy::default(),
             pause: Default::default(),
+            srtp: Default::default(),
         };
         let (lookup, cards) = mpsc::channel(LOOKUP_QUEUE);
         let journal = Arc::new(Journal::default());

@@ -49,6 +49,7 @@ async fn start(trunks: Vec<Trunk>) -> (Capture, mpsc::Receiver<TapEvent>) {
         max_calls: 10,
         session_timer: cheling_sip::session_timer::Policy::default(),
         pause: Default::default(),
+        srtp: Default::default(),
     };
     let (lookup, events) = mpsc::channel(LOOKUP_QUEUE);
     let sinks = Sinks {

@@ -26,6 +26,7 @@ pub mod resample;
 pub mod rtcp;
 pub mod rtp;
 pub mod speech;
+pub mod srtp;
 pub mod timeline;
 pub mod wav;
 

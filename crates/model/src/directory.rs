@@ -99,6 +99,8 @@ pub struct Trunk {
     pub caller_from: Vec<CallerHeader>,
     /// What it is told beside the number, and what it may have our side hear.
     pub manners: TrunkManners,
+    /// Whether its media is SRTP.
+    pub srtp: SrtpPolicy,
 }
 
 /// What one trunk is told of who calls, and what of its early media is passed on.
@@ -194,6 +196,7 @@ impl Trunk {
             caller_number: None,
             caller_from: vec![CallerHeader::From],
             manners: TrunkManners::default(),
+            srtp: SrtpPolicy::default(),
         }
     }
 
@@ -257,6 +260,19 @@ impl std::fmt::Debug for Account {
             .field("registers", &self.registers)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether the media of a side is SRTP, with keys in the session description (RFC 4568).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SrtpPolicy {
+    /// Never offered; taken only from who insists on it (`RTP/SAVP`).
+    Off,
+    /// Offered where SIP runs over TLS, and taken from who offers it.
+    #[default]
+    Optional,
+    /// Offered always; who does not take it has no call.
+    Required,
 }
 
 /// Transport towards a trunk.

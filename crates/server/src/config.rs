@@ -5,7 +5,7 @@
 //! between the levels). Dealership data, users, extensions, lines and ring groups live in the
 //! database and are edited in the console.
 
-use cheling_model::directory::Trunk;
+use cheling_model::directory::{SrtpPolicy, Trunk};
 use cheling_sip::session_timer;
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
@@ -114,6 +114,9 @@ pub struct Media {
     pub last_port: u16,
     /// Relay threads. Default 0: one per core.
     pub threads: usize,
+    /// Whether the media of phones is SRTP: `off`, `optional` (default: offered to phones on TLS and
+    /// WSS, and taken from every phone that offers it) or `required`.
+    pub srtp: SrtpPolicy,
 }
 
 /// Facts.
@@ -205,7 +208,7 @@ impl Default for Sip {
 
 impl Default for Media {
     fn default() -> Self {
-        Self { first_port: 20_000, last_port: 29_999, threads: 0 }
+        Self { first_port: 20_000, last_port: 29_999, threads: 0, srtp: SrtpPolicy::default() }
     }
 }
 

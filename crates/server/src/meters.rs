@@ -48,6 +48,11 @@ impl Collector for Meters {
                 "Media from unknown sources",
                 relay.stranger_packets,
             ),
+            (
+                "cheling_relay_refused_packets",
+                "SRTP that could not be opened",
+                relay.refused_packets,
+            ),
             ("cheling_relay_unsent_packets", "Media that could not be sent", relay.unsent_packets),
             ("cheling_relay_failed_opens", "Calls without media ports", relay.failed_opens),
             ("cheling_tap_dropped_packets", "Media not recorded", relay.tap_dropped_packets),

@@ -394,6 +394,7 @@ fn call_settings(config: &Config) -> anyhow::Result<Settings> {
         max_calls: config.sip.max_calls,
         session_timer: config.sip.session_timer(),
         pause: config.recording.pause(),
+        srtp: config.media.srtp,
     })
 }
 

@@ -10,8 +10,10 @@ use sdp_types::{Attribute, Connection, Media, Session};
 
 use crate::text;
 
+pub mod crypto;
 pub mod rewrite;
 
+pub use crypto::Crypto;
 pub use rewrite::{LocalMedia, Origin};
 
 /// The Content-Type of a session description.
@@ -20,7 +22,7 @@ pub const CONTENT_TYPE: &str = "application/sdp";
 pub const MAX_MEDIA: usize = 32;
 
 /// A session description.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Sdp {
     session: Session,
 }

@@ -13,6 +13,7 @@ use cheling_sip::{Request, Response, ServerId};
 use super::exchange::Exchange;
 use super::leg::{Leg, Side};
 use super::media::read_body;
+use super::protection::Protection;
 use super::talk::Talk;
 use super::transfer::{HANDED_ON, NOTIFY_FOR_S};
 use super::{Call, Ending, State};
@@ -71,7 +72,7 @@ impl Call {
     }
 
     /// Ends this call but for the side beside `by`, which is given away.
-    pub(crate) fn release(&mut self, core: &mut Core, by: Lane) -> Option<Leg> {
+    pub(crate) fn release(&mut self, core: &mut Core, by: Lane) -> Option<(Leg, Protection)> {
         let state = std::mem::replace(&mut self.state, State::Over(Vec::new()));
         let State::Talking(talk) = state else {
             self.state = state;
@@ -86,17 +87,28 @@ impl Call {
         core.unbind_tag(&mut self.entries, given.tag());
         let ending = Ending { cause: EndCause::HungUp, by: Some(by), status: None };
         self.state = self.end(core, ending, forks);
-        Some(given)
+        let protection = self.media.as_ref().map(|media| media.protection(by.other()).clone());
+        Some((given, protection.unwrap_or_default()))
     }
 
     /// Puts a side of another call in the place of `by`.
-    pub(crate) fn adopt(&mut self, core: &mut Core, by: Lane, mut leg: Leg) {
+    pub(crate) fn adopt(
+        &mut self,
+        core: &mut Core,
+        by: Lane,
+        (mut leg, protection): (Leg, Protection),
+    ) {
         core.bind_tag(self.id, &mut self.entries, leg.tag());
         let offer = self.media.as_ref().and_then(|media| media.transfer_offer(by));
-        let (State::Talking(talk), Some(offer)) = (&mut self.state, offer) else {
+        let (State::Talking(talk), Some(mut offer)) = (&mut self.state, offer) else {
             leg.bye(core, self.id, &mut self.entries, None);
             return;
         };
+        let mut protection = protection.renewed(&mut core.random);
+        protection.write_offer(&mut offer, &mut core.random);
+        if let Some(media) = self.media.as_mut() {
+            media.protect(by, protection);
+        }
         let client = leg.reinvite(core, self.id, &mut self.entries, &offer);
         let mut former = std::mem::replace(&mut talk.legs[by.index()], leg);
         let extension = talk.legs[by.index()].side.extension().or(former.side.extension());

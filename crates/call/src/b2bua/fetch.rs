@@ -71,14 +71,17 @@ impl Call {
             self.fork_refused(core, &mut fetch.forks, client, response.status);
             return self.fetch_next(core, fetch);
         }
-        let Some((mut leg, chosen, _)) = self.taken(core, &mut fetch.forks, client, response, None)
-        else {
+        let taken = self.taken(core, &mut fetch.forks, client, response, None);
+        let Some((mut leg, chosen, winner)) = taken else {
             return self.fetch_next(core, fetch);
         };
         leg.ack(core, None);
         let lane = self.caller_lane;
-        let change = self.media.as_mut().and_then(|media| media.point(lane, &chosen));
-        self.changed(core, change);
+        if let Some(media) = self.media.as_mut() {
+            media.answered_by(lane, winner.protection, winner.offer);
+            let changes = media.point(lane, &chosen);
+            self.changed(core, changes);
+        }
         self.answered_elsewhere(core, &mut fetch.forks, &leg.side);
         let Fetch { forks, ways, ring_for } = *fetch;
         let caller = Caller::Fetched { leg: Box::new(leg), chosen: Box::new(chosen) };

@@ -11,6 +11,7 @@ use cheling_sip::via::host_text;
 use cheling_sip::{CSeq, ClientId, Flow, Headers, Method, Name, NameAddr, Request, Response, Uri};
 
 use super::leg::{Leg, Side};
+use super::protection::Protection;
 use crate::core::{Core, Entries};
 use crate::identity;
 
@@ -90,6 +91,10 @@ pub(crate) struct Fork {
     pub(crate) state: ForkState,
     /// The last description in a 1xx of each phone that rings, by its tag.
     early: Vec<(String, Sdp)>,
+    /// What it was offered.
+    pub(crate) offer: Option<Sdp>,
+    /// How its media is protected.
+    pub(crate) protection: Protection,
     invite: Request,
     /// Provisional responses that want a PRACK.
     reliable: reliable::Uac,
@@ -131,7 +136,12 @@ impl Fork {
             invite.headers.push(Name::CallInfo, format!("<sip:{host}>;answer-after=0"));
             invite.headers.push(Name::AlertInfo, format!("<http://{host}>;info=alert-autoanswer"));
         }
-        if let Some(offer) = call.offer {
+        let mut protection = Protection::of(core, &target.side, target.flow);
+        let offer = call.offer.cloned().map(|mut offer| {
+            protection.write_offer(&mut offer, &mut core.random);
+            offer
+        });
+        if let Some(offer) = &offer {
             invite.set_body(CONTENT_TYPE, offer.to_bytes());
             // Without an offer of ours, theirs might come in a 1xx and want its answer at once.
             invite.headers.push(Name::Supported, reliable::OPTION_TAG);
@@ -145,6 +155,8 @@ impl Fork {
             client,
             state: ForkState::Calling,
             early: Vec::new(),
+            offer,
+            protection,
             invite,
             reliable: reliable::Uac::default(),
             last_cseq: 1,

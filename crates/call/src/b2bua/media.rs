@@ -2,7 +2,7 @@
 //! hold, where the relay points, and how each side's packets are to be read.
 //!
 //! Codecs are never changed, so both sides share them. Only the first audio line is carried; all
-//! other lines are refused (port 0).
+//! other lines are refused (port 0). Protection is each side's own (see `protection`).
 
 use std::net::SocketAddr;
 
@@ -12,13 +12,17 @@ use cheling_model::{Lane, TapKind};
 use cheling_sip::sdp::{self, Direction, LocalMedia, MediaLine, Origin, Sdp};
 use cheling_sip::{Headers, Message, Method, Name, Request, Uri};
 
-use crate::io::RelayRemote;
+use super::protection::{Protection, Unprotected};
+use crate::io::{RelayRemote, SrtpKeys};
+use crate::random::Random;
 
 /// What an agreement changes outside.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Change {
     /// Where a side wants its media.
     Point(Lane, Option<RelayRemote>),
+    /// How a side's packets are protected; `None`: not at all.
+    Protect(Lane, Option<Box<SrtpKeys>>),
     /// Formats, Held or Resumed.
     Tap(TapKind),
 }
@@ -82,11 +86,17 @@ pub struct Media {
     held: [bool; 2],
     formats: [Vec<Format>; 2],
     pointed: [Option<RelayRemote>; 2],
+    protection: [Protection; 2],
+    /// The keys that the relay was told of.
+    protected: [Option<SrtpKeys>; 2],
+    /// Makes keys.
+    random: Random,
 }
 
 impl Media {
-    /// The media of a call whose relay has these ports facing [customer, agent].
-    pub fn new(local: [SocketAddr; 2], session_ids: [u64; 2]) -> Self {
+    /// The media of a call whose relay has these ports facing [customer, agent]. Keys come out of
+    /// `random`.
+    pub fn new(local: [SocketAddr; 2], session_ids: [u64; 2], random: Random) -> Self {
         let origin = |lane: usize| Origin::new(session_ids[lane] >> 1, local[lane].ip());
         Self {
             local,
@@ -96,20 +106,63 @@ impl Media {
             held: [false, false],
             formats: [Vec::new(), Vec::new()],
             pointed: [None, None],
+            protection: Default::default(),
+            protected: [None, None],
+            random,
         }
     }
 
-    /// The description to send to `to` that says what the other side said.
-    pub fn pass(&mut self, to: Lane, theirs: &Sdp) -> Sdp {
+    /// From now on this side is protected so.
+    pub(crate) fn protect(&mut self, lane: Lane, protection: Protection) {
+        self.protection[lane.index()] = protection;
+    }
+
+    /// The protection of this side, for another call that it goes on in.
+    pub(crate) fn protection(&self, lane: Lane) -> &Protection {
+        &self.protection[lane.index()]
+    }
+
+    /// Whether this side may say so.
+    ///
+    /// # Errors
+    /// [`Unprotected`] if its media would be protected too little, or as nobody knows.
+    pub(crate) fn check(&self, lane: Lane, theirs: &Sdp) -> Result<(), Unprotected> {
+        self.protection[lane.index()].check(theirs)
+    }
+
+    /// The offer to `to` that says what the other side said, before any protection: whoever rings
+    /// gets keys of his own.
+    pub fn pass_plain(&mut self, to: Lane, theirs: &Sdp) -> Sdp {
+        self.pass(to, theirs, |_, _, _| {})
+    }
+
+    /// The offer to `to` that says what the other side said.
+    pub fn pass_offer(&mut self, to: Lane, theirs: &Sdp) -> Sdp {
+        self.pass(to, theirs, |protection, sdp, random| protection.write_offer(sdp, random))
+    }
+
+    /// The answer to `to` that says what the other side said. What `to` offered must have been
+    /// heard: by [`Media::agree`] or [`Media::hear`].
+    pub fn pass_answer(&mut self, to: Lane, theirs: &Sdp) -> Sdp {
+        self.pass(to, theirs, |protection, sdp, _| protection.write_answer(sdp))
+    }
+
+    fn pass(
+        &mut self,
+        to: Lane,
+        theirs: &Sdp,
+        protect: impl FnOnce(&mut Protection, &mut Sdp, &mut Random),
+    ) -> Sdp {
         let local = self.local_media(to);
         let lane = to.index();
         let mut ours = theirs.clone();
         ours.rewrite_audio(&self.origin[lane], local);
+        protect(&mut self.protection[lane], &mut ours, &mut self.random);
         match &self.sent[lane] {
             Some(sent) if ours.is_same_but_origin(sent) => return sent.clone(),
             Some(_) => {
                 self.origin[lane].version += 1;
-                ours.rewrite_audio(&self.origin[lane], local);
+                ours.set_origin(&self.origin[lane]);
             }
             None => {}
         }
@@ -144,6 +197,14 @@ impl Media {
         Some(Sdp::offer(&self.origin[place.index()], self.local_media(place), &kept))
     }
 
+    /// Whoever answered on this side has had this offer of ours, and is protected so.
+    pub(crate) fn answered_by(&mut self, place: Lane, protection: Protection, offer: Option<Sdp>) {
+        self.protect(place, protection);
+        if offer.is_some() {
+            self.sent[place.index()] = offer;
+        }
+    }
+
     /// Another has taken the place of this side, by this offer of ours.
     pub fn replaced(&mut self, place: Lane, offer: Sdp) {
         let at = place.index();
@@ -156,7 +217,24 @@ impl Media {
     /// Has a caller and who takes a ringing phone's place, or a side that stays and who takes the
     /// other's, meet in what both of their offers number alike. `is_answered`: the first has had
     /// its answer already, and no more than that may be taken. `None` if they share no codec.
-    pub fn meet(
+    pub(crate) fn meet(
+        &mut self,
+        stays: Lane,
+        first: &Sdp,
+        place: Lane,
+        second: &Sdp,
+        is_answered: bool,
+        protection: Protection,
+    ) -> Option<Meeting> {
+        let before = std::mem::replace(&mut self.protection[place.index()], protection);
+        let met = self.try_meet(stays, first, place, second, is_answered);
+        if met.is_none() {
+            self.protection[place.index()] = before;
+        }
+        met
+    }
+
+    fn try_meet(
         &mut self,
         stays: Lane,
         first: &Sdp,
@@ -164,6 +242,7 @@ impl Media {
         second: &Sdp,
         is_answered: bool,
     ) -> Option<Meeting> {
+        self.check(place, second).ok()?;
         let of = |sdp: &Sdp| sdp.audio().map(|line| line.formats).unwrap_or_default();
         let answered = self.sent(stays).filter(|_| is_answered).map(of);
         let (one, two) = (of(first), of(second));
@@ -211,8 +290,12 @@ impl Media {
         if self.sent[to.index()].is_some() {
             origin.version += 1;
         }
-        let answer = offer.answer(origin, &lines, Direction::SendRecv, is_kept);
+        let mut plain = offer.clone();
+        plain.set_crypto("RTP/AVP", &[]);
+        let mut answer = plain.answer(origin, &lines, Direction::SendRecv, is_kept);
         answer.audio()?;
+        self.hear(to, offer);
+        self.protection[to.index()].write_answer(&mut answer);
         self.sent[to.index()] = Some(answer.clone());
         Some(answer)
     }
@@ -234,6 +317,7 @@ impl Media {
     /// This side refused what it was told last: what it was told `before` holds.
     pub fn take_back(&mut self, to: Lane, before: Option<Sdp>) {
         self.sent[to.index()] = before;
+        self.protection[to.index()].take_back();
     }
 
     /// What this side last said and the other accepted.
@@ -242,26 +326,49 @@ impl Media {
     }
 
     /// Points the relay to a side before there is an agreement (early media).
-    pub fn point(&mut self, lane: Lane, theirs: &Sdp) -> Option<Change> {
-        let remote = theirs.audio().and_then(|line| remote(&line));
-        if remote == self.pointed[lane.index()] {
-            return None;
+    pub fn point(&mut self, lane: Lane, theirs: &Sdp) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let keys = self.protection[lane.index()].keys();
+        if keys != self.protected[lane.index()].as_ref() {
+            self.protected[lane.index()] = keys.cloned();
+            changes.push(Change::Protect(lane, keys.cloned().map(Box::new)));
         }
-        self.pointed[lane.index()] = remote;
-        Some(Change::Point(lane, remote))
+        let remote = theirs.audio().and_then(|line| remote(&line));
+        if remote != self.pointed[lane.index()] {
+            self.pointed[lane.index()] = remote;
+            changes.push(Change::Point(lane, remote));
+        }
+        changes
+    }
+
+    /// Takes what this side says of its protection: its answer, if an offer of ours waits for one,
+    /// else its offer.
+    pub fn hear(&mut self, lane: Lane, theirs: &Sdp) {
+        // Offers and first answers have been checked before. A later answer may say too little:
+        // then what it sends cannot be opened, and the relay drops and counts it.
+        if let Err(err) = self.protection[lane.index()].hear(theirs, &mut self.random) {
+            tracing::warn!(?lane, %err, "the media's protection stays as it was");
+            return;
+        }
+        if let Some(sent) = &mut self.sent[lane.index()] {
+            self.protection[lane.index()].narrow(sent);
+        }
     }
 
     /// Sends nothing to a side until it is pointed to again.
-    pub fn mute(&mut self, lane: Lane) -> Option<Change> {
-        self.pointed[lane.index()].take().map(|_| Change::Point(lane, None))
+    pub fn mute(&mut self, lane: Lane) -> Vec<Change> {
+        let was_pointed = self.pointed[lane.index()].take();
+        was_pointed.map(|_| Change::Point(lane, None)).into_iter().collect()
     }
 
     /// An offer of `offerer` was answered: what changes by it.
     pub fn agree(&mut self, offerer: Lane, offer: &Sdp, answer: &Sdp) -> Vec<Change> {
         let answerer = offerer.other();
         let mut changes = Vec::new();
-        changes.extend(self.point(offerer, offer));
-        changes.extend(self.point(answerer, answer));
+        for (lane, said) in [(offerer, offer), (answerer, answer)] {
+            self.hear(lane, said);
+            changes.extend(self.point(lane, said));
+        }
         changes.extend(self.hold(offerer, offer, answer));
         let (of_offerer, of_answerer) = (formats(answer, offer), formats(offer, answer));
         for (lane, formats) in [(offerer, of_offerer), (answerer, of_answerer)] {
@@ -355,6 +462,7 @@ mod tests {
         Media::new(
             ["192.0.2.1:30000".parse().unwrap(), "192.0.2.1:30002".parse().unwrap()],
             [9, 11],
+            Random::new(&[1; 32], 1),
         )
     }
 
@@ -371,7 +479,7 @@ mod tests {
             .iter()
             .filter_map(|change| match change {
                 Change::Tap(tap) => Some(tap),
-                Change::Point(..) => None,
+                Change::Point(..) | Change::Protect(..) => None,
             })
             .collect()
     }
@@ -380,15 +488,15 @@ mod tests {
     fn each_side_sees_our_port_and_the_version_moves_only_with_the_content() {
         let mut media = media();
         let theirs = sdp("10.0.0.1", 4000, "8 101", "");
-        let first = media.pass(Lane::Agent, &theirs);
+        let first = media.pass_offer(Lane::Agent, &theirs);
         assert_eq!(first.audio().unwrap().rtp, Some("192.0.2.1:30002".parse().unwrap()));
         assert_eq!(first.version(), 1);
-        assert_eq!(media.pass(Lane::Agent, &theirs).version(), 1);
+        assert_eq!(media.pass_offer(Lane::Agent, &theirs).version(), 1);
         // Their move to another port is no change to the side that only sees ours.
-        assert_eq!(media.pass(Lane::Agent, &sdp("10.0.0.1", 4002, "8 101", "")).version(), 1);
+        assert_eq!(media.pass_offer(Lane::Agent, &sdp("10.0.0.1", 4002, "8 101", "")).version(), 1);
         let held = sdp("10.0.0.1", 4000, "8 101", "a=sendonly\r\n");
-        assert_eq!(media.pass(Lane::Agent, &held).version(), 2);
-        assert_eq!(media.pass(Lane::Customer, &held).version(), 1);
+        assert_eq!(media.pass_offer(Lane::Agent, &held).version(), 2);
+        assert_eq!(media.pass_offer(Lane::Customer, &held).version(), 1);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use cheling_sip::{ClientId, Response};
 use super::caller::{Caller, Invited};
 use super::fork::ForkState;
 use super::leg::{Leg, Side};
+use super::protection::Protection;
 use super::transfer::HANDED_ON;
 use super::{Call, State};
 use crate::core::Core;
@@ -96,10 +97,11 @@ impl Call {
             return State::Ringing(ringing);
         }
         let is_told = ringing.has_early_media();
+        let protection = Protection::of(core, &invited.side, invited.flow);
         let offers = ringing.caller().offer().cloned().zip(invited.offer.clone());
         let found = offers.and_then(|(callers, theirs)| {
             let media = self.media.as_mut()?;
-            let met = media.meet(lane, &callers, place, &theirs, is_told)?;
+            let met = media.meet(lane, &callers, place, &theirs, is_told, protection)?;
             Some((callers, met))
         });
         let Some((callers, met)) = found else {
@@ -139,9 +141,11 @@ impl Call {
             invited.refuse(core, 491, None);
             return State::Talking(talk);
         }
+        let protection = Protection::of(core, &invited.side, invited.flow);
         let met = self.media.as_mut().and_then(|media| {
             let spoken = media.transfer_offer(lane)?;
-            media.meet(lane.other(), &spoken, lane, invited.offer.as_ref()?, true)
+            let offer = invited.offer.as_ref()?;
+            media.meet(lane.other(), &spoken, lane, offer, true, protection)
         });
         let Some(met) = met else {
             invited.refuse(core, 488, None);

@@ -170,9 +170,11 @@ impl Call {
                 leg.renewed(now, client, response);
                 leg.ack(core, None);
                 let answer = read_body(&response.headers, &response.body).ok().flatten();
-                let media = self.media.as_mut();
-                let change = answer.and_then(|sdp| media?.point(lane, &sdp));
-                self.changed(core, change);
+                if let (Some(sdp), Some(media)) = (answer, self.media.as_mut()) {
+                    media.hear(lane, &sdp);
+                    let changes = media.point(lane, &sdp);
+                    self.changed(core, changes);
+                }
                 return None;
             }
             422 if leg.session.insist(response) => {}

@@ -22,10 +22,12 @@ use super::fork::{
 };
 use super::leg::{Leg, Side};
 use super::media::{Media, read_body};
+use super::protection::Protection;
 use super::talk::Talk;
 use super::{Call, Ending, Event, RING_AGENT, Relay, State, fork, outcome, withdraw_all};
 use crate::core::Core;
 use crate::io::Output;
+use crate::random::Random;
 use crate::{intake, router};
 
 /// How long the relay may take to open.
@@ -83,7 +85,9 @@ impl Call {
             Event::RelayOpened(local) if self.relay == Relay::Opening => {
                 self.relay = Relay::Open;
                 self.wake_at = None;
-                self.media = Some(Media::new(local, [core.random.u64(), core.random.u64()]));
+                let session_ids = [core.random.u64(), core.random.u64()];
+                let keys = Random::new(&core.random.bytes(), core.random.u64());
+                self.media = Some(Media::new(local, session_ids, keys));
                 self.opened(core, *opening)
             }
             Event::RelayFailed | Event::Timeout => {
@@ -136,9 +140,18 @@ impl Call {
         match opening {
             Opening::Invited { invited, ways, ring_for } => {
                 let lane = self.caller_lane;
-                let media = self.media.as_mut();
-                let change = invited.offer.as_ref().and_then(|sdp| media?.point(lane, sdp));
-                self.changed(core, change);
+                let protection = Protection::of(core, &invited.side, invited.flow);
+                if let Some(Err(err)) = invited.offer.as_ref().map(|offer| protection.check(offer))
+                {
+                    tracing::warn!(call_id = %self.id, %err, "call refused");
+                    invited.refuse(core, 488, None);
+                    return self.end(core, Ending::unanswered(488), Vec::new());
+                }
+                if let Some(media) = self.media.as_mut() {
+                    media.protect(lane, protection);
+                    let changes = invited.offer.as_ref().map(|sdp| media.point(lane, sdp));
+                    self.changed(core, changes.into_iter().flatten());
+                }
                 let caller = Caller::Invited(invited);
                 self.ring(core, Box::new(Ringing::new(caller, Vec::new(), ways, ring_for)))
             }
@@ -215,8 +228,8 @@ impl Call {
         let is_heard = targets.iter().all(passes);
         let lane = self.caller_lane;
         let (Some(media), Some(theirs)) = (self.media.as_mut(), caller.offer()) else { return };
-        let change = if is_heard { media.point(lane, theirs) } else { media.mute(lane) };
-        self.changed(core, change);
+        let changes = if is_heard { media.point(lane, theirs) } else { media.mute(lane) };
+        self.changed(core, changes);
     }
 
     /// The caller offers anew before the call is answered (RFC 3311 §5.2, RFC 3262 §5): it is
@@ -241,6 +254,7 @@ impl Call {
             Err(err) => return Err(err.status()),
         };
         let media = self.media.as_mut().ok_or(500_u16)?;
+        media.check(lane, &offer).map_err(|_| 488_u16)?;
         let answer = media.early_answer(lane, &offer).ok_or(488_u16)?;
         let change = media.point(lane, &offer);
         invited.offer = Some(offer);
@@ -311,7 +325,7 @@ impl Call {
             Caller::Invited(invited) => {
                 let hops = invited.request.headers.max_forwards().unwrap_or(70);
                 let offer = invited.offer.as_ref();
-                (offer.and_then(|sdp| Some(media?.pass(callee, sdp))), hops.saturating_sub(1))
+                (offer.and_then(|sdp| Some(media?.pass_plain(callee, sdp))), hops.saturating_sub(1))
             }
             Caller::Fetched { chosen, .. } => {
                 (media.map(|media| media.narrow_offer(callee, chosen)), 70)
@@ -525,9 +539,11 @@ impl Call {
             && !ringing.caller.has_offered_anew();
         if let (true, Some(offer), Some(sdp), Some(media)) =
             (is_passed, ringing.caller.offer(), sdp, self.media.as_mut())
+            && fork.protection.check(&sdp).is_ok()
         {
+            media.answered_by(lane.other(), fork.protection.clone(), fork.offer.clone());
             let changes = media.agree(lane, offer, &sdp);
-            passed = Some(media.pass(lane, &sdp));
+            passed = Some(media.pass_answer(lane, &sdp));
             ringing.early = Some(here);
             self.changed(core, changes);
         }
@@ -558,6 +574,9 @@ impl Call {
         self.answered_elsewhere(core, &mut ringing.forks, &callee.side);
         let lane = self.caller_lane;
         let mut offered_anew = None;
+        if let Some(media) = self.media.as_mut() {
+            media.answered_by(lane.other(), winner.protection.clone(), winner.offer.clone());
+        }
         let Ringing { caller, forks, .. } = *ringing;
         let (caller, exchange) = match caller {
             Caller::Fetched { leg, chosen } => {
@@ -567,20 +586,23 @@ impl Call {
                 (*leg, None)
             }
             Caller::Invited(invited) => {
-                let media = self.media.as_mut();
+                let mut media = self.media.as_mut();
+                let changes = invited.offer.as_ref().zip(media.as_deref_mut());
+                let changes = changes.map(|(offer, media)| media.agree(lane, offer, &sdp));
                 // An offer that was made anew has had its answer.
                 let passed =
-                    media.filter(|_| !invited.has_offered_anew).map(|media| media.pass(lane, &sdp));
+                    media.filter(|_| !invited.has_offered_anew).map(|media| match &invited.offer {
+                        Some(_) => media.pass_answer(lane, &sdp),
+                        None => media.pass_offer(lane, &sdp),
+                    });
                 let Some(leg) = invited.answer(core, passed.as_ref()) else {
                     // Cannot be: a request without From or Call-ID is not read.
                     invited.refuse(core, 500, None);
                     return self.lost_caller(core, callee, forks);
                 };
                 let exchange = match &invited.offer {
-                    Some(offer) => {
+                    Some(_) => {
                         callee.ack(core, None);
-                        let changes =
-                            self.media.as_mut().map(|media| media.agree(lane, offer, &sdp));
                         self.changed(core, changes.into_iter().flatten());
                         None
                     }
@@ -659,6 +681,13 @@ impl Call {
                 None
             }
         };
+        let sdp = sdp.filter(|sdp| match forks[at].protection.hear(sdp, &mut core.random) {
+            Ok(()) => true,
+            Err(err) => {
+                tracing::warn!(call_id = %self.id, %err, "2xx cannot be used");
+                false
+            }
+        });
         let leg = forks[at].leg(response);
         match (leg, sdp) {
             (Some(mut leg), Some(sdp)) => {
@@ -666,7 +695,7 @@ impl Call {
                 Some((leg, sdp, forks.remove(at)))
             }
             _ => {
-                let reason = "SIP;cause=488;text=\"No audio in the answer\"";
+                let reason = "SIP;cause=488;text=\"No usable audio in the answer\"";
                 forks[at].hang_up(core, self.id, &mut self.entries, response, reason);
                 self.fork_refused(core, forks, client, 488);
                 None

@@ -355,6 +355,10 @@ impl Call {
         let Some(media) = self.media.as_mut() else {
             return core.refuse(server, &request, 500);
         };
+        if let Some(Err(err)) = offer.as_ref().map(|offer| media.check(from, offer)) {
+            tracing::warn!(call_id = %self.id, %err, "offer refused");
+            return core.refuse(server, &request, 488);
+        }
         let is_refresh = match (&offer, media.agreed(from)) {
             // An UPDATE without an offer keeps a session timer alive (RFC 4028).
             (None, _) => request.method == Method::Update,
@@ -371,7 +375,7 @@ impl Call {
         }
         let to = from.other();
         let told_before = media.sent(to).cloned();
-        let passed = offer.as_ref().map(|offer| media.pass(to, offer));
+        let passed = offer.as_ref().map(|offer| media.pass_offer(to, offer));
         let method = request.method.clone();
         let client =
             talk.legs[to.index()].request(core, self.id, &mut self.entries, method, |request| {
@@ -579,15 +583,18 @@ impl Call {
             core.refuse(server, &request, 488);
             return None;
         };
-        let passed = media.pass(from, &sdp);
-        let step = match &offer {
+        let (passed, step) = match &offer {
             Some(offer) => {
                 let changes = media.agree(from, offer, &sdp);
+                let passed = media.pass_answer(from, &sdp);
                 self.changed(core, changes);
                 talk.leg(to).ack(core, None);
-                Step::WaitsForAck
+                (passed, Step::WaitsForAck)
             }
-            None => Step::WaitsForAnswer { offer: Box::new(sdp) },
+            None => {
+                let passed = media.pass_offer(from, &sdp);
+                (passed, Step::WaitsForAnswer { offer: Box::new(sdp) })
+            }
         };
         self.accept(core, talk.leg(from), server, &request, Some(&passed));
         if is_invite {
@@ -676,8 +683,8 @@ impl Call {
         let answer = read_body(&ack.headers, &ack.body).ok().flatten();
         let passed = match (self.media.as_mut(), answer) {
             (Some(media), Some(answer)) => {
-                let passed = media.pass(to, &answer);
                 let changes = media.agree(to, &offer, &answer);
+                let passed = media.pass_answer(to, &answer);
                 self.changed(core, changes);
                 Some(passed)
             }

@@ -340,6 +340,11 @@ impl Call {
             // It was with whoever is no longer there.
             exchange.refuse(core, 491);
         }
+        let mut offer = offer;
+        if let (Some(media), Some(winner)) = (self.media.as_mut(), &talk.winner) {
+            media.protect(by, winner.protection.clone());
+            offer = winner.offer.clone().unwrap_or(offer);
+        }
         self.join(core, talk, by, offer, sdp);
     }
 
@@ -361,9 +366,10 @@ impl Call {
     pub(super) fn tell_other(&mut self, core: &mut Core, talk: &mut Talk, by: Lane, sdp: Sdp) {
         let stays = by.other();
         let Some(media) = self.media.as_mut() else { return };
+        media.hear(by, &sdp);
         let change = media.point(by, &sdp);
         let told_before = media.sent(stays).cloned();
-        let passed = media.pass(stays, &sdp);
+        let passed = media.pass_offer(stays, &sdp);
         self.changed(core, change);
         if told_before.as_ref() != Some(&passed) {
             let leg = &mut talk.legs[stays.index()];
@@ -372,6 +378,9 @@ impl Call {
                 talk.exchange = Some(Exchange::of_ours(by, client, sdp));
                 return;
             }
+        }
+        if let Some(media) = self.media.as_mut() {
+            media.take_back(stays, told_before);
         }
         self.joined(core, by, &sdp, None);
     }

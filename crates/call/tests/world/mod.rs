@@ -47,6 +47,8 @@ pub struct World {
     pub taps: Vec<(CallId, TapKind)>,
     /// Everything but Send and Tap, as text.
     pub outputs: Vec<String>,
+    /// The keys between [customer, agent] and us, as the relay has them.
+    pub keys: [Option<cheling_call::io::SrtpKeys>; 2],
     pub replies: Vec<CommandReply>,
     /// Which payload types of which side are digits, as the relay was told.
     pub events: Vec<(Lane, u128)>,
@@ -118,6 +120,7 @@ pub fn settings(seed: u64) -> Settings {
         max_calls: 50,
         session_timer: cheling_sip::session_timer::Policy::default(),
         pause: PauseRules::default(),
+        srtp: Default::default(),
     }
 }
 
@@ -140,6 +143,7 @@ impl World {
             uas: Vec::new(),
             taps: Vec::new(),
             outputs: Vec::new(),
+            keys: [None, None],
             replies: Vec::new(),
             events: Vec::new(),
             sent: Vec::new(),
@@ -159,7 +163,7 @@ impl World {
         Self::dealership_with(settings(seed), seed)
     }
 
-    /// The same, set otherwise.
+    /// The same under other settings.
     pub fn dealership_with(settings: Settings, seed: u64) -> Self {
         let mut world = Self::with(settings, seed);
         world.add(Ua::new("gateway", GATEWAY));
@@ -250,6 +254,10 @@ impl World {
             }
             Output::Tap(event) => self.taps.push((event.call_id, event.kind)),
             Output::Reply { reply, .. } => self.replies.push(reply),
+            Output::ProtectRelay { lane, keys, .. } => {
+                self.outputs.push(format!("ProtectRelay {lane:?}"));
+                self.keys[lane.index()] = keys.map(|keys| *keys);
+            }
             Output::OpenRelay { call_id } => {
                 self.outputs.push("OpenRelay".into());
                 let port = self.next_port;

@@ -8,7 +8,9 @@ use cheling_sip::digest::{Challenge, ha1};
 use cheling_sip::endpoint::{Config, Event};
 use cheling_sip::refer;
 use cheling_sip::reliable::{self, Prack, Receipt, UasOutput, Wish};
-use cheling_sip::sdp::{CONTENT_TYPE, Direction, LocalMedia, Origin, Sdp, rewrite::basic_formats};
+use cheling_sip::sdp::{
+    CONTENT_TYPE, Crypto, Direction, LocalMedia, Origin, Sdp, rewrite::basic_formats,
+};
 use cheling_sip::transaction::Timers;
 use cheling_sip::{
     ClientId, Dialog, Endpoint, Flow, Message, Method, Name, NameAddr, Request, Response, ServerId,
@@ -87,6 +89,8 @@ pub struct Ua {
     pub prack_offers: Option<Direction>,
     /// How it refuses the next INVITEs, re-INVITEs and UPDATEs, and a header that goes with it.
     pub refusals: VecDeque<(Method, u16, &'static str, String)>,
+    /// Speaks SRTP: the protocol its descriptions name, and what fills its key.
+    pub srtp: Option<(&'static str, u8)>,
     acts: Vec<(Instant, Act)>,
     registers: Option<(ClientId, Request)>,
     /// SUBSCRIBE and MESSAGE under way.
@@ -126,6 +130,7 @@ impl Ua {
             answers_without_sdp: false,
             prack_offers: None,
             refusals: VecDeque::new(),
+            srtp: None,
             acts: Vec::new(),
             registers: None,
             asks: Vec::new(),
@@ -185,6 +190,16 @@ impl Ua {
         };
         let mut sdp = Sdp::offer(&origin, local, &basic_formats());
         sdp.set_direction(direction);
+        if let Some((protocol, fill)) = self.srtp {
+            // An answer names the line that it has chosen; in an offer any number will do.
+            let suite = "AES_CM_128_HMAC_SHA1_80";
+            let heard = self.legs.last().and_then(|leg| leg.heard.as_ref()).map(Sdp::crypto);
+            let chosen = heard.into_iter().flatten().find(|crypto| crypto.suite == suite);
+            let key_and_salt = vec![fill; 30];
+            let tag = chosen.map_or(1, |crypto| crypto.tag);
+            let line = Crypto { tag, suite: suite.into(), key_and_salt, mki_bytes: 0 };
+            sdp.set_crypto(protocol, &[line]);
+        }
         sdp
     }
 

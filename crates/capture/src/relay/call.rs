@@ -3,10 +3,11 @@
 use super::Report;
 use super::counters::{CallCounters, ThreadCounters};
 use super::events::EventReader;
+use super::protection::Protection;
 use super::sockets::SocketPair;
 use super::source::{Judgement, Source};
 use crate::clock::AnchoredClock;
-use cheling_call::io::RelayRemote;
+use cheling_call::io::{RelayRemote, SrtpKeys};
 use cheling_media::rtp::DatagramKind;
 use cheling_model::tap::PacketKind;
 use cheling_model::{CallId, Lane, Timestamp};
@@ -61,6 +62,8 @@ struct Side {
     /// RTCP goes to the RTP port (RFC 5761).
     is_multiplexed: bool,
     last_ssrc: Option<u32>,
+    /// SRTP with this side.
+    protection: Option<Box<Protection>>,
 }
 
 struct Wire {
@@ -136,6 +139,20 @@ impl RelayedCall {
         self.counters.lane(lane).set_locked(side.rtp.source.locked().is_some());
     }
 
+    /// Protects what comes from one side and goes there by these keys.
+    pub(super) fn protect(&mut self, lane: Lane, keys: Option<Box<SrtpKeys>>) {
+        let protection = &mut self.sides[lane.index()].protection;
+        let Some(keys) = keys else {
+            *protection = None;
+            return;
+        };
+        match Protection::new(*keys, protection.take().map(|before| *before)) {
+            Ok(new) => *protection = Some(Box::new(new)),
+            // Cannot be: keys have the length of their suite.
+            Err(err) => tracing::error!(call_id = %self.call_id, %err, "media not protected"),
+        }
+    }
+
     /// Reads one datagram and sends it on. `None` if there was none, or none that is media.
     pub(super) fn relay(
         &mut self,
@@ -153,9 +170,8 @@ impl RelayedCall {
         };
         // An error here is a port unreachable (RFC 1122 §4.1.3.3) for what was sent before: the
         // party is not there yet, or no longer, which its silence says as well.
-        let (len, from) = wire.socket.recv_from(buffer).ok()?;
-        let bytes = &buffer[..len];
-        let kind = match DatagramKind::of(bytes) {
+        let (mut len, from) = wire.socket.recv_from(buffer).ok()?;
+        let kind = match DatagramKind::of(&buffer[..len]) {
             DatagramKind::Rtp if port == Port::Rtp && len >= 12 => PacketKind::Rtp,
             DatagramKind::Rtcp if len >= 8 => PacketKind::Rtcp,
             _ => {
@@ -164,6 +180,18 @@ impl RelayedCall {
                 return None;
             }
         };
+        if let Some(protection) = &mut side.protection {
+            // Before the source is judged: only who has the key may be learned from.
+            match protection.open(kind, &mut buffer[..len]) {
+                Ok(opened) => len = opened,
+                Err(_) => {
+                    counters.refused_packets.bump();
+                    totals.refused_packets.bump();
+                    return None;
+                }
+            }
+        }
+        let bytes = &buffer[..len];
         let at = self.clock.at(now).wall;
         let ssrc = read_ssrc(kind, bytes);
         let judgement = match port {
@@ -219,6 +247,7 @@ impl Side {
             lease: pair.lease,
             is_multiplexed: false,
             last_ssrc: None,
+            protection: None,
         }
     }
 
@@ -240,12 +269,18 @@ impl Side {
     }
 
     /// Sends a packet to this side; false if there is nowhere to send it.
-    fn send(&self, kind: PacketKind, bytes: &[u8]) -> io::Result<bool> {
+    fn send(&mut self, kind: PacketKind, bytes: &[u8]) -> io::Result<bool> {
         let wire = match kind {
             PacketKind::Rtcp if !self.is_multiplexed => &self.rtcp,
             PacketKind::Rtp | PacketKind::Rtcp => &self.rtp,
         };
-        wire.send(bytes)
+        match &mut self.protection {
+            None => wire.send(bytes),
+            Some(protection) => {
+                let sealed = protection.seal(kind, bytes).map_err(io::Error::other)?;
+                wire.send(sealed.as_ref())
+            }
+        }
     }
 }
 

@@ -39,6 +39,8 @@ pub struct LaneCounters {
     pub rtcp_packets: Count,
     /// Packets on this side's ports that came from somebody else.
     pub stranger_packets: Count,
+    /// SRTP packets that could not be opened: forged, repeated, or of another key.
+    pub refused_packets: Count,
     /// Datagrams that are neither RTP nor RTCP.
     pub other_datagrams: Count,
     /// Packets from this side that could not be sent on.
@@ -81,6 +83,7 @@ impl CallCounters {
                     rtp_packets: counters.rtp_packets.value(),
                     rtcp_packets: counters.rtcp_packets.value(),
                     stranger_packets: counters.stranger_packets.value(),
+                    refused_packets: counters.refused_packets.value(),
                     other_datagrams: counters.other_datagrams.value(),
                     unsent_packets: counters.unsent_packets.value(),
                     tap_dropped_packets: counters.tap_dropped_packets.value(),
@@ -123,6 +126,8 @@ pub struct LaneStatistics {
     /// See [`LaneCounters`].
     pub stranger_packets: u64,
     /// See [`LaneCounters`].
+    pub refused_packets: u64,
+    /// See [`LaneCounters`].
     pub other_datagrams: u64,
     /// See [`LaneCounters`].
     pub unsent_packets: u64,
@@ -145,6 +150,8 @@ pub struct ThreadCounters {
     pub relayed_packets: Count,
     /// Packets from elsewhere.
     pub stranger_packets: Count,
+    /// SRTP packets that could not be opened.
+    pub refused_packets: Count,
     /// Datagrams that are neither RTP nor RTCP.
     pub other_datagrams: Count,
     /// Packets that could not be sent on.
@@ -167,6 +174,8 @@ pub struct RelayTotals {
     /// See [`ThreadCounters`].
     pub stranger_packets: u64,
     /// See [`ThreadCounters`].
+    pub refused_packets: u64,
+    /// See [`ThreadCounters`].
     pub other_datagrams: u64,
     /// See [`ThreadCounters`].
     pub unsent_packets: u64,
@@ -182,6 +191,7 @@ impl RelayTotals {
         self.failed_opens += thread.failed_opens.value();
         self.relayed_packets += thread.relayed_packets.value();
         self.stranger_packets += thread.stranger_packets.value();
+        self.refused_packets += thread.refused_packets.value();
         self.other_datagrams += thread.other_datagrams.value();
         self.unsent_packets += thread.unsent_packets.value();
         self.tap_dropped_packets += thread.tap_dropped_packets.value();

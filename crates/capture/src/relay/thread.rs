@@ -9,7 +9,7 @@ use super::tap::TapWriter;
 use super::{Report, Reporter};
 use crate::clock::AnchoredClock;
 use crate::sink::{SpareBlocks, TapSink};
-use cheling_call::io::RelayRemote;
+use cheling_call::io::{RelayRemote, SrtpKeys};
 use cheling_model::tap::{PacketKind, TapPacket};
 use cheling_model::{CallId, Lane};
 use std::collections::{HashMap, VecDeque};
@@ -34,6 +34,7 @@ const CLOSING_PATIENCE: Duration = Duration::from_secs(2);
 pub(super) enum Command {
     Open { call_id: CallId, clock: AnchoredClock, counters: Arc<CallCounters> },
     Point { call_id: CallId, lane: Lane, remote: Option<RelayRemote> },
+    Protect { call_id: CallId, lane: Lane, keys: Option<Box<SrtpKeys>> },
     StartRecording { call_id: CallId },
     PauseRecording { call_id: CallId, is_paused: bool },
     TelephoneEvents { call_id: CallId, lane: Lane, payload_types: u128 },
@@ -170,6 +171,11 @@ impl RelayThread {
                 Ok(Command::Point { call_id, lane, remote }) => {
                     if let Some(call) = self.call(call_id) {
                         call.point(lane, remote, now);
+                    }
+                }
+                Ok(Command::Protect { call_id, lane, keys }) => {
+                    if let Some(call) = self.call(call_id) {
+                        call.protect(lane, keys);
                     }
                 }
                 Ok(Command::StartRecording { call_id }) => {

@@ -2,8 +2,8 @@
 //! knows us by.
 
 use cheling_model::directory::{
-    Account, CallerHeader, DiversionHeader, EarlyMedia, ForwardedCaller, IdentityHeader, Trunk,
-    TrunkAddress, TrunkManners, TrunkRole, TrunkTransport,
+    Account, CallerHeader, DiversionHeader, EarlyMedia, ForwardedCaller, IdentityHeader,
+    SrtpPolicy, Trunk, TrunkAddress, TrunkManners, TrunkRole, TrunkTransport,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -110,6 +110,10 @@ pub struct TrunkEntry {
     /// tone in its place) or `block` (ring tone only when the trunk says that it rings).
     #[serde(default)]
     pub early_media: EarlyMedia,
+    /// Whether its media is SRTP: `off`, `optional` (default: offered over TLS, and taken if the
+    /// trunk offers it) or `required`.
+    #[serde(default)]
+    pub srtp: SrtpPolicy,
 }
 
 fn all_caller_headers() -> Vec<CallerHeader> {
@@ -249,6 +253,7 @@ impl TrunkEntry {
             forwarded_caller: ForwardedCaller::default(),
             diversion: usual_diversion(),
             early_media: EarlyMedia::default(),
+            srtp: SrtpPolicy::default(),
         }
     }
 
@@ -291,6 +296,7 @@ impl TrunkEntry {
                 diversion: self.diversion.clone(),
                 early_media: self.early_media,
             },
+            srtp: self.srtp,
         })
     }
 

@@ -1,7 +1,8 @@
 //! Writes session descriptions: somebody else's with our addresses in it, or one of our own.
 //!
-//! Codecs and keys are left as they are: what two phones agree on is theirs. What names a way
-//! around us (ICE candidates, bundling) is taken out.
+//! Codecs are left as they are: what two phones agree on is theirs. What names a way around us (ICE
+//! candidates, bundling) is taken out, and so is what protects the media between the writer and us
+//! (keys, fingerprints): it is no affair of the other side's.
 
 use std::net::IpAddr;
 
@@ -49,8 +50,9 @@ pub struct LocalMedia {
     pub rtcp_port: u16,
 }
 
-/// Attributes that would lead media past us, or speak of sockets we do not have.
-const LEFT_OUT: [&str; 12] = [
+/// Attributes that would lead media past us, speak of sockets we do not have, or protect media
+/// between the writer and us.
+const LEFT_OUT: [&str; 22] = [
     "candidate",
     "end-of-candidates",
     "remote-candidates",
@@ -63,6 +65,16 @@ const LEFT_OUT: [&str; 12] = [
     "rtcp-mux-only",
     "rtcp",
     "group",
+    "mid",
+    "crypto",
+    "crypto-session",
+    "key-mgmt",
+    "fingerprint",
+    "setup",
+    "connection",
+    "tls-id",
+    "zrtp-hash",
+    "encryption",
 ];
 
 impl Sdp {
@@ -91,9 +103,16 @@ impl Sdp {
                 media.port = 0;
                 continue;
             };
+            media.key = None;
+            media.proto = without_protection(&media.proto);
             place(media, local, origin.address);
             set_direction(media, directions[index]);
         }
+    }
+
+    /// Puts our origin in, as when only the version has changed.
+    pub fn set_origin(&mut self, origin: &Origin) {
+        self.session.origin = origin.write();
     }
 
     /// As [`Sdp::rewrite`] for the line [`Sdp::audio`] finds; all others are rejected. Whether
@@ -258,6 +277,17 @@ fn rtpmap(format: &Format) -> String {
     }
 }
 
+/// The same protocol without SRTP (RFC 3711, RFC 5124). Browsers add feedback to theirs whatever it
+/// is for, which telephones would refuse.
+fn without_protection(protocol: &str) -> String {
+    match protocol.to_ascii_uppercase().as_str() {
+        "RTP/SAVP" => String::from("RTP/AVP"),
+        "RTP/SAVPF" => String::from("RTP/AVPF"),
+        upper if upper.starts_with("UDP/TLS/RTP/SAVP") => String::from("RTP/AVP"),
+        _ => protocol.to_owned(),
+    }
+}
+
 fn is_kept(attribute: &Attribute) -> bool {
     !LEFT_OUT.iter().any(|name| attribute.attribute.eq_ignore_ascii_case(name))
 }
@@ -309,7 +339,7 @@ mod tests {
         let mut sdp = Sdp::parse(
             b"v=0\r\no=x 1 1 IN IP4 10.0.0.1\r\ns=call\r\nc=IN IP4 10.0.0.1\r\nt=0 0\r\n\
               a=group:BUNDLE 0 1\r\na=ice-lite\r\n\
-              m=audio 4000 RTP/AVP 8 101\r\nc=IN IP4 10.0.0.9\r\na=rtpmap:8 PCMA/8000\r\n\
+              m=audio 4000 UDP/TLS/RTP/SAVPF 8 101\r\nc=IN IP4 10.0.0.9\r\na=rtpmap:8 PCMA/8000\r\n\
               a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=rtcp:4009\r\na=rtcp-mux\r\n\
               a=candidate:1 1 UDP 1 10.0.0.1 4000 typ host\r\na=crypto:1 AES key\r\n\
               m=video 4002 RTP/AVP 97\r\na=rtpmap:97 H264/90000\r\n",
@@ -320,8 +350,7 @@ mod tests {
             text(&sdp),
             "v=0\r\no=- 7 3 IN IP4 192.0.2.10\r\ns=call\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\n\
              m=audio 30000 RTP/AVP 8 101\r\na=rtpmap:8 PCMA/8000\r\n\
-             a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=crypto:1 AES key\r\n\
-             a=sendrecv\r\nm=video 0 RTP/AVP 97\r\na=rtpmap:97 H264/90000\r\n"
+             a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=sendrecv\r\nm=video 0 RTP/AVP 97\r\na=rtpmap:97 H264/90000\r\n"
         );
     }
 

@@ -1,0 +1,358 @@
+//! SRTP with one side of a call: what we offer it, what it chose, and the keys that follow (SDES,
+//! RFC 4568).
+//!
+//! Each side is protected, or not, whatever the other does: the relay opens what comes in and seals
+//! what goes out. Keys are of the side's own dialog; no key ever crosses a call.
+
+use cheling_media::srtp::{MasterKey, Suite};
+use cheling_model::directory::SrtpPolicy;
+use cheling_sip::sdp::{Crypto, MediaLine, Sdp};
+use cheling_sip::{Flow, Transport};
+
+use super::leg::Side;
+use crate::core::Core;
+use crate::io::SrtpKeys;
+use crate::random::Random;
+
+/// The protocol of a line whose keys, if it has any, may be passed over.
+const PLAIN: &str = "RTP/AVP";
+/// The protocol of a line that cannot be taken without its keys (RFC 3711).
+const SECURE: &str = "RTP/SAVP";
+
+/// Why a description is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unprotected {
+    /// This side must be protected, and is not.
+    #[error("the media has to be SRTP here, and the description has no keys")]
+    Required,
+    /// It wants to be protected in no way that we know.
+    #[error("the description has no SRTP keys that can be used")]
+    Unknown,
+}
+
+/// The protection of one side.
+#[derive(Clone, Debug)]
+pub(crate) struct Protection {
+    policy: SrtpPolicy,
+    /// Whether nobody on the way can read the descriptions, and with them the keys.
+    is_private: bool,
+    /// Our offer that has no answer yet: what we would send with, by tag.
+    offered: Vec<(u32, MasterKey)>,
+    /// What holds; `None` before the first answer.
+    agreed: Option<Agreed>,
+    /// The protocol of the side's last offer, which our answer repeats (RFC 3264 §6).
+    asked: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Agreed {
+    Plain,
+    Keys { tag: u32, protocol: String, keys: SrtpKeys },
+}
+
+impl Default for Protection {
+    /// None at all.
+    fn default() -> Self {
+        Self::new(SrtpPolicy::Off, false)
+    }
+}
+
+impl Protection {
+    pub(crate) fn new(policy: SrtpPolicy, is_private: bool) -> Self {
+        Self { policy, is_private, offered: Vec::new(), agreed: None, asked: None }
+    }
+
+    /// As the config has it for who is there.
+    pub(crate) fn of(core: &Core, side: &Side, flow: Flow) -> Self {
+        let policy = match side {
+            Side::Phone { .. } => core.settings.srtp,
+            Side::Trunk { name } => {
+                let trunk = core.settings.trunks.iter().find(|trunk| trunk.name == *name);
+                trunk.map_or(core.settings.srtp, |trunk| trunk.srtp)
+            }
+        };
+        let is_private = matches!(flow.transport, Transport::Tls | Transport::Wss);
+        Self::new(policy, is_private)
+    }
+
+    /// What the relay needs; `None` if nothing is protected.
+    pub(crate) fn keys(&self) -> Option<&SrtpKeys> {
+        match &self.agreed {
+            Some(Agreed::Keys { keys, .. }) => Some(keys),
+            Some(Agreed::Plain) | None => None,
+        }
+    }
+
+    /// Protects an offer of ours to this side: with the keys that hold, else as the policy says.
+    pub(crate) fn write_offer(&mut self, offer: &mut Sdp, random: &mut Random) {
+        let (protocol, offered) = match &self.agreed {
+            Some(Agreed::Keys { tag, protocol, keys }) => {
+                (protocol.clone(), vec![(*tag, keys.ours.clone())])
+            }
+            Some(Agreed::Plain) => return,
+            None => {
+                let protocol = match self.policy {
+                    SrtpPolicy::Off => return,
+                    // Keys in clear protect from nobody, and old phones stumble over them.
+                    SrtpPolicy::Optional if !self.is_private => return,
+                    SrtpPolicy::Optional => PLAIN,
+                    SrtpPolicy::Required => SECURE,
+                };
+                // An offer that is made again, before it had an answer, is the same offer.
+                if self.offered.is_empty() {
+                    self.offered = Suite::ALL
+                        .into_iter()
+                        .zip(1..)
+                        .map(|(suite, tag)| (tag, fresh(suite, random)))
+                        .collect();
+                }
+                (protocol.to_owned(), self.offered.clone())
+            }
+        };
+        let lines: Vec<Crypto> = offered.iter().map(|(tag, key)| line(*tag, key)).collect();
+        offer.set_crypto(&protocol, &lines);
+        self.offered = offered;
+    }
+
+    /// Protects our answer to what this side has said last.
+    pub(crate) fn write_answer(&self, answer: &mut Sdp) {
+        let Some(asked) = &self.asked else { return };
+        let lines: Vec<Crypto> = match &self.agreed {
+            Some(Agreed::Keys { tag, keys, .. }) => vec![line(*tag, &keys.ours)],
+            Some(Agreed::Plain) | None => Vec::new(),
+        };
+        answer.set_crypto(asked, &lines);
+    }
+
+    /// Leaves of what we offered what was chosen: said again, it is an answer, or an offer that
+    /// leaves no choice.
+    pub(crate) fn narrow(&self, sent: &mut Sdp) {
+        let Some(audio) = sent.audio() else { return };
+        let lines: Vec<Crypto> = match &self.agreed {
+            Some(Agreed::Keys { tag, keys, .. }) => vec![line(*tag, &keys.ours)],
+            Some(Agreed::Plain) | None => Vec::new(),
+        };
+        sent.set_crypto(&audio.protocol, &lines);
+    }
+
+    /// Our offer was refused: what held before holds.
+    pub(crate) fn take_back(&mut self) {
+        self.offered.clear();
+    }
+
+    /// Keys that have never been used, for a side that goes on in another call.
+    pub(crate) fn renewed(mut self, random: &mut Random) -> Self {
+        if let Some(Agreed::Keys { keys, .. }) = &mut self.agreed {
+            keys.ours = fresh(keys.ours.suite(), random);
+        }
+        self.offered.clear();
+        self
+    }
+
+    /// Whether this side may say so.
+    ///
+    /// # Errors
+    /// [`Unprotected`] if it asks for less than it must have, or for what we do not know.
+    pub(crate) fn check(&self, theirs: &Sdp) -> Result<(), Unprotected> {
+        let Some(audio) = theirs.audio() else { return Ok(()) };
+        match self.choose(&audio, theirs) {
+            Some(_) => Ok(()),
+            None if audio.is_secure() => Err(Unprotected::Unknown),
+            None if self.policy == SrtpPolicy::Required => Err(Unprotected::Required),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes what this side says: its answer, if an offer of ours waits for one, else its offer.
+    /// The same again changes nothing.
+    ///
+    /// # Errors
+    /// As [`Protection::check`]; what held before holds.
+    pub(crate) fn hear(&mut self, theirs: &Sdp, random: &mut Random) -> Result<(), Unprotected> {
+        self.check(theirs)?;
+        let Some(audio) = theirs.audio() else { return Ok(()) };
+        let chosen = self.choose(&audio, theirs);
+        let offered = std::mem::take(&mut self.offered);
+        if offered.is_empty() {
+            self.asked = Some(audio.protocol.clone());
+        }
+        let Some((tag, theirs)) = chosen else {
+            self.agreed = Some(Agreed::Plain);
+            return Ok(());
+        };
+        let suite = theirs.suite();
+        let of_offer = offered.into_iter().find(|(_, key)| key.suite() == suite);
+        let ours = match (&self.agreed, of_offer) {
+            (_, Some((_, key))) => key,
+            (Some(Agreed::Keys { keys, .. }), None) if keys.ours.suite() == suite => {
+                keys.ours.clone()
+            }
+            _ => fresh(suite, random),
+        };
+        let protocol = audio.protocol;
+        self.agreed = Some(Agreed::Keys { tag, protocol, keys: SrtpKeys { theirs, ours } });
+        Ok(())
+    }
+
+    /// The first of its keys that can be used; in an answer, one of a suite that was offered.
+    fn choose(&self, audio: &MediaLine, theirs: &Sdp) -> Option<(u32, MasterKey)> {
+        if self.policy == SrtpPolicy::Off && !audio.is_secure() {
+            return None;
+        }
+        theirs.crypto().into_iter().find_map(|crypto| {
+            let suite = Suite::named(&crypto.suite)?;
+            let is_offered = self.offered.iter().any(|(_, key)| key.suite() == suite);
+            let key = MasterKey::new(suite, &crypto.key_and_salt)?.with_mki(crypto.mki_bytes);
+            (self.offered.is_empty() || is_offered).then_some((crypto.tag, key))
+        })
+    }
+}
+
+fn line(tag: u32, key: &MasterKey) -> Crypto {
+    Crypto {
+        tag,
+        suite: key.suite().name().to_owned(),
+        key_and_salt: key.key_and_salt().to_vec(),
+        mki_bytes: 0,
+    }
+}
+
+fn fresh(suite: Suite, random: &mut Random) -> MasterKey {
+    let bytes = [random.bytes::<32>(), random.bytes()].concat();
+    MasterKey::new(suite, &bytes[..suite.key_bytes()]).expect("of the suite's length")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+    const OTHER: &str = "AVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+
+    fn random() -> Random {
+        Random::new(&[3; 32], 1)
+    }
+
+    fn sdp(protocol: &str, crypto: &[&str]) -> Sdp {
+        let lines: String = crypto.iter().map(|line| format!("a=crypto:{line}\r\n")).collect();
+        let body = format!(
+            "v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=-\r\nc=IN IP4 10.0.0.1\r\nt=0 0\r\n\
+             m=audio 4000 {protocol} 8\r\n{lines}"
+        );
+        Sdp::parse(body.as_bytes()).unwrap()
+    }
+
+    fn sha1_80(tag: u32, key: &str) -> String {
+        format!("{tag} AES_CM_128_HMAC_SHA1_80 inline:{key}")
+    }
+
+    fn protocol(sdp: &Sdp) -> String {
+        sdp.audio().unwrap().protocol
+    }
+
+    #[test]
+    fn what_is_offered_follows_from_policy_and_transport() {
+        for (policy, is_private, want) in [
+            (SrtpPolicy::Off, true, ("RTP/AVP", 0)),
+            (SrtpPolicy::Optional, false, ("RTP/AVP", 0)),
+            (SrtpPolicy::Optional, true, ("RTP/AVP", 4)),
+            (SrtpPolicy::Required, false, ("RTP/SAVP", 4)),
+            (SrtpPolicy::Required, true, ("RTP/SAVP", 4)),
+        ] {
+            let mut offer = sdp("RTP/AVP", &[]);
+            Protection::new(policy, is_private).write_offer(&mut offer, &mut random());
+            assert_eq!((protocol(&offer).as_str(), offer.crypto().len()), want, "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_chooses_and_the_keys_are_of_the_chosen_suite() {
+        let mut random = random();
+        let mut side = Protection::new(SrtpPolicy::Optional, true);
+        let mut offer = sdp("RTP/AVP", &[]);
+        side.write_offer(&mut offer, &mut random);
+        let ours = offer.crypto().into_iter().find(|c| c.suite.ends_with("SHA1_80")).unwrap();
+        side.hear(&sdp("RTP/AVP", &[&sha1_80(ours.tag, KEY)]), &mut random).unwrap();
+        let keys = side.keys().unwrap().clone();
+        assert_eq!(keys.ours.key_and_salt(), ours.key_and_salt);
+        assert_eq!(keys.theirs.suite(), Suite::AesCm128HmacSha1Tag80);
+        // A later offer of ours is of the same key, and so is our answer to theirs.
+        let mut again = sdp("RTP/AVP", &[]);
+        side.write_offer(&mut again, &mut random);
+        assert_eq!(again.crypto(), std::slice::from_ref(&ours));
+        side.take_back();
+        side.hear(&sdp("RTP/SAVP", &[&sha1_80(7, OTHER)]), &mut random).unwrap();
+        let mut answer = sdp("RTP/AVP", &[]);
+        side.write_answer(&mut answer);
+        assert_eq!(protocol(&answer), "RTP/SAVP");
+        assert_eq!(answer.crypto(), [Crypto { tag: 7, ..ours }]);
+        assert_ne!(side.keys().unwrap().theirs, keys.theirs);
+        assert_eq!(side.keys().unwrap().ours, keys.ours);
+    }
+
+    #[test]
+    fn a_phone_without_srtp_answers_plain_and_stays_so() {
+        let mut side = Protection::new(SrtpPolicy::Optional, true);
+        side.write_offer(&mut sdp("RTP/AVP", &[]), &mut random());
+        side.hear(&sdp("RTP/AVP", &[]), &mut random()).unwrap();
+        assert_eq!(side.keys(), None);
+        let mut later = sdp("RTP/AVP", &[]);
+        side.write_offer(&mut later, &mut random());
+        assert!(later.crypto().is_empty());
+    }
+
+    #[test]
+    fn a_side_that_offers_srtp_gets_srtp_by_its_own_order() {
+        for (policy, offered, want) in [
+            (SrtpPolicy::Optional, "RTP/AVP", true),
+            (SrtpPolicy::Optional, "RTP/SAVP", true),
+            (SrtpPolicy::Required, "RTP/SAVP", true),
+            (SrtpPolicy::Off, "RTP/SAVP", true),
+            (SrtpPolicy::Off, "RTP/AVP", false),
+        ] {
+            let mut side = Protection::new(policy, false);
+            let lines = ["1 F8_128_HMAC_SHA1_80 inline:AAAA", &sha1_80(2, KEY), &sha1_80(3, OTHER)];
+            side.hear(&sdp(offered, &lines), &mut random()).unwrap();
+            let mut answer = sdp("RTP/AVP", &[]);
+            side.write_answer(&mut answer);
+            let tags: Vec<u32> = answer.crypto().iter().map(|crypto| crypto.tag).collect();
+            assert_eq!(tags, if want { vec![2] } else { vec![] }, "{policy:?} {offered}");
+            assert_eq!(protocol(&answer), offered);
+            // The same again is no change.
+            let before = side.keys().cloned();
+            side.hear(&sdp(offered, &lines), &mut random()).unwrap();
+            assert_eq!(side.keys().cloned(), before);
+        }
+    }
+
+    #[test]
+    fn too_little_protection_is_refused() {
+        let mut random = random();
+        for (policy, theirs, want) in [
+            (SrtpPolicy::Required, sdp("RTP/AVP", &[]), Unprotected::Required),
+            (SrtpPolicy::Optional, sdp("RTP/SAVP", &[]), Unprotected::Unknown),
+            (SrtpPolicy::Off, sdp("UDP/TLS/RTP/SAVPF", &[]), Unprotected::Unknown),
+            (
+                SrtpPolicy::Optional,
+                sdp("RTP/SAVP", &["1 AES_CM_128_HMAC_SHA1_80 inline:AAAA"]),
+                Unprotected::Unknown,
+            ),
+        ] {
+            let mut side = Protection::new(policy, true);
+            assert_eq!(side.check(&theirs), Err(want));
+            assert_eq!(side.hear(&theirs, &mut random), Err(want));
+            assert_eq!(side.keys(), None);
+        }
+    }
+
+    #[test]
+    fn a_side_in_another_call_gets_a_key_that_was_never_used() {
+        let mut random = random();
+        let mut side = Protection::new(SrtpPolicy::Optional, false);
+        side.hear(&sdp("RTP/SAVP", &[&sha1_80(1, KEY)]), &mut random).unwrap();
+        let before = side.keys().unwrap().clone();
+        let after = side.renewed(&mut random).keys().unwrap().clone();
+        assert_eq!(after.theirs, before.theirs);
+        assert_ne!(after.ours, before.ours);
+    }
+}
