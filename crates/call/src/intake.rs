@@ -135,7 +135,7 @@ fn register(core: &mut Core, server: ServerId, flow: Flow, request: &Request) ->
 
 /// Where an INVITE comes from.
 enum Source {
-    Trunk(Trunk),
+    Trunk(Box<Trunk>),
     Phone(Extension),
 }
 
@@ -283,7 +283,7 @@ fn source(core: &mut Core, server: ServerId, flow: Flow, request: &Request) -> O
     let trunks = &core.settings.trunks;
     let to_contact = request.uri.user().and_then(|user| core.outward.trunk_of_contact(user));
     if let Some(trunk) = trunks.iter().find(|trunk| Some(trunk.name.as_str()) == to_contact) {
-        return Some(Source::Trunk(trunk.clone()));
+        return Some(Source::Trunk(Box::new(trunk.clone())));
     }
     let from = request.headers.from();
     let from_user = from.as_ref().and_then(|from| from.uri.user_unescaped()).unwrap_or_default();
@@ -295,7 +295,7 @@ fn source(core: &mut Core, server: ServerId, flow: Flow, request: &Request) -> O
             is_exact || !request.headers.has(Name::ProxyAuthorization)
         });
     if let Some(trunk) = trunk {
-        return Some(Source::Trunk(trunk.clone()));
+        return Some(Source::Trunk(Box::new(trunk.clone())));
     }
     let tag = core.token();
     match core.auth.check(core.now, &directory, request, flow) {

@@ -8,7 +8,8 @@ use proptest::prelude::*;
 
 mod world;
 
-use world::{SWITCH, World};
+use cheling_sip::Name;
+use world::{GATEWAY, SWITCH, World};
 
 const PHONE: &str = "192.0.2.11:5060";
 
@@ -135,4 +136,33 @@ proptest! {
         }
         prop_assert!(world.switch.live_calls() == 0);
     }
+}
+
+#[test]
+fn a_call_of_ours_that_comes_back_is_a_loop_and_hops_are_counted() {
+    let mut world = World::dealership(1);
+    world.uas[0].manner = world::ua::Manner::Ring;
+    let from = "<sip:13812345678@gw>";
+    world.uas[0].extra.push(("From", from.into()));
+    // A phone that sends its calls out brings the trunk's own call back to it.
+    world.uas[1].manner = world::ua::Manner::Refuse(302, Duration::ZERO);
+    world.uas[1].redirects_to = Some("902161234567".into());
+    world.uas[2].manner = world::ua::Manner::Ring;
+    world.call(0, "02161234567");
+    world.run(Duration::from_secs(2));
+    let gone_out = world.uas[0].invites[0].clone();
+    assert_eq!(gone_out.headers.max_forwards(), Some(69));
+    // The network takes it for a call to our number: as it is, by one proxy more.
+    let mut back = gone_out.clone();
+    back.headers.insert_front(Name::Via, "SIP/2.0/UDP 192.0.2.50;branch=z9hG4bKnet");
+    back.headers.set(Name::MaxForwards, 68);
+    let answered = answers(&mut world, GATEWAY, std::str::from_utf8(&back.to_bytes()).unwrap());
+    assert!(answered.iter().any(|line| line.starts_with("SIP/2.0 482")), "{answered:?}");
+    // Or as a new call with the hops that are left.
+    let mut anew = gone_out;
+    anew.headers.set(Name::Via, "SIP/2.0/UDP 192.0.2.50;branch=z9hG4bKnew");
+    anew.headers.set(Name::CallId, "another");
+    anew.headers.set(Name::MaxForwards, 0);
+    let answered = answers(&mut world, GATEWAY, std::str::from_utf8(&anew.to_bytes()).unwrap());
+    assert!(answered.iter().any(|line| line.starts_with("SIP/2.0 483")), "{answered:?}");
 }

@@ -28,6 +28,7 @@ pub mod rtp;
 pub mod speech;
 pub mod srtp;
 pub mod timeline;
+pub mod tone;
 pub mod wav;
 
 /// Sample frames a second of everything this crate renders: what a telephone carries.
