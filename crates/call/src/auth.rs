@@ -279,6 +279,7 @@ mod tests {
             display_name: String::new(),
             ha1_md5: ha1(Algorithm::Md5, "8001", "cheling", "right"),
             ha1_sha256: ha1(Algorithm::Sha256, "8001", "cheling", "right"),
+            reach: Default::default(),
         };
         #[allow(clippy::disallowed_methods)] // Some instant is needed to count from.
         let monotonic = Instant::now();

@@ -6,7 +6,6 @@
 //! carries what is said within the dialogs, `pause` holds the recording back, `transfer` and `attended` hand a call on, `media` passes
 //! descriptions across, `fork` and `leg` are the sides.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -16,8 +15,10 @@ use cheling_model::{CallId, Direction, EndCause, Lane, Presentation, TapKind, Ti
 use cheling_sip::{ClientId, Flow, Name, Request, Response, ServerId};
 
 use crate::core::{Core, Entries};
+use crate::hunt::{Fate, Hunt, Over};
 use crate::identity;
 use crate::io::Output;
+use crate::occupancy::Hold;
 
 mod attended;
 mod caller;
@@ -64,10 +65,8 @@ pub(crate) struct Plan {
     pub(crate) offer: Offer,
     /// The side the caller is on.
     pub(crate) caller_lane: Lane,
-    /// Each way is rung at once; the next one when it fails.
-    pub(crate) ways: VecDeque<Vec<Target>>,
-    /// How long each way rings.
-    pub(crate) ring_for: Duration,
+    /// Whom it rings, one after the other.
+    pub(crate) hunt: Hunt,
 }
 
 /// What happens to a call.
@@ -209,25 +208,44 @@ impl Call {
         core.tap(id, TapKind::Offered(plan.offer.clone()));
         core.bind_server(id, &mut call.entries, invited.server);
         core.bind_tag(id, &mut call.entries, &invited.tag);
-        if plan.ways.is_empty() {
-            let status = if invited.is_unknown_number { 404 } else { 480 };
-            invited.refuse(core, status, None);
-            let cause = EndCause::NotFound;
-            let ending = Ending { cause, by: None, status: Some(status) };
-            call.state = call.end(core, ending, Vec::new());
-            return call;
+        let Plan { mut hunt, .. } = plan;
+        match hunt.next(core, id, Fate::Begun) {
+            Ok(way) => {
+                let (invited, hunt) = (Box::new(invited), Box::new(hunt));
+                call.open(core, Opening::Invited { invited, way, hunt });
+            }
+            Err(over) => call.state = call.refuse_at_once(core, &invited, over),
         }
-        let Plan { ways, ring_for, .. } = plan;
-        call.open(core, Opening::Invited { invited: Box::new(invited), ways, ring_for });
         call
     }
 
-    /// A click-to-dial call: `agent` is rung first, then the plan's ways.
+    /// There is nobody to ring.
+    fn refuse_at_once(&mut self, core: &mut Core, invited: &Invited, over: Over) -> State {
+        let ending = match over {
+            Over::Refused(refusal) => {
+                tracing::warn!(call_id = %self.id, from = %invited.flow, %refusal, "call refused");
+                invited.refuse_for(core, refusal);
+                let status = refusal.status();
+                Ending { cause: outcome::cause(status), by: None, status: Some(status) }
+            }
+            Over::With { status, cause } => {
+                invited.refuse(core, status, None);
+                Ending { cause, by: None, status: Some(status) }
+            }
+            Over::AsAnswered => {
+                invited.refuse(core, 480, None);
+                Ending::unanswered(480)
+            }
+        };
+        self.end(core, ending, Vec::new())
+    }
+
+    /// A click-to-dial call: `agent` is rung first, then whom the plan says.
     pub(crate) fn dialled(core: &mut Core, id: CallId, agent: Vec<Target>, plan: Plan) -> Self {
         let mut call = Self::new(id, &plan);
         core.tap(id, TapKind::Offered(plan.offer.clone()));
-        let Plan { ways, ring_for, .. } = plan;
-        call.open(core, Opening::Dialled { agent, ways, ring_for });
+        let hunt = Box::new(plan.hunt);
+        call.open(core, Opening::Dialled { agent, hunt });
         call
     }
 
@@ -344,6 +362,19 @@ impl Call {
                 self.offer.extension.as_deref() == Some(extension) || ringing.rings(extension)
             }
         }
+    }
+
+    /// The phones and trunks that the call has in use.
+    pub(crate) fn uses(&self) -> Vec<(&Side, Hold)> {
+        let mut uses = Vec::with_capacity(2);
+        match &self.state {
+            State::Over(_) => {}
+            State::Opening(opening) => uses.extend(opening.sides()),
+            State::Fetching(fetch) => uses.extend(rings_at(&fetch.forks, Hold::Talking)),
+            State::Ringing(ringing) => uses.extend(ringing.sides()),
+            State::Talking(talk) => uses.extend(talk.sides()),
+        }
+        uses
     }
 
     /// The sides that have answered.
@@ -463,6 +494,18 @@ impl Call {
             }
         }
     }
+}
+
+/// Whom these forks ring; phones of one extension count once.
+fn rings_at(forks: &[Fork], hold: Hold) -> Vec<(&Side, Hold)> {
+    let mut sides: Vec<(&Side, Hold)> = Vec::new();
+    for fork in forks.iter().filter(|fork| fork.state == ForkState::Calling) {
+        let side = &fork.target.side;
+        if side.extension().is_none() || !sides.iter().any(|(known, _)| *known == side) {
+            sides.push((side, hold));
+        }
+    }
+    sides
 }
 
 fn is_invite(response: &Response) -> bool {

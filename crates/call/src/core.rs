@@ -17,9 +17,11 @@ use cheling_sip::{
 use crate::auth::{Auth, Offered};
 use crate::b2bua::{Attended, Side};
 use crate::io::{Output, Settings};
+use crate::occupancy::Occupancy;
 use crate::outward::{Desk, Outward, TrunkStatus};
 use crate::random::Random;
 use crate::registrar::Registrar;
+use crate::trunks::Trunks;
 
 /// What we do, for Allow.
 pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, REFER, INFO, MESSAGE, \
@@ -71,6 +73,10 @@ pub(crate) struct Core {
     pub(crate) random: Random,
     /// Transactions.
     pub(crate) endpoint: Endpoint,
+    /// Which phones and trunks are in use.
+    pub(crate) occupancy: Occupancy,
+    /// Which trunks answer.
+    pub(crate) trunks: Trunks,
     /// When the log's window began, and what strangers caused in it.
     logged: (Instant, u32),
     /// Extensions that talk and whose connection broke.
@@ -111,6 +117,8 @@ impl Core {
             auth: Auth::new(settings.nonce_secret, Offered::default()),
             random,
             endpoint,
+            occupancy: Occupancy::default(),
+            trunks: Trunks::new(now.monotonic, &settings.trunks),
             settings,
             logged: (now.monotonic, 0),
             lost: HashSet::new(),

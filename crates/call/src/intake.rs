@@ -3,23 +3,23 @@
 //! Whatever cannot be done is refused with the status RFC 3261 names for it, and what an operator
 //! may have to mend leaves one line in the log.
 
-use std::collections::VecDeque;
-use std::time::Duration;
-
 use cheling_model::call::{Offer, Party};
 use cheling_model::directory::{Extension, ForwardedCaller, Trunk};
+use cheling_model::reach::Reach;
 use cheling_model::{DealershipId, Direction, Lane, LineId, Presentation};
 use cheling_sip::endpoint::Looping;
 use cheling_sip::refer::Replaces;
 use cheling_sip::reliable;
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::session_timer::{self, Judgement, judge};
-use cheling_sip::{Flow, Method, Name, Request, Response, ServerId, Transport, Uri};
+use cheling_sip::{Flow, Method, Name, NameAddr, Request, Response, ServerId, Transport, Uri};
 
 use crate::auth::Outcome;
 use crate::b2bua::media::read_body;
-use crate::b2bua::{Call, Invited, Place, Plan, RING_EXTENSION, RING_TRUNK, Side, Target};
+use crate::b2bua::{Call, Invited, Place, Plan, Side, Target};
 use crate::core::{Core, RETRY_AFTER_S, SUPPORTED};
+use crate::dialling::{self, Dialled, Dialler, Refusal, Standing};
+use crate::hunt::Hunt;
 use crate::identity;
 use crate::io::{Command, CommandReply};
 use crate::router::{self, MAX_FORKS, Route};
@@ -149,8 +149,10 @@ fn invite(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
         return core.refuse(server, &request, 482);
     }
     let Some(source) = source(core, server, flow, &request) else { return };
+    let called = router::dialled(&request.uri.user_unescaped().unwrap_or_default());
     let live = switch.calls.values().filter(|slot| slot.call.is_live()).count();
-    if switch.is_draining || live >= core.settings.max_calls {
+    let is_for_help = dialling::is_for_help(&core.settings.trunks, &called);
+    if switch.is_draining || (live >= core.settings.max_calls && !is_for_help) {
         if core.may_log() {
             tracing::warn!(from = %flow, live, "INVITE refused: too many calls, or shutting down");
         }
@@ -179,34 +181,19 @@ fn invite(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
         }
         Err(err) => return core.refuse(server, &request, err.status()),
     }
-    let called = router::dialled(&request.uri.user_unescaped().unwrap_or_default());
-    let Some(planned) = plan(core, &source, &request, &called) else {
+    let Some(plan) = plan(core, &source, &request, &called) else {
         let number = loggable(&called);
         tracing::warn!(from = %flow, %number, "INVITE refused: no line or extension of this number");
         return core.refuse(server, &request, 404);
     };
     let call_id = core.random.call_id(core.now.wall);
     core.respond(server, Response::to(&request, 100, "", None));
-    if planned.plan.ways.is_empty() {
-        let number = loggable(&called);
-        tracing::warn!(%call_id, from = %flow, %number, "call refused: {}", planned.why_nobody);
-    }
     let side = source.into();
     let tag = core.token();
-    let is_unknown_number = planned.is_unknown_number;
     let reliable = Invited::reliable(core, &request);
-    let invited = Invited {
-        server,
-        request,
-        flow,
-        tag,
-        side,
-        offer,
-        is_unknown_number,
-        reliable,
-        has_offered_anew: false,
-    };
-    let call = Call::invited(core, call_id, invited, planned.plan);
+    let has_offered_anew = false;
+    let invited = Invited { server, request, flow, tag, side, offer, reliable, has_offered_anew };
+    let call = Call::invited(core, call_id, invited, plan);
     switch.add(call_id, call);
 }
 
@@ -258,17 +245,8 @@ fn replace(
     core.respond(server, Response::to(&request, 100, "", None));
     let tag = core.token();
     let reliable = Invited::reliable(core, &request);
-    let invited = Invited {
-        server,
-        request,
-        flow,
-        tag,
-        side,
-        offer,
-        is_unknown_number: false,
-        reliable,
-        has_offered_anew: false,
-    };
+    let invited =
+        Invited { server, request, flow, tag, side, offer, reliable, has_offered_anew: false };
     if let Some(slot) = switch.calls.get_mut(&call_id) {
         slot.call.replace(&mut switch.core, invited, &place);
     }
@@ -320,22 +298,15 @@ fn source(core: &mut Core, server: ServerId, flow: Flow, request: &Request) -> O
     }
 }
 
-/// A plan, and what to say if it has no way to go.
-struct Planned {
-    plan: Plan,
-    is_unknown_number: bool,
-    why_nobody: &'static str,
-}
-
 /// Routes a call; `None` if nobody of ours is concerned.
-fn plan(core: &Core, source: &Source, request: &Request, called: &str) -> Option<Planned> {
+fn plan(core: &Core, source: &Source, request: &Request, called: &str) -> Option<Plan> {
     match source {
         Source::Trunk(trunk) => plan_from_trunk(core, trunk, request, called),
         Source::Phone(extension) => Some(plan_from_phone(core, extension, called)),
     }
 }
 
-fn plan_from_trunk(core: &Core, trunk: &Trunk, request: &Request, called: &str) -> Option<Planned> {
+fn plan_from_trunk(core: &Core, trunk: &Trunk, request: &Request, called: &str) -> Option<Plan> {
     let directory = &core.directory;
     // Some gateways put the DID into To only and a name of theirs into the Request-URI.
     let of_to = request.headers.to().and_then(|to| to.uri.user_unescaped().map(|u| u.into_owned()));
@@ -345,8 +316,7 @@ fn plan_from_trunk(core: &Core, trunk: &Trunk, request: &Request, called: &str) 
         route => (called, route),
     };
     let caller = identity::caller(&request.headers, &trunk.caller_from);
-    let (dealership_id, line_id, members, ring_for) = callees(&route)?;
-    let targets = phones(core, members.iter().map(String::as_str), &caller);
+    let (dealership_id, line_id, hunt) = within(core, route, &caller)?;
     let offer = Offer {
         direction: Direction::Inbound,
         dealership_id,
@@ -358,116 +328,103 @@ fn plan_from_trunk(core: &Core, trunk: &Trunk, request: &Request, called: &str) 
         user_id: None,
         follow_up_id: None,
     };
-    Some(Planned {
-        plan: Plan { offer, caller_lane: Lane::Customer, ways: one_way(targets), ring_for },
-        is_unknown_number: false,
-        why_nobody: "no phone is registered for it",
-    })
+    Some(Plan { offer, caller_lane: Lane::Customer, hunt })
 }
 
-fn plan_from_phone(core: &Core, extension: &Extension, called: &str) -> Planned {
-    let directory = &core.directory;
+fn plan_from_phone(core: &Core, extension: &Extension, called: &str) -> Plan {
     let caller = Party {
         number: extension.number.clone(),
         display_name: Some(extension.display_name.clone()).filter(|name| !name.is_empty()),
         presentation: Presentation::Allowed,
     };
-    let mut offer = Offer {
-        direction: Direction::Internal,
+    let (leads, hunt) = from_phone(core, extension, called, &caller, None);
+    let (direction, caller_lane) = match leads {
+        Leads::Out { .. } => (Direction::Outbound, Lane::Agent),
+        Leads::Within { .. } => (Direction::Internal, Lane::Customer),
+    };
+    let (trunk, line_id) = match leads {
+        Leads::Out { trunk } => (trunk, None),
+        Leads::Within { line_id } => (None, line_id),
+    };
+    let offer = Offer {
+        direction,
         dealership_id: extension.dealership_id,
         caller,
         called: called.to_owned(),
-        trunk: None,
-        line_id: None,
+        trunk,
+        line_id,
         extension: Some(extension.number.clone()),
         user_id: extension.user_id,
         follow_up_id: None,
     };
-    let route =
-        router::from_phone(directory, &core.settings.trunks, extension.dealership_id, called);
-    if let Route::Trunks { ways } = route {
-        offer.direction = Direction::Outbound;
-        offer.trunk = ways.first().map(|(trunk, _)| trunk.name.clone());
-        let ways = ways.iter().flat_map(|(t, number)| trunk_ways(core, t, number, extension));
-        let ways = ways.collect();
-        return Planned {
-            plan: Plan { offer, caller_lane: Lane::Agent, ways, ring_for: RING_TRUNK },
-            is_unknown_number: false,
-            why_nobody: "",
-        };
+    Plan { offer, caller_lane, hunt }
+}
+
+/// Where a number that a phone dials leads.
+enum Leads {
+    /// Out of the house, by this trunk first; by none if it cannot be dialled.
+    Out { trunk: Option<String> },
+    /// To a phone or line of the house.
+    Within { line_id: Option<LineId> },
+}
+
+/// Routes what one of our phones dials, with its rights: emergency numbers, an extension, the
+/// trunks, the dealership's own lines.
+fn from_phone(
+    core: &Core,
+    by: &Extension,
+    called: &str,
+    shown: &Party,
+    forwarded: Option<&Party>,
+) -> (Leads, Hunt) {
+    let (directory, id) = (&core.directory, by.dealership_id);
+    let route = router::from_phone(directory, id, called);
+    let is_for_help = dialling::is_for_help(&core.settings.trunks, called);
+    if let (Route::Extension(_), false) = (route, is_for_help)
+        && let Some((_, line_id, hunt)) = within(core, route, shown)
+    {
+        return (Leads::Within { line_id }, hunt.but(&by.number));
     }
-    let Some((_, line_id, members, ring_for)) = callees(&route) else {
-        offer.direction = Direction::Outbound;
-        return Planned {
-            plan: Plan {
-                offer,
-                caller_lane: Lane::Agent,
-                ways: VecDeque::new(),
-                ring_for: RING_TRUNK,
-            },
-            is_unknown_number: true,
-            why_nobody: "no extension and no trunk takes it",
-        };
-    };
-    let others = members.iter().map(String::as_str).filter(|number| *number != extension.number);
-    let targets = phones(core, others, &offer.caller);
-    offer.line_id = line_id;
-    Planned {
-        plan: Plan { offer, caller_lane: Lane::Customer, ways: one_way(targets), ring_for },
-        is_unknown_number: false,
-        why_nobody: "no phone is registered for it",
+    let to_trunk = Shown { own: &by.number, forwarded };
+    match trunk_targets(core, id, by.reach, called, Dialled::Keypad, to_trunk) {
+        Ok(targets) => {
+            let trunk = targets.first().and_then(|target| target.side.trunk().map(str::to_owned));
+            (Leads::Out { trunk }, Hunt::trunks(targets, id, shown))
+        }
+        Err(refusal) => match within(core, route, shown) {
+            Some((_, line_id, hunt)) => (Leads::Within { line_id }, hunt.but(&by.number)),
+            None => (Leads::Out { trunk: None }, Hunt::refused(refusal, id)),
+        },
     }
 }
 
-/// Whose call it is, the line, the extensions to ring, and for how long.
-fn callees(route: &Route<'_>) -> Option<(DealershipId, Option<LineId>, Vec<String>, Duration)> {
+/// The way of a call to a line or a phone of ours: whose it is, the line, whom it rings.
+fn within(
+    core: &Core,
+    route: Route<'_>,
+    caller: &Party,
+) -> Option<(DealershipId, Option<LineId>, Hunt)> {
     match route {
-        Route::Group { line, group } => {
-            let ring_for = Duration::from_secs(u64::from(group.ring_seconds.clamp(5, 600)));
-            Some((line.dealership_id, Some(line.line_id), group.members.clone(), ring_for))
+        Route::Line(line) => {
+            Some((line.dealership_id, Some(line.line_id), Hunt::line(core, line, caller)))
         }
         Route::Extension(extension) => {
-            let number = vec![extension.number.clone()];
-            Some((extension.dealership_id, None, number, RING_EXTENSION))
+            let id = extension.dealership_id;
+            Some((id, None, Hunt::extension(&extension.number, id, caller)))
         }
-        Route::Trunks { .. } | Route::Unknown => None,
+        Route::Unknown => None,
     }
 }
 
-/// Whom a phone's transfer to a number rings, and for how long; `None` if nobody has the number.
-pub(crate) fn transfer(
-    core: &Core,
-    extension: &str,
-    number: &str,
-    shown: &Party,
-) -> Option<(VecDeque<Vec<Target>>, Duration)> {
-    let directory = &core.directory;
-    let by = router::extension(directory, extension)?;
-    let route = router::from_phone(directory, &core.settings.trunks, by.dealership_id, number);
-    if let Route::Trunks { ways } = route {
-        let is_ours = router::extension(directory, &shown.number).is_some();
-        let ways = ways.iter().flat_map(|(trunk, number)| {
-            let is_original = trunk.manners.forwarded_caller == ForwardedCaller::Original;
-            trunk_ways(core, trunk, number, by).map(move |mut way| {
-                for target in way.iter_mut().filter(|_| is_original && !is_ours) {
-                    target.caller = shown.clone();
-                }
-                way
-            })
-        });
-        return Some((ways.collect(), RING_TRUNK));
-    }
-    let (_, _, members, ring_for) = callees(&route)?;
-    let others = members.iter().map(String::as_str).filter(|number| *number != extension);
-    Some((one_way(phones(core, others, shown)), ring_for))
-}
-
-fn one_way(targets: Vec<Target>) -> VecDeque<Vec<Target>> {
-    if targets.is_empty() { VecDeque::new() } else { VecDeque::from([targets]) }
+/// Whom a phone's transfer to a number rings; `None` if it has no such phone.
+pub(crate) fn transfer(core: &Core, extension: &str, number: &str, shown: &Party) -> Option<Hunt> {
+    let by = router::extension(&core.directory, extension)?;
+    let is_ours = router::extension(&core.directory, &shown.number).is_some();
+    Some(from_phone(core, by, number, shown, Some(shown).filter(|_| !is_ours)).1)
 }
 
 /// Every registered phone of these extensions.
-fn phones<'a>(
+pub(crate) fn phones<'a>(
     core: &Core,
     extensions: impl Iterator<Item = &'a str>,
     caller: &Party,
@@ -487,30 +444,75 @@ fn phones<'a>(
         .collect()
 }
 
-/// The ways to a trunk, one for each of its addresses, best first.
-fn trunk_ways<'a>(
-    core: &'a Core,
-    trunk: &'a Trunk,
-    number: &'a str,
-    extension: &'a Extension,
-) -> impl Iterator<Item = Vec<Target>> + use<'a> {
+/// Who is shown to a trunk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown<'a> {
+    /// Our number, where the trunk has none of its own.
+    pub(crate) own: &'a str,
+    /// The customer whose call is sent on, for a trunk that wants to know.
+    pub(crate) forwarded: Option<&'a Party>,
+}
+
+/// The trunks that take a number from whoever may dial so far, the best first, each with all its
+/// addresses.
+///
+/// # Errors
+/// [`Refusal`] if there is none.
+pub(crate) fn trunk_targets(
+    core: &Core,
+    dealership_id: DealershipId,
+    reach: Reach,
+    number: &str,
+    dialled: Dialled,
+    shown: Shown<'_>,
+) -> Result<Vec<Target>, Refusal> {
+    let settings = &core.settings;
+    let dialler = Dialler {
+        dealership: router::dealership(&core.directory, dealership_id),
+        reach,
+        local_mobiles: &settings.local_mobiles,
+    };
+    let standing = |trunk: &Trunk| Standing {
+        calls: core.occupancy.calls_on(&trunk.name),
+        is_in_trouble: core.trunks.is_in_trouble(core.now.monotonic, &trunk.name),
+    };
+    let ways = dialling::ways(&settings.trunks, dialler, number, dialled, standing)?;
+    let mut targets = Vec::with_capacity(ways.len());
+    for (trunk, number) in ways {
+        let caller = shown_to(core, trunk, shown);
+        let flows = core.outward.ways(settings, trunk, core.now).into_iter();
+        targets.extend(flows.map(|flow| trunk_target(core, trunk, &number, caller.clone(), flow)));
+    }
+    if targets.is_empty() { Err(Refusal::NotResolved) } else { Ok(targets) }
+}
+
+/// The caller as a trunk is to see it.
+fn shown_to(core: &Core, trunk: &Trunk, shown: Shown<'_>) -> Party {
+    if let (ForwardedCaller::Original, Some(customer)) =
+        (trunk.manners.forwarded_caller, shown.forwarded)
+    {
+        return customer.clone();
+    }
     let own_number = || core.outward.own_number(trunk, core.now.monotonic);
-    let shown = trunk.caller_number.clone().or_else(own_number);
-    let shown = shown.unwrap_or_else(|| extension.number.clone());
-    let caller = Party { number: shown, display_name: None, presentation: Presentation::Allowed };
-    let flows = core.outward.ways(&core.settings, trunk, core.now);
-    flows.into_iter().map(move |flow| vec![trunk_target(core, trunk, number, caller.clone(), flow)])
+    let number = trunk.caller_number.clone().or_else(own_number);
+    let number = number.unwrap_or_else(|| shown.own.to_owned());
+    Party { number, display_name: None, presentation: Presentation::Allowed }
+}
+
+/// A user at a trunk, or the trunk itself.
+fn trunk_uri(trunk: &Trunk, user: Option<&str>, transport: Transport) -> Uri {
+    let user = user.map(cheling_sip::uri::escape_user);
+    let mut uri = Uri::sip(user.as_deref(), &trunk.host, trunk.port);
+    if let (Uri::Sip(sip), Transport::Tcp | Transport::Tls) = (&mut uri, transport) {
+        sip.params.set("transport", Some(transport.uri_param()));
+    }
+    uri
 }
 
 fn trunk_target(core: &Core, trunk: &Trunk, number: &str, caller: Party, flow: Flow) -> Target {
-    let user = cheling_sip::uri::escape_user(number);
-    let mut uri = Uri::sip(Some(&user), &trunk.host, trunk.port);
-    if let (Uri::Sip(sip), Transport::Tcp | Transport::Tls) = (&mut uri, flow.transport) {
-        sip.params.set("transport", Some(flow.transport.uri_param()));
-    }
     Target {
         side: Side::Trunk { name: trunk.name.clone() },
-        uri,
+        uri: trunk_uri(trunk, Some(number), flow.transport),
         flow,
         caller,
         domain: trunk.account.as_ref().map(|_| trunk.host.clone()),
@@ -528,20 +530,22 @@ pub(crate) fn dial(switch: &mut Switch, command: Command) -> CommandReply {
     }
     let live = switch.calls.values().filter(|slot| slot.call.is_live()).count();
     let core = &mut switch.core;
-    if switch.is_draining || live >= core.settings.max_calls {
+    let number = router::dialled(&number);
+    let is_for_help = dialling::is_for_help(&core.settings.trunks, &number);
+    if switch.is_draining || (live >= core.settings.max_calls && !is_for_help) {
         return CommandReply::Overloaded;
     }
     let directory = core.directory.clone();
     let Some(extension) = router::extension(&directory, &extension) else {
         return CommandReply::NoSuchExtension;
     };
-    let number = router::dialled(&number);
     let caller = Party { number: number.clone(), ..Party::default() };
     let agent = phones(core, std::iter::once(extension.number.as_str()), &caller);
     if agent.is_empty() {
         return CommandReply::NotRegistered;
     }
-    if switch.calls.values().any(|slot| slot.call.holds(&extension.number)) {
+    let own = &extension.number;
+    if core.occupancy.is_talking(own) || core.occupancy.is_ringing(own) {
         return CommandReply::ExtensionBusy;
     }
     let shown = Party {
@@ -549,23 +553,32 @@ pub(crate) fn dial(switch: &mut Switch, command: Command) -> CommandReply {
         display_name: Some(extension.display_name.clone()).filter(|name| !name.is_empty()),
         presentation: Presentation::Allowed,
     };
-    let trunks = core.settings.trunks.clone();
-    let colleague = router::extension(&directory, &number);
-    let out = router::dial_ways(&trunks, &number);
-    let (direction, ways, trunk) = match colleague {
-        Some(other) => {
-            let targets = phones(core, std::iter::once(other.number.as_str()), &shown);
-            (Direction::Internal, one_way(targets), None)
+    let id = extension.dealership_id;
+    let colleague = router::extension(&directory, &number).filter(|_| !is_for_help);
+    let (direction, hunt, trunk) = match colleague {
+        Some(other) if !core.registrar.is_registered(core.now.monotonic, &other.number) => {
+            return CommandReply::NoRoute;
         }
-        None => {
-            let trunk = out.first().map(|(trunk, _)| trunk.name.clone());
-            let ways = out.iter().flat_map(|(t, number)| trunk_ways(core, t, number, extension));
-            (Direction::Outbound, ways.collect(), trunk)
-        }
+        Some(other) => (Direction::Internal, Hunt::extension(&other.number, id, &shown), None),
+        None => match trunk_targets(
+            core,
+            id,
+            extension.reach,
+            &number,
+            Dialled::List,
+            Shown { own, forwarded: None },
+        ) {
+            Ok(targets) => {
+                let trunk =
+                    targets.first().and_then(|target| target.side.trunk().map(str::to_owned));
+                (Direction::Outbound, Hunt::trunks(targets, id, &shown), trunk)
+            }
+            Err(refusal) => {
+                tracing::info!(extension = %own, number = %loggable(&number), %refusal, "not dialled");
+                return refusal.into();
+            }
+        },
     };
-    if ways.is_empty() {
-        return CommandReply::NoRoute;
-    }
     let offer = Offer {
         direction,
         dealership_id: extension.dealership_id,
@@ -577,11 +590,45 @@ pub(crate) fn dial(switch: &mut Switch, command: Command) -> CommandReply {
         user_id: Some(user_id),
         follow_up_id,
     };
-    let plan = Plan { offer, caller_lane: Lane::Agent, ways, ring_for: RING_TRUNK };
+    let plan = Plan { offer, caller_lane: Lane::Agent, hunt };
     let call = Call::dialled(core, call_id, agent, plan);
     switch.remember_dialled(call_id);
     switch.add(call_id, call);
     CommandReply::Accepted
+}
+
+/// Asks each trunk that is due whether it is there.
+pub(crate) fn ping_trunks(core: &mut Core) {
+    while let Some(trunk) = core.trunks.due(core.now.monotonic, &core.settings.trunks) {
+        // One whose name is not resolved is asked when it is.
+        let Some(flow) = core.outward.ways(&core.settings, &trunk, core.now).into_iter().next()
+        else {
+            continue;
+        };
+        let uri = trunk_uri(&trunk, None, flow.transport);
+        let from = core.contact(flow).with_tag(&core.token());
+        let sip_call_id = core.token();
+        let to = NameAddr::new(uri.clone());
+        let mut options =
+            Request::outside_dialog(Method::Options, uri, &from, &to, &sip_call_id, 1);
+        options.headers.push(Name::UserAgent, &core.settings.product);
+        options.headers.push(Name::Contact, core.contact(flow));
+        // Without room for a transaction it is asked the next time.
+        if let Ok(client) = core.endpoint.request(core.now.monotonic, flow, options) {
+            core.trunks.asked(client, &trunk.name);
+        }
+    }
+}
+
+impl From<Refusal> for CommandReply {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NoTrunk | Refusal::NotResolved => Self::NoRoute,
+            Refusal::NotPermitted(_) => Self::NotPermitted,
+            Refusal::Blocked => Self::Blocked,
+            Refusal::TrunksFull => Self::TrunksFull,
+        }
+    }
 }
 
 /// A number as the log may show it: extensions whole, anything longer without its middle.

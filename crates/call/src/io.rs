@@ -6,6 +6,7 @@
 use cheling_media::srtp::MasterKey;
 use cheling_model::call::{Digit, PausedBy};
 use cheling_model::directory::{Directory, SrtpPolicy, Trunk, TrunkAddress};
+use cheling_model::reach::LocalMobiles;
 use cheling_model::{CallId, FollowUpId, Lane, TapEvent, Timestamp, UserId};
 use cheling_sip::{Flow, session_timer};
 use std::net::{IpAddr, SocketAddr};
@@ -27,6 +28,8 @@ pub struct Settings {
     pub product: String,
     /// Trunks and gateways, in the order in which they are tried.
     pub trunks: Vec<Trunk>,
+    /// Which mobile numbers are from town, if anybody knows.
+    pub local_mobiles: LocalMobiles,
     /// Keys the digest nonces.
     pub nonce_secret: [u8; 32],
     /// Seeds tags, branches and ids.
@@ -234,7 +237,8 @@ pub enum Command {
         call_id: CallId,
         /// The agent's phone.
         extension: String,
-        /// As the trunk is to get it, before its own prefix rules.
+        /// An extension, or a number as it is dialled from anywhere in China (with area code);
+        /// the trunk's own rules make of it what the trunk wants.
         number: String,
         /// Who asks.
         user_id: UserId,
@@ -284,6 +288,12 @@ pub enum CommandReply {
     NoSuchExtension,
     /// No trunk takes this number.
     NoRoute,
+    /// The extension may not dial that far.
+    NotPermitted,
+    /// Nobody may dial this number.
+    Blocked,
+    /// All trunks that take this number carry as many calls as they may.
+    TrunksFull,
     /// The extension is in another call.
     ExtensionBusy,
     /// There is no such call.

@@ -1,36 +1,27 @@
-//! Where a call goes: lines and ring groups, extensions, trunks.
+//! Where a call goes within the house: lines, extensions.
 //!
-//! Belongs here: numbers as dialled against the directory and the trunks' prefix rules.
-//! Does not: who is registered (`registrar`), what is said on the wire (`b2bua`).
+//! Belongs here: numbers as dialled against the directory.
+//! Does not: the ways out of the house (`dialling`), who rings when (`hunt`), who is registered
+//! (`registrar`), what is said on the wire (`b2bua`).
 
 use std::net::SocketAddr;
 
 use cheling_model::DealershipId;
-use cheling_model::directory::{Directory, Extension, Line, RingGroup, Trunk};
+use cheling_model::directory::{Dealership, Directory, Extension, Line, RingGroup, Trunk};
 
 /// The longest number that is routed; E.164 has 15 digits, prefixes and access codes come on top.
 const MAX_NUMBER_CHARS: usize = 40;
 /// Phones that ring for one call at most; a group with more rings its first ones.
 pub const MAX_FORKS: usize = 64;
 
-/// Where a number leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a number leads within the house.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route<'a> {
-    /// A line of ours: every member of its group rings.
-    Group {
-        /// The line called.
-        line: &'a Line,
-        /// Who rings.
-        group: &'a RingGroup,
-    },
+    /// A line of ours.
+    Line(&'a Line),
     /// One of our phones.
     Extension(&'a Extension),
-    /// Out of the house, by the first of these that takes the call.
-    Trunks {
-        /// The trunk and the number as it gets it, best first.
-        ways: Vec<(&'a Trunk, String)>,
-    },
-    /// Nobody has this number.
+    /// Nobody here has this number.
     Unknown,
 }
 
@@ -66,63 +57,38 @@ pub fn extension<'a>(directory: &'a Directory, number: &str) -> Option<&'a Exten
     directory.extensions.iter().find(|extension| extension.number == number)
 }
 
+/// The group of this id.
+pub fn group(directory: &Directory, group_id: cheling_model::GroupId) -> Option<&RingGroup> {
+    directory.groups.iter().find(|group| group.group_id == group_id)
+}
+
+/// What calls of this dealership go by.
+pub fn dealership(directory: &Directory, id: DealershipId) -> Option<&Dealership> {
+    directory.dealerships.iter().find(|dealership| dealership.dealership_id == id)
+}
+
 /// Routes a call that a trunk brings: a line's DID, else an extension.
 pub fn from_trunk<'a>(directory: &'a Directory, called: &str) -> Route<'a> {
     let line = directory.lines.iter().find(|line| line.did == called).or_else(|| {
         let called = bare(called);
         directory.lines.iter().find(|line| bare(&line.did) == called)
     });
-    let Some(line) = line else {
-        return extension(directory, called).map_or(Route::Unknown, Route::Extension);
-    };
-    match directory.groups.iter().find(|group| group.group_id == line.group_id) {
-        Some(group) => Route::Group { line, group },
-        None => Route::Unknown,
+    match line {
+        Some(line) => Route::Line(line),
+        None => extension(directory, called).map_or(Route::Unknown, Route::Extension),
     }
 }
 
-/// Routes a call that one of our phones makes: an extension, one of the dealership's own lines,
-/// else the trunks by their prefixes.
-pub fn from_phone<'a>(
-    directory: &'a Directory,
-    trunks: &'a [Trunk],
-    caller: DealershipId,
-    called: &str,
-) -> Route<'a> {
+/// Routes a call that one of our phones makes, within the house: an extension, else one of the
+/// dealership's own lines.
+pub fn from_phone<'a>(directory: &'a Directory, caller: DealershipId, called: &str) -> Route<'a> {
     if let Some(extension) = extension(directory, called) {
         return Route::Extension(extension);
     }
-    let ways = trunk_ways(trunks, called);
-    if !ways.is_empty() {
-        return Route::Trunks { ways };
-    }
     match from_trunk(directory, called) {
-        Route::Group { line, group } if line.dealership_id == caller => {
-            Route::Group { line, group }
-        }
+        Route::Line(line) if line.dealership_id == caller => Route::Line(line),
         _ => Route::Unknown,
     }
-}
-
-/// The trunks that take this number, and the number as each gets it.
-pub fn trunk_ways<'a>(trunks: &'a [Trunk], called: &str) -> Vec<(&'a Trunk, String)> {
-    trunks
-        .iter()
-        .filter_map(|trunk| {
-            let rest = called.strip_prefix(trunk.strip_prefix.as_str())?;
-            let is_number = !rest.is_empty() && is_dialable(rest);
-            is_number.then(|| (trunk, format!("{}{rest}", trunk.add_prefix)))
-        })
-        .collect()
-}
-
-/// The ways out for a number that comes from a list rather than from a keypad: no prefix was
-/// dialled, so the first trunk takes it as it is, with its own prefix added.
-pub fn dial_ways<'a>(trunks: &'a [Trunk], number: &str) -> Vec<(&'a Trunk, String)> {
-    if number.is_empty() || !is_dialable(number) {
-        return Vec::new();
-    }
-    trunks.iter().map(|trunk| (trunk, format!("{}{number}", trunk.add_prefix))).collect()
 }
 
 /// A dialled number without what people put between digits; as it came if it is a name.
@@ -133,7 +99,8 @@ pub fn dialled(user: &str) -> String {
     if is_dialable(&digits) { digits } else { user.chars().take(MAX_NUMBER_CHARS).collect() }
 }
 
-fn is_dialable(number: &str) -> bool {
+/// Whether it is digits that a trunk may be sent.
+pub(crate) fn is_dialable(number: &str) -> bool {
     let digits = number.strip_prefix('+').unwrap_or(number);
     number.len() <= MAX_NUMBER_CHARS
         && !digits.is_empty()
@@ -153,13 +120,14 @@ fn bare(number: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cheling_model::reach::Reach;
     use cheling_model::{GroupId, LineId, Timestamp};
 
     fn dealership() -> DealershipId {
         DealershipId::mint(Timestamp::from_micros(1), [1; 10])
     }
 
-    fn house() -> (Directory, Vec<Trunk>) {
+    fn house() -> Directory {
         let group_id = GroupId::mint(Timestamp::from_micros(1), [2; 10]);
         let extension = |number: &str| Extension {
             number: number.into(),
@@ -168,8 +136,9 @@ mod tests {
             display_name: String::new(),
             ha1_md5: String::new(),
             ha1_sha256: String::new(),
+            reach: Reach::National,
         };
-        let directory = Directory {
+        Directory {
             realm: "cheling".into(),
             extensions: vec![extension("8001"), extension("8002")],
             lines: vec![Line {
@@ -178,25 +147,17 @@ mod tests {
                 did: "02161234567".into(),
                 name: "售后热线".into(),
                 group_id,
+                hours: None,
+                closed: Default::default(),
             }],
-            groups: vec![RingGroup {
-                group_id,
-                name: "售后一组".into(),
-                members: vec!["8001".into(), "8002".into()],
-                ring_seconds: 20,
-            }],
-        };
-        let trunk = |name: &str, strip: &str, add: &str| Trunk {
-            strip_prefix: strip.into(),
-            add_prefix: add.into(),
-            ..Trunk::at(name, "192.0.2.1:5060".parse().unwrap())
-        };
-        (directory, vec![trunk("nine", "9", ""), trunk("any", "", "17909")])
+            groups: vec![RingGroup::ring_all(group_id, "售后一组", &["8001", "8002"], 20)],
+            dealerships: Vec::new(),
+        }
     }
 
     #[test]
     fn a_did_is_found_in_the_forms_gateways_send() {
-        let (directory, _) = house();
+        let directory = house();
         for (called, found) in [
             ("02161234567", true),
             ("2161234567", true),
@@ -207,7 +168,7 @@ mod tests {
             ("", false),
         ] {
             let route = from_trunk(&directory, called);
-            assert_eq!(matches!(route, Route::Group { .. }), found, "{called}");
+            assert_eq!(matches!(route, Route::Line(_)), found, "{called}");
         }
         assert!(
             matches!(from_trunk(&directory, "8002"), Route::Extension(e) if e.number == "8002")
@@ -216,34 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn a_phone_reaches_extensions_before_trunks_and_prefixes_choose_the_trunk() {
-        let (directory, trunks) = house();
-        let ways = |called: &str| match from_phone(&directory, &trunks, dealership(), called) {
-            Route::Trunks { ways } => {
-                ways.into_iter().map(|(trunk, n)| (trunk.name.clone(), n)).collect()
-            }
-            _ => Vec::new(),
-        };
-        assert!(matches!(
-            from_phone(&directory, &trunks, dealership(), "8002"),
-            Route::Extension(_)
-        ));
-        assert_eq!(
-            ways("913812345678"),
-            [("nine".into(), "13812345678".into()), ("any".into(), "17909913812345678".into())]
-        );
-        assert_eq!(ways("13812345678"), [("any".into(), "1790913812345678".into())]);
-        assert_eq!(ways("9"), [("any".into(), "179099".into())]);
-        assert!(ways("bob").is_empty() && ways("1;DROP").is_empty());
-    }
-
-    #[test]
-    fn without_a_trunk_that_takes_it_a_number_is_unknown() {
-        let (directory, mut trunks) = house();
-        trunks.truncate(1);
-        let route = |called: &str| from_phone(&directory, &trunks, dealership(), called);
-        assert_eq!(route("13812345678"), Route::Unknown);
-        assert!(matches!(route("02161234567"), Route::Group { .. }));
+    fn a_phone_reaches_extensions_and_the_lines_of_its_own_house() {
+        let directory = house();
+        let route = |caller, called| from_phone(&directory, caller, called);
+        assert!(matches!(route(dealership(), "8002"), Route::Extension(_)));
+        assert!(matches!(route(dealership(), "02161234567"), Route::Line(_)));
+        let other = DealershipId::mint(Timestamp::from_micros(1), [9; 10]);
+        assert_eq!(route(other, "02161234567"), Route::Unknown);
+        assert_eq!(route(dealership(), "13812345678"), Route::Unknown);
     }
 
     #[test]

@@ -19,8 +19,10 @@ use crate::core::Core;
 use crate::intake;
 use crate::io::{Command, CommandReply, Input, Output, Settings};
 use crate::messages::Messages;
+use crate::occupancy::Uses;
 use crate::outward::{Taken, TrunkStatus};
 use crate::registrar::Registration;
+use crate::router;
 use crate::subscriptions::Subscriptions;
 
 /// Click-to-dial ids that are remembered, so that asking twice dials once.
@@ -43,6 +45,8 @@ pub struct Switch {
 pub(crate) struct Slot {
     pub(crate) call: Call,
     wake_at: Option<Instant>,
+    /// The phones and trunks that it has in use.
+    uses: Uses,
 }
 
 impl Switch {
@@ -98,9 +102,9 @@ impl Switch {
             }
             Input::Digit { call_id, digit } => self.feed(call_id, Event::Digit(digit)),
             Input::Directory(directory) => {
-                self.core.registrar.retain_extensions(|number| {
-                    directory.extensions.iter().any(|extension| extension.number == number)
-                });
+                let is_known = |number: &str| router::extension(&directory, number).is_some();
+                self.core.registrar.retain_extensions(is_known);
+                self.core.occupancy.retain(is_known);
                 self.core.directory = directory;
                 self.subscriptions.retain_extensions(&mut self.core);
             }
@@ -127,6 +131,7 @@ impl Switch {
             self.core.registrar.next_timeout(),
             self.subscriptions.next_timeout(),
             self.core.outward.next_timeout(),
+            self.core.trunks.next_timeout(),
             self.timers.first().map(|(at, _)| *at),
         ]
         .into_iter()
@@ -155,6 +160,7 @@ impl Switch {
             && self.timers.is_empty()
             && self.core.table_sizes() == [0; 3]
             && self.messages.len() == 0
+            && self.core.occupancy.is_idle()
             && self.core.endpoint.transactions() == (0, 0)
     }
 
@@ -180,6 +186,7 @@ impl Switch {
         self.core.registrar.expire(now);
         self.subscriptions.timeout(&mut self.core);
         self.core.outward(|outward, desk| outward.handle_timeout(desk));
+        intake::ping_trunks(&mut self.core);
         while let Some((at, call_id)) = self.timers.first().copied() {
             if at > now.monotonic {
                 return;
@@ -236,6 +243,8 @@ impl Switch {
                 }
                 match self.core.call_of_client(id) {
                     Some(call_id) => self.feed(call_id, Event::Response(id, &response)),
+                    // Whatever it says: the trunk is there.
+                    None if response.status >= 200 && self.core.trunks.answered(id, true) => {}
                     None => self.answered_outside(id, response.status),
                 }
             }
@@ -266,6 +275,7 @@ impl Switch {
         }
         match self.core.call_of_client(client) {
             Some(call_id) => self.feed(call_id, Event::NoResponse(client, status)),
+            None if self.core.trunks.answered(client, false) => {}
             None => self.answered_outside(client, status),
         }
     }
@@ -423,7 +433,7 @@ impl Switch {
 
     /// Takes a new call in.
     pub(crate) fn add(&mut self, call_id: CallId, call: Call) {
-        self.calls.insert(call_id, Slot { call, wake_at: None });
+        self.calls.insert(call_id, Slot { call, wake_at: None, uses: Uses::new() });
         self.settle(call_id);
     }
 
@@ -461,6 +471,12 @@ impl Switch {
             }
             self.timers.extend(wake_at.map(|at| (at, call_id)));
             slot.wake_at = wake_at;
+        }
+        let uses = slot.call.uses();
+        if !uses.iter().copied().eq(slot.uses.iter().map(|(side, hold)| (side, *hold))) {
+            let uses: Uses = uses.into_iter().map(|(side, hold)| (side.clone(), hold)).collect();
+            self.core.occupancy.change(self.core.now.monotonic, &slot.uses, &uses);
+            slot.uses = uses;
         }
         if slot.call.is_finished()
             && let Some(slot) = self.calls.remove(&call_id)

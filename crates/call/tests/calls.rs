@@ -42,6 +42,7 @@ fn an_inbound_call_rings_the_group_and_the_first_to_answer_talks() {
         world.story(),
         [
             "offered Inbound 13812345678>02161234567",
+            "routed 售后一组 Called",
             "ringing 8001",
             "ringing 8002",
             "withdrawn 8001 AnsweredElsewhere { extension: \"8002\" }",
@@ -138,8 +139,8 @@ fn a_caller_who_gives_up_stops_the_ringing() {
     world.settle();
     assert_eq!(world.uas[0].leg().status, Some(487));
     let story = world.story();
-    assert_eq!(story[3], "withdrawn 8001 CallerHungUp");
-    assert_eq!(story[5], "ended Cancelled Some(Customer) Some(487)");
+    assert_eq!(story[4], "withdrawn 8001 CallerHungUp");
+    assert_eq!(story[6], "ended Cancelled Some(Customer) Some(487)");
 }
 
 #[test]
@@ -356,7 +357,7 @@ fn without_a_relay_the_caller_is_refused() {
     assert_eq!(world.uas[0].leg().status, Some(503));
     world.settle();
     let story = world.story();
-    assert_eq!(story[1..], ["ended Failed None Some(503)", "relay closed"]);
+    assert_eq!(story[2..], ["ended Failed None Some(503)", "relay closed"]);
 }
 
 fn talking(world: &mut World) {

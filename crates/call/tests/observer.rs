@@ -28,6 +28,7 @@ fn perspective() -> Perspective {
         display_name: String::new(),
         ha1_md5: String::new(),
         ha1_sha256: String::new(),
+        reach: Default::default(),
     };
     let directory = Directory {
         extensions: vec![extension("8001"), extension("8002")],
@@ -127,6 +128,7 @@ impl Script {
                     }
                     TapKind::Ringing { extension, .. } => format!("ringing {extension}"),
                     TapKind::FarEndRinging => "far end ringing".into(),
+                    TapKind::Routed(stop) => format!("routed {stop:?}"),
                     TapKind::Withdrawn { why, .. } => format!("withdrawn {why:?}"),
                     TapKind::Answered { extension } => format!("answered {extension}"),
                     TapKind::Formats { lane, formats, .. } => {

@@ -58,6 +58,7 @@ fn extension(number: &str) -> Extension {
         display_name: number.into(),
         ha1_md5: ha1(Algorithm::Md5, number, REALM, PASSWORD),
         ha1_sha256: ha1(Algorithm::Sha256, number, REALM, PASSWORD),
+        reach: Default::default(),
     }
 }
 
@@ -72,13 +73,11 @@ fn directory() -> Directory {
             did: "02155550000".into(),
             name: "service".into(),
             group_id,
+            hours: None,
+            closed: Default::default(),
         }],
-        groups: vec![RingGroup {
-            group_id,
-            name: "service".into(),
-            members: vec!["8001".into(), "8002".into()],
-            ring_seconds: 30,
-        }],
+        groups: vec![RingGroup::ring_all(group_id, "service", &["8001", "8002"], 30)],
+        dealerships: Vec::new(),
     }
 }
 
@@ -123,6 +122,7 @@ impl Bench {
             tls_port: None,
             product: "cheling-test".into(),
             trunks: vec![trunk],
+            local_mobiles: Default::default(),
             nonce_secret: [7; 32],
             seed: 1,
             registration: Duration::from_secs(60)..=Duration::from_secs(300),
@@ -195,6 +195,7 @@ fn words(items: &[Item]) -> Vec<&'static str> {
                 TapKind::CallerChanged { .. } => "caller changed",
                 TapKind::Ringing { .. } => "ringing",
                 TapKind::FarEndRinging => "far end ringing",
+                TapKind::Routed(_) => "routed",
                 TapKind::Withdrawn { .. } => "withdrawn",
                 TapKind::Answered { .. } => "answered",
                 TapKind::Formats { .. } => "formats",

@@ -43,6 +43,7 @@ async fn start(trunks: Vec<Trunk>) -> (Capture, mpsc::Receiver<TapEvent>) {
         tls_port: None,
         product: "cheling-test".into(),
         trunks,
+        local_mobiles: Default::default(),
         nonce_secret: [7; 32],
         seed: 1,
         registration: Duration::from_secs(60)..=Duration::from_secs(300),

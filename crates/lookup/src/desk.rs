@@ -146,6 +146,10 @@ impl Desk {
             TapKind::Offered(offer) => self.offered(call_id, at, offer).await,
             TapKind::CallerChanged { caller } => self.caller_changed(call_id, at, caller).await,
             TapKind::Ringing { leg, extension } => self.ringing(call_id, at, leg, &extension).await,
+            TapKind::Routed(stop) => {
+                self.tried(call_id, call::routed(&self.db, call_id, at, &stop)).await;
+                Vec::new()
+            }
             TapKind::FarEndRinging => {
                 self.tried(call_id, call::far_end_ringing(&self.db, call_id, at)).await;
                 self.live().update(call_id, |live| live.far_end_ringing = true);

@@ -10,7 +10,9 @@ mod random;
 mod words;
 
 use crate::{Result, date};
+use cheling_model::directory::Destination;
 use cheling_model::follow_up::Role;
+use cheling_model::reach::Reach;
 use cheling_model::{DealershipId, GroupId, LineId, Timestamp, UserId};
 use cheling_records::admin::Dealership;
 use cheling_records::call::{Call, Leg};
@@ -197,6 +199,7 @@ fn people(options: &Options<'_>, random: &mut Random) -> Generated {
             display_name: person.display_name.to_owned(),
             ha1_md5,
             ha1_sha256,
+            reach: Reach::National,
             disabled: false,
             created_at: opened,
         });
@@ -210,12 +213,8 @@ fn people(options: &Options<'_>, random: &mut Random) -> Generated {
     }
     for &(did, name, team) in LINES {
         let group_id = GroupId::mint(opened, random.bytes());
-        made.groups.push(RingGroup {
-            group_id,
-            dealership_id,
-            name: format!("{team}组"),
-            ring_seconds: 30,
-        });
+        let name_of_group = format!("{team}组");
+        made.groups.push(RingGroup::ring_all(group_id, dealership_id, &name_of_group, 30));
         let team_members = PEOPLE.iter().filter(|person| person.team == team);
         for (person, position) in team_members.zip(0..) {
             let found = made.extensions.iter().find(|it| it.number == person.extension);
@@ -231,6 +230,8 @@ fn people(options: &Options<'_>, random: &mut Random) -> Generated {
             did: did.to_owned(),
             name: name.to_owned(),
             group_id,
+            schedule_id: None,
+            closed: Destination::Unavailable,
         });
     }
     made
@@ -331,7 +332,7 @@ mod tests {
             let here = made.dealership.dealership_id;
             assert_eq!(cheling_records::customer::count(&db, here).await.unwrap(), 300);
             assert!(made.write(&db).await.is_err());
-            let directory = crate::directory::build(&db, "cheling").await.unwrap();
+            let directory = crate::directory::build(&db, "cheling", 8 * 3600).await.unwrap();
             assert_eq!(directory.extensions.len(), 6);
             assert_eq!(directory.groups.iter().map(|it| it.members.len()).sum::<usize>(), 5);
             assert_eq!(directory.lines.len(), 2);

@@ -17,7 +17,7 @@ pub mod directory;
 pub mod follow_up;
 pub mod generator;
 pub mod import;
-pub mod number;
 pub mod place;
 
+pub use cheling_model::numbering as number;
 pub use cheling_records::{Error, Result};

@@ -2,9 +2,12 @@
 //!
 //! Extensions, lines and ring groups live in the database (`records`); trunks in the config.
 
+use crate::hours::Hours;
+use crate::reach::Reach;
 use crate::{DealershipId, GroupId, LineId, UserId};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Everything that routing and registration need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +20,21 @@ pub struct Directory {
     pub lines: Vec<Line>,
     /// Ring groups.
     pub groups: Vec<RingGroup>,
+    /// Whose all these are.
+    pub dealerships: Vec<Dealership>,
+}
+
+/// What calls of one dealership go by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dealership {
+    /// Its id.
+    pub dealership_id: DealershipId,
+    /// `021`: numbers without an area code are of this one.
+    pub area_code: String,
+    /// How far its clock is ahead of UTC, in seconds.
+    pub utc_offset_s: i32,
+    /// Numbers that begin with one of these are not dialled by anybody, emergency numbers excepted.
+    pub blocked_prefixes: Vec<String>,
 }
 
 /// One SIP account. Passwords are kept as digests only (RFC 7616 HA1, RFC 8760).
@@ -34,6 +52,8 @@ pub struct Extension {
     pub ha1_md5: String,
     /// Hex of SHA-256(user:realm:password).
     pub ha1_sha256: String,
+    /// How far it may dial.
+    pub reach: Reach,
 }
 
 impl std::fmt::Debug for Extension {
@@ -53,8 +73,60 @@ pub struct Line {
     pub did: String,
     /// 售后热线.
     pub name: String,
-    /// Where its calls go.
+    /// Where its calls go while it is open.
     pub group_id: GroupId,
+    /// When it is open; always if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours: Option<Hours>,
+    /// Where its calls go while it is closed.
+    #[serde(default)]
+    pub closed: Destination,
+}
+
+/// Where a call goes that was not answered where it went first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "to", rename_all = "snake_case")]
+pub enum Destination {
+    /// Nowhere: the caller hears that nobody is there (480).
+    #[default]
+    Unavailable,
+    /// Nowhere: the caller hears the busy tone (486).
+    Busy,
+    /// A ring group.
+    Group(GroupId),
+    /// One of our phones.
+    Extension(String),
+    /// A number outside, by the trunks: `13812345678`.
+    Outside(String),
+}
+
+/// In which order the phones of a group ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// All at once.
+    #[default]
+    RingAll,
+    /// One after the other, in the group's order.
+    InOrder,
+    /// One after the other, whose last call ended longest ago first.
+    LongestIdle,
+}
+
+impl Strategy {
+    /// The word used in JSON and SQL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RingAll => "ring_all",
+            Self::InOrder => "in_order",
+            Self::LongestIdle => "longest_idle",
+        }
+    }
+
+    /// The variant of a word, if it is one.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::RingAll, Self::InOrder, Self::LongestIdle].into_iter().find(|it| it.as_str() == word)
+    }
 }
 
 /// Phones that ring for a line.
@@ -64,10 +136,40 @@ pub struct RingGroup {
     pub group_id: GroupId,
     /// 售后一组.
     pub name: String,
-    /// Extension numbers; all ring at once.
+    /// Extension numbers, in their order.
     pub members: Vec<String>,
-    /// Seconds before an unanswered call is given up.
+    /// Who rings when.
+    pub strategy: Strategy,
+    /// Seconds before an unanswered call is given up or goes on, in all.
     pub ring_seconds: u32,
+    /// Seconds that one phone rings before the next; for [`Strategy::RingAll`] of no meaning.
+    pub member_seconds: u32,
+    /// Whether phones in a call are left alone; otherwise they ring, too (call waiting).
+    pub skip_busy: bool,
+    /// Where a call goes that nobody took in time.
+    pub no_answer: Destination,
+    /// Where it goes if all are in a call.
+    pub all_busy: Destination,
+    /// Where it goes if no phone is registered, or none can be reached.
+    pub nobody: Destination,
+}
+
+impl RingGroup {
+    /// A group whose phones all ring at once, for so many seconds, after which the call is over.
+    pub fn ring_all(group_id: GroupId, name: &str, members: &[&str], ring_seconds: u32) -> Self {
+        Self {
+            group_id,
+            name: name.to_owned(),
+            members: members.iter().map(|&member| member.to_owned()).collect(),
+            strategy: Strategy::RingAll,
+            ring_seconds,
+            member_seconds: ring_seconds,
+            skip_busy: false,
+            no_answer: Destination::Unavailable,
+            all_busy: Destination::Busy,
+            nobody: Destination::Unavailable,
+        }
+    }
 }
 
 /// How a trunk, a gateway or a PBX is reached (from the config), and where it is now (from DNS).
@@ -101,6 +203,19 @@ pub struct Trunk {
     pub manners: TrunkManners,
     /// Whether its media is SRTP.
     pub srtp: SrtpPolicy,
+    /// Only numbers that begin with one of these go this way, after `strip_prefix` is off; all if
+    /// there are none.
+    pub prefixes: Vec<String>,
+    /// Put before mobile numbers from elsewhere (`0`); `None` sends them as they were dialled.
+    pub mobile_prefix: Option<String>,
+    /// What becomes of the area code of numbers of the dealership's own area.
+    pub local_numbers: LocalNumbers,
+    /// Calls at once, both ways; one more goes by another trunk. Calls that come in, and emergency
+    /// and service numbers, are never refused for it.
+    pub max_calls: Option<u32>,
+    /// How often the trunk is asked whether it is there (OPTIONS); one that does not answer is
+    /// tried last.
+    pub ping_every: Option<Duration>,
 }
 
 /// What one trunk is told of who calls, and what of its early media is passed on.
@@ -195,6 +310,11 @@ impl Trunk {
             add_prefix: String::new(),
             caller_number: None,
             caller_from: vec![CallerHeader::From],
+            prefixes: Vec::new(),
+            mobile_prefix: None,
+            local_numbers: LocalNumbers::default(),
+            max_calls: None,
+            ping_every: None,
             manners: TrunkManners::default(),
             srtp: SrtpPolicy::default(),
         }
@@ -250,7 +370,7 @@ pub struct Account {
     /// Whether we register there; otherwise the password only answers challenges to calls.
     pub registers: bool,
     /// How long a registration is asked for.
-    pub expires: std::time::Duration,
+    pub expires: Duration,
 }
 
 impl std::fmt::Debug for Account {
@@ -273,6 +393,19 @@ pub enum SrtpPolicy {
     Optional,
     /// Offered always; who does not take it has no call.
     Required,
+}
+
+/// What a trunk wants of a number of the dealership's own area.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LocalNumbers {
+    /// As it was dialled; one that comes from a list goes without its area code.
+    #[default]
+    AsDialled,
+    /// `61234567`.
+    WithoutAreaCode,
+    /// `02161234567`.
+    WithAreaCode,
 }
 
 /// Transport towards a trunk.

@@ -5,6 +5,7 @@ use crate::admin::{Filter, contains};
 use crate::database::On;
 use crate::row::{Page, Read as _, cursor, fetch_limit, parse_cursor, row};
 use crate::value::args;
+use cheling_model::call::{Stop, StopKind, StopReason};
 use cheling_model::follow_up::{AttachMethod, FollowUpType, Outcome};
 use cheling_model::{
     CallId, CustomerId, DealershipId, Direction, EndCause, FollowUpId, Lane, LegId, LineId,
@@ -184,6 +185,48 @@ pub async fn ringing(on: impl Into<On<'_>>, leg: &Leg) -> Result<()> {
     let args = args![leg.leg_id, leg.call_id, &leg.extension, leg.user_id, leg.ringing_at];
     on.execute(sql, args).await?;
     far_end_ringing(&mut on, leg.call_id, leg.ringing_at.unwrap_or_default()).await
+}
+
+row! {
+    /// One place that a call to a line was sent to.
+    Route in "call_route" {
+        call_id: CallId = "call_id",
+        at: Timestamp = "at_us",
+        kind: StopKind = "kind",
+        /// The group's name, the extension or the number; may be empty.
+        name: String = "name",
+        why: StopReason = "why",
+        /// Counted from 0.
+        position: i64 = "position",
+    }
+}
+
+/// Writes that a call was sent on. Told twice, it stays once.
+///
+/// # Errors
+/// [`crate::Error::Refused`] if there is no such call.
+pub async fn routed(
+    on: impl Into<On<'_>>,
+    call_id: CallId,
+    at: Timestamp,
+    stop: &Stop,
+) -> Result<()> {
+    let sql = "insert into call_route (call_id, at_us, kind, name, why, position) \
+               select $1, $2, $3, $4, $5, \
+                   (select count(*) from call_route r where r.call_id = $1) \
+               where not exists (select 1 from call_route r where r.call_id = $1 \
+                   and r.at_us = $2 and r.kind = $3 and r.name = $4 and r.why = $5)";
+    on.into().execute(sql, args![call_id, at, stop.kind, &stop.name, stop.why]).await.map(|_| ())
+}
+
+/// Where a call was sent, in order.
+///
+/// # Errors
+/// [`crate::Error::Unavailable`].
+pub async fn route(on: impl Into<On<'_>>, call_id: CallId) -> Result<Vec<Route>> {
+    let sql =
+        format!("select {} from call_route where call_id = $1 order by position", Route::columns());
+    on.into().list(sql, args![call_id]).await
 }
 
 /// Writes that the other side of a call rings.

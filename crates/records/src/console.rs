@@ -7,7 +7,7 @@ use crate::customer::push_list;
 use crate::database::{Database, On};
 use crate::follow_up::Counts;
 use crate::row::{Read as _, row};
-use crate::switchboard::{Line, Member, RingGroup};
+use crate::switchboard::{Line, Member, RingGroup, Schedule};
 use crate::value::args;
 use crate::{Result, Value};
 use cheling_model::{CallId, CustomerId, DealershipId, FollowUpId, RecordingId, Timestamp, UserId};
@@ -154,8 +154,8 @@ pub async fn release_idempotency(on: impl Into<On<'_>>, user_id: UserId, key: &s
     on.into().execute(sql, args![user_id, key]).await.map(|_| ())
 }
 
-/// Replaces all lines and ring groups of a dealership. Each of `members` is a phone of one of
-/// `groups`.
+/// Replaces all lines, opening hours and ring groups of a dealership. Each of `members` is a phone
+/// of one of `groups`.
 ///
 /// # Errors
 /// [`crate::Error::Conflict`] for a DID that another line has; [`crate::Error::Refused`] for a
@@ -163,6 +163,7 @@ pub async fn release_idempotency(on: impl Into<On<'_>>, user_id: UserId, key: &s
 pub async fn replace_lines(
     db: &Database,
     dealership_id: DealershipId,
+    schedules: &[Schedule],
     groups: &[RingGroup],
     members: &[Member],
     lines: &[Line],
@@ -170,12 +171,14 @@ pub async fn replace_lines(
     let mut tx = db.begin().await?;
     for sql in [
         "delete from line where dealership_id = $1",
+        "delete from schedule where dealership_id = $1",
         "delete from ring_group_member where group_id in \
              (select group_id from ring_group where dealership_id = $1)",
         "delete from ring_group where dealership_id = $1",
     ] {
         On::from(&mut tx).execute(sql, args![dealership_id]).await?;
     }
+    crate::insert_all(&mut tx, schedules).await?;
     crate::insert_all(&mut tx, groups).await?;
     crate::insert_all(&mut tx, members).await?;
     crate::insert_all(&mut tx, lines).await?;

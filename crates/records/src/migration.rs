@@ -13,6 +13,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (2, "customers", include_str!("../../../migrations/0002_customers.sql")),
     (3, "calls", include_str!("../../../migrations/0003_calls.sql")),
     (4, "pauses", include_str!("../../../migrations/0004_pauses.sql")),
+    (5, "routing", include_str!("../../../migrations/0005_routing.sql")),
 ];
 
 /// All migrations, in the words of `engine`.

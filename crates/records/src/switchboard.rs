@@ -3,7 +3,10 @@
 use crate::database::On;
 use crate::row::{Read as _, row};
 use crate::value::args;
-use crate::{Database, Result, insert, mint};
+use crate::{Database, Result, admin, insert, mint};
+use cheling_model::directory::{Destination, Strategy};
+use cheling_model::hours::Hours;
+use cheling_model::reach::Reach;
 use cheling_model::{DealershipId, GroupId, LineId, Timestamp, UserId};
 use uuid::Uuid;
 
@@ -19,6 +22,8 @@ row! {
         ha1_md5: String = "ha1_md5",
         /// Hex of SHA-256(user:realm:password).
         ha1_sha256: String = "ha1_sha256",
+        /// How far it may dial.
+        reach: Reach = "reach",
         disabled: bool = "disabled",
         created_at: Timestamp = "created_at_us",
     }
@@ -44,6 +49,20 @@ row! {
         did: String = "did",
         name: String = "name",
         group_id: GroupId = "group_id",
+        /// When it is open; always if there is none.
+        schedule_id: Option<Uuid> = "schedule_id",
+        /// Where its calls go while it is closed.
+        closed: Destination = "closed",
+    }
+}
+
+row! {
+    /// When somebody is there.
+    Schedule in "schedule" {
+        schedule_id: Uuid = "schedule_id",
+        dealership_id: DealershipId = "dealership_id",
+        name: String = "name",
+        hours: Hours = "hours",
     }
 }
 
@@ -54,6 +73,41 @@ row! {
         dealership_id: DealershipId = "dealership_id",
         name: String = "name",
         ring_seconds: i64 = "ring_seconds",
+        /// Who rings when.
+        strategy: Strategy = "strategy",
+        /// How long one phone rings before the next.
+        member_seconds: i64 = "member_seconds",
+        /// Whether phones in a call are left alone.
+        skip_busy: bool = "skip_busy",
+        /// Where calls go that nobody took.
+        no_answer: Destination = "no_answer",
+        /// Where calls go while all phones are in a call.
+        all_busy: Destination = "all_busy",
+        /// Where calls go while no phone is registered.
+        nobody: Destination = "nobody",
+    }
+}
+
+impl RingGroup {
+    /// A group whose phones all ring at once, for so many seconds, after which the call is over.
+    pub fn ring_all(
+        group_id: GroupId,
+        dealership_id: DealershipId,
+        name: &str,
+        ring_seconds: i64,
+    ) -> Self {
+        Self {
+            group_id,
+            dealership_id,
+            name: name.to_owned(),
+            ring_seconds,
+            strategy: Strategy::RingAll,
+            member_seconds: ring_seconds,
+            skip_busy: false,
+            no_answer: Destination::Unavailable,
+            all_busy: Destination::Busy,
+            nobody: Destination::Unavailable,
+        }
     }
 }
 
@@ -75,6 +129,7 @@ row! {
         display_name: String = "extension.display_name",
         ha1_md5: String = "extension.ha1_md5",
         ha1_sha256: String = "extension.ha1_sha256",
+        reach: Reach = "extension.reach",
         disabled: bool = "extension.disabled",
         user_id: Option<UserId> = "app_user.user_id",
         user_name: Option<String> = "app_user.display_name",
@@ -111,7 +166,7 @@ pub async fn phone(on: impl Into<On<'_>>, number: &str) -> Result<Option<Phone>>
     on.into().find(sql, args![number]).await
 }
 
-/// Changes what a phone is called, and whether it may register.
+/// Changes what a phone is called, how far it may dial, and whether it may register.
 ///
 /// # Errors
 /// [`crate::Error::NotFound`].
@@ -120,11 +175,13 @@ pub async fn update_extension(
     dealership_id: DealershipId,
     extension_id: Uuid,
     display_name: &str,
+    reach: Reach,
     disabled: bool,
 ) -> Result<()> {
-    let sql = "update extension set display_name = $3, disabled = $4 \
+    let sql = "update extension set display_name = $3, disabled = $4, reach = $5 \
                where dealership_id = $1 and extension_id = $2";
-    on.into().change(sql, args![dealership_id, extension_id, display_name, disabled]).await
+    let args = args![dealership_id, extension_id, display_name, disabled, reach];
+    on.into().change(sql, args).await
 }
 
 /// Replaces a phone's password digests.
@@ -185,6 +242,53 @@ pub async fn lines(
         Line::columns()
     );
     on.into().list(sql, args![dealership_id]).await
+}
+
+/// Opening hours of one dealership, or of all, by name.
+///
+/// # Errors
+/// [`crate::Error::Unavailable`].
+pub async fn schedules(
+    on: impl Into<On<'_>>,
+    dealership_id: Option<DealershipId>,
+) -> Result<Vec<Schedule>> {
+    let sql = format!(
+        "select {} from schedule where ($1 is null or dealership_id = $1) order by name",
+        Schedule::columns()
+    );
+    on.into().list(sql, args![dealership_id]).await
+}
+
+/// The name of the setting that holds the prefixes that nobody may dial, a JSON list of texts.
+const BLOCKED_PREFIXES: &str = "blocked_prefixes";
+
+/// What numbers begin with that nobody of this dealership may dial.
+///
+/// # Errors
+/// [`crate::Error::Unavailable`]; [`crate::Error::Corrupt`].
+pub async fn blocked_prefixes(
+    on: impl Into<On<'_>>,
+    dealership_id: DealershipId,
+) -> Result<Vec<String>> {
+    let Some(text) = admin::setting(on, dealership_id, BLOCKED_PREFIXES).await? else {
+        return Ok(Vec::new());
+    };
+    serde_json::from_str(&text)
+        .map_err(|error| crate::Error::Corrupt(format!("{BLOCKED_PREFIXES}: {error}")))
+}
+
+/// Replaces what numbers begin with that nobody may dial.
+///
+/// # Errors
+/// [`crate::Error::Refused`] if there is no such dealership.
+pub async fn set_blocked_prefixes(
+    on: impl Into<On<'_>>,
+    dealership_id: DealershipId,
+    prefixes: &[String],
+    at: Timestamp,
+) -> Result<()> {
+    let value = serde_json::Value::from(prefixes).to_string();
+    admin::set_setting(on, dealership_id, BLOCKED_PREFIXES, &value, at).await
 }
 
 /// Ring groups of one dealership, or of all, by name.

@@ -185,6 +185,7 @@ pub async fn agent(db: &Database, dealership_id: DealershipId, extension: &str) 
         display_name: user.display_name.clone(),
         ha1_md5: "00".into(),
         ha1_sha256: "00".into(),
+        reach: cheling_model::reach::Reach::National,
         disabled: false,
         created_at: NOW,
     };

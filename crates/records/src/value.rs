@@ -194,10 +194,34 @@ word_cells!(
     cheling_model::EndCause,
     cheling_model::Lane,
     cheling_model::Presentation,
+    cheling_model::call::StopKind,
+    cheling_model::call::StopReason,
+    cheling_model::directory::Strategy,
     cheling_model::number::NumberKind,
+    cheling_model::reach::Reach,
     crate::call::MatchMethod,
     crate::import::JobState,
 );
+
+macro_rules! json_cells {
+    ($($type:ty),+ $(,)?) => {$(
+        impl Cell for $type {
+            fn value(&self) -> Value {
+                // These are structs and enums with names of text alone: they always have a JSON.
+                Value::Text(serde_json::to_string(self).ok())
+            }
+            fn null() -> Value {
+                Value::Text(None)
+            }
+            fn read_nullable(row: &Row, index: usize) -> Result<Option<Self>> {
+                let Some(text) = String::read_nullable(row, index)? else { return Ok(None) };
+                let value = serde_json::from_str(&text);
+                value.map(Some).map_err(|err| Error::Corrupt(format!("{}: {err}", stringify!($type))))
+            }
+        }
+    )+};
+}
+json_cells!(cheling_model::directory::Destination, cheling_model::hours::Hours);
 
 macro_rules! into_value {
     ($($type:ty),+ $(,)?) => {$(
@@ -243,7 +267,11 @@ into_value!(
     cheling_model::EndCause,
     cheling_model::Lane,
     cheling_model::Presentation,
+    cheling_model::call::StopKind,
+    cheling_model::call::StopReason,
+    cheling_model::directory::Strategy,
     cheling_model::number::NumberKind,
+    cheling_model::reach::Reach,
     crate::call::MatchMethod,
     crate::import::JobState,
 );

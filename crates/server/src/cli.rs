@@ -138,6 +138,9 @@ pub enum Extension {
         /// Shown on phones.
         #[arg(long, default_value = "")]
         display_name: String,
+        /// How far it may dial: internal, local, national or international.
+        #[arg(long, default_value = "national")]
+        reach: String,
         /// Read the password from the first line of standard input.
         #[arg(long)]
         password_stdin: bool,

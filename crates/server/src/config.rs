@@ -153,6 +153,11 @@ pub struct Dealership {
     pub area_code: String,
     /// Offset of its clock from UTC, minutes. Default 480 (China).
     pub utc_offset_minutes: i32,
+    /// A file with the first seven digits of the mobile numbers that are sold in town, one a line
+    /// (`1381234`): the others are from elsewhere for `mobile_prefix` of trunks and for phones that
+    /// may dial locally only. Default none: `mobile_prefix` goes before all mobile numbers, and all
+    /// count as local for permissions.
+    pub local_mobiles: Option<PathBuf>,
 }
 
 /// What is logged.
@@ -232,7 +237,12 @@ impl Default for Web {
 
 impl Default for Dealership {
     fn default() -> Self {
-        Self { name: "我的4S店".into(), area_code: "021".into(), utc_offset_minutes: 480 }
+        Self {
+            name: "我的4S店".into(),
+            area_code: "021".into(),
+            utc_offset_minutes: 480,
+            local_mobiles: None,
+        }
     }
 }
 
@@ -262,6 +272,11 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// How far the dealership's clock is ahead of UTC, seconds.
+    pub fn utc_offset_s(&self) -> i32 {
+        self.dealership.utc_offset_minutes.saturating_mul(60)
+    }
+
     /// Reads defaults, then the file (if one is given), then the environment.
     ///
     /// # Errors

@@ -25,6 +25,8 @@ pub struct Control {
     database: Database,
     desk: Arc<Desk>,
     realm: String,
+    /// How far the dealership's clock is ahead of UTC.
+    utc_offset_s: i32,
     /// What the switch was last told.
     told: Mutex<Directory>,
 }
@@ -36,9 +38,10 @@ impl Control {
         database: Database,
         desk: Arc<Desk>,
         realm: String,
+        utc_offset_s: i32,
         told: Directory,
     ) -> Self {
-        Self { handle, database, desk, realm, told: Mutex::new(told) }
+        Self { handle, database, desk, realm, utc_offset_s, told: Mutex::new(told) }
     }
 
     /// Tells the switch and the desk about changes until stopped.
@@ -53,7 +56,7 @@ impl Control {
 
     async fn look(&self) {
         let mut told = self.told.lock().await;
-        let now = match directory::build(&self.database, &self.realm).await {
+        let now = match directory::build(&self.database, &self.realm, self.utc_offset_s).await {
             Ok(now) if now == *told => return,
             Ok(now) => now,
             Err(error) => {
@@ -76,6 +79,9 @@ fn judge(reply: Result<CommandReply, cheling_capture::Stopped>) -> Result<(), Ca
         Ok(CommandReply::NotRegistered) => Err(CallRefusal::NotRegistered),
         Ok(CommandReply::NoSuchExtension) => Err(CallRefusal::NoSuchExtension),
         Ok(CommandReply::NoRoute) => Err(CallRefusal::NoRoute),
+        Ok(CommandReply::NotPermitted) => Err(CallRefusal::NotPermitted),
+        Ok(CommandReply::Blocked) => Err(CallRefusal::NumberBlocked),
+        Ok(CommandReply::TrunksFull) => Err(CallRefusal::TrunksFull),
         Ok(CommandReply::ExtensionBusy) => Err(CallRefusal::ExtensionBusy),
         Ok(CommandReply::NoSuchCall) => Err(CallRefusal::NoSuchCall),
         Ok(CommandReply::NotAnswered) => Err(CallRefusal::NotAnswered),

@@ -48,7 +48,9 @@ pub async fn run(command: ImportPcap, config: Config) -> anyhow::Result<ExitCode
     let workers = node::workers(&config, &facts, &journal, &files, &queue, landed)?;
     let perspective = Perspective {
         dealership_id: facts.dealership.dealership_id,
-        directory: Arc::new(directory::build(&facts.database, &config.sip.realm).await?),
+        directory: Arc::new(
+            directory::build(&facts.database, &config.sip.realm, config.utc_offset_s()).await?,
+        ),
         trunks: config.trunks()?,
     };
 

@@ -11,8 +11,8 @@ use cheling_capture::relay::RelayConfig;
 use cheling_capture::transport::{CertificateFiles, TlsFiles, TlsPeer, TlsTrust, TransportConfig};
 use cheling_capture::{Capture, CaptureConfig, LOOKUP_QUEUE, Sinks, SpareBlocks};
 use cheling_lookup::desk::Desk;
-use cheling_lookup::number::DialRules;
 use cheling_lookup::{attach, directory};
+use cheling_model::reach::LocalMobiles;
 use cheling_model::recording::Recording;
 use cheling_records::Database;
 use cheling_store::disk::{Disk, LocalDisk};
@@ -102,7 +102,7 @@ impl Node {
         recovery::run(&report, &journal.handle(), &desk, &queue).await?;
         desk.close_stale(facts::now()).await?;
 
-        let known = directory::build(&database, &config.sip.realm).await?;
+        let known = directory::build(&database, &config.sip.realm, config.utc_offset_s()).await?;
         let (lookup, events) = mpsc::channel(LOOKUP_QUEUE);
         let sinks = Sinks {
             journal: Arc::new(JournalSink(journal.handle())),
@@ -124,6 +124,7 @@ impl Node {
             database.clone(),
             Arc::clone(&desk),
             config.sip.realm.clone(),
+            config.utc_offset_s(),
             known,
         ));
         let stop_watch = CancellationToken::new();
@@ -283,7 +284,7 @@ pub fn workers(
         settings: RenderSettings {
             container: config.recording.container,
             opus: config.recording.opus(),
-            utc_offset_s: config.dealership.utc_offset_minutes * 60,
+            utc_offset_s: config.utc_offset_s(),
         },
         rows: Rows(facts.database.clone()),
         on_landed: Box::new(move |recording| {
@@ -387,6 +388,7 @@ fn call_settings(config: &Config) -> anyhow::Result<Settings> {
         tls_port: None,
         product: concat!("Cheling/", env!("CARGO_PKG_VERSION")).into(),
         trunks: config.trunks()?,
+        local_mobiles: local_mobiles(config)?,
         nonce_secret: rand::random(),
         seed: rand::random(),
         registration: Duration::from_secs(60)
@@ -396,6 +398,15 @@ fn call_settings(config: &Config) -> anyhow::Result<Settings> {
         pause: config.recording.pause(),
         srtp: config.media.srtp,
     })
+}
+
+/// The mobile numbers that are from town, as the dealership's list has them.
+fn local_mobiles(config: &Config) -> anyhow::Result<LocalMobiles> {
+    let Some(path) = &config.dealership.local_mobiles else { return Ok(LocalMobiles::default()) };
+    let list = std::fs::read_to_string(path);
+    let list = list.with_context(|| format!("dealership.local_mobiles: {}", path.display()))?;
+    let read = LocalMobiles::read(&list);
+    read.with_context(|| format!("dealership.local_mobiles: {}", path.display()))
 }
 
 fn web_settings(config: &Config, sip_port: u16) -> cheling_web::Settings {
@@ -408,10 +419,6 @@ fn web_settings(config: &Config, sip_port: u16) -> cheling_web::Settings {
         realm: config.sip.realm.clone(),
         registrar: switchboard::registrar(config, sip_port),
         opus: config.recording.opus(),
-        dial_rules: DialRules {
-            own_area_code: config.dealership.area_code.clone(),
-            mobile_prefix: String::new(),
-        },
     }
 }
 

@@ -5,17 +5,26 @@ use crate::config::Config;
 use crate::facts::{self, Facts, now};
 use crate::people::Secret;
 use anyhow::{Context as _, bail};
+use cheling_model::directory::Destination;
+use cheling_model::reach::{self, Reach};
 use cheling_records::{insert, mint, switchboard};
 use cheling_sip::digest::{Algorithm, ha1};
 use uuid::Uuid;
+
+/// The words for how far a phone may dial.
+const REACHES: &str = "internal, local, national, international";
 
 /// Carries out one `extension` command.
 pub async fn extension(command: Extension, config: &Config) -> anyhow::Result<()> {
     let facts = facts::open(config).await?;
     match command {
-        Extension::Add { number, display_name, password_stdin } => {
+        Extension::Add { number, display_name, reach, password_stdin } => {
+            let reach = Reach::from_word(&reach)
+                .with_context(|| format!("--reach: {reach:?} is none of {REACHES}"))?;
             let secret = Secret::read(password_stdin)?;
-            let row = account(&facts, &config.sip.realm, &number, &display_name, &secret.password)?;
+            let realm = &config.sip.realm;
+            let mut row = account(&facts, realm, &number, &display_name, &secret.password)?;
+            row.reach = reach;
             insert(&facts.database, &row).await.map_err(|error| match error {
                 cheling_records::Error::Conflict { .. } => {
                     anyhow::anyhow!("there is an extension {number} already")
@@ -49,6 +58,9 @@ pub fn account(
     if !(2..=8).contains(&number.len()) || !number.bytes().all(|digit| digit.is_ascii_digit()) {
         bail!("an extension is 2 to 8 digits, not {number:?}");
     }
+    if reach::is_emergency(number) {
+        bail!("{number} is an emergency number: phones must reach that one");
+    }
     Ok(switchboard::Extension {
         extension_id: mint(),
         dealership_id: facts.dealership.dealership_id,
@@ -56,6 +68,7 @@ pub fn account(
         display_name: display_name.to_owned(),
         ha1_md5: ha1(Algorithm::Md5, number, realm, password),
         ha1_sha256: ha1(Algorithm::Sha256, number, realm, password),
+        reach: Reach::National,
         disabled: false,
         created_at: now(),
     })
@@ -69,6 +82,7 @@ async fn list_extensions(facts: &Facts, output: Output) -> anyhow::Result<()> {
             .map(|phone| {
                 serde_json::json!({
                     "number": phone.number, "display_name": phone.display_name,
+                    "reach": phone.reach.as_str(),
                     "user_name": phone.user_name, "disabled": phone.disabled,
                 })
             })
@@ -81,7 +95,8 @@ async fn list_extensions(facts: &Facts, output: Output) -> anyhow::Result<()> {
     }
     for phone in phones {
         let user = phone.user_name.as_deref().unwrap_or("-");
-        println!("{:<8} {:<16} {user}", phone.number, phone.display_name);
+        let reach = phone.reach.as_str();
+        println!("{:<8} {:<16} {reach:<14} {user}", phone.number, phone.display_name);
     }
     Ok(())
 }
@@ -117,14 +132,16 @@ async fn add_line(
     if switchboard::lines(database, None).await?.iter().any(|line| line.did == did) {
         bail!("there is a line {did} already");
     }
-    let group = switchboard::RingGroup {
-        group_id: mint(),
+    let group = switchboard::RingGroup::ring_all(mint(), dealership_id, &name, ring_seconds.into());
+    let line = switchboard::Line {
+        line_id: mint(),
         dealership_id,
-        name: name.clone(),
-        ring_seconds: ring_seconds.into(),
+        did,
+        name,
+        group_id: group.group_id,
+        schedule_id: None,
+        closed: Destination::Unavailable,
     };
-    let line =
-        switchboard::Line { line_id: mint(), dealership_id, did, name, group_id: group.group_id };
     insert(database, &group).await?;
     switchboard::set_members(database, group.group_id, &members).await?;
     insert(database, &line).await?;

@@ -8,7 +8,6 @@ use crate::error::ApiError;
 use crate::hub::{Hub, wall_clock};
 use crate::metrics::Metrics;
 use cheling_lookup::desk::Desk;
-use cheling_lookup::number::DialRules;
 use cheling_media::ogg_opus::OpusSettings;
 use cheling_model::{RecordingId, Timestamp, UserId};
 use cheling_records::Database;
@@ -54,8 +53,6 @@ pub struct Settings {
     pub realm: String,
     /// What to type into a phone: the registrar's address and port.
     pub registrar: String,
-    /// How trunks want numbers dialled.
-    pub dial_rules: DialRules,
     /// How Opus copies for downloads are made.
     pub opus: OpusSettings,
 }

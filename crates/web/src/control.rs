@@ -44,6 +44,15 @@ pub enum CallRefusal {
     /// No trunk takes this number.
     #[error("no trunk takes this number")]
     NoRoute,
+    /// The extension may not dial that far.
+    #[error("the extension may not dial this number")]
+    NotPermitted,
+    /// Nobody may dial it.
+    #[error("the number begins with a prefix that is blocked")]
+    NumberBlocked,
+    /// Every trunk that takes the number carries as many calls as it may.
+    #[error("all trunks are in use")]
+    TrunksFull,
     /// The extension is in another call.
     #[error("the extension is in another call")]
     ExtensionBusy,
@@ -68,6 +77,9 @@ impl CallRefusal {
             Self::NotRegistered => "extension_not_registered",
             Self::NoSuchExtension => "no_such_extension",
             Self::NoRoute => "no_route",
+            Self::NotPermitted => "not_permitted",
+            Self::NumberBlocked => "number_blocked",
+            Self::TrunksFull => "trunks_full",
             Self::ExtensionBusy => "extension_busy",
             Self::NoSuchCall => "no_such_call",
             Self::NotAnswered => "not_answered",

@@ -6,10 +6,12 @@ use cheling_sip::diversion::History;
 use cheling_sip::reliable::{Prack, Uas, UasOutput, Wish};
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::transaction::Timers;
+use cheling_sip::via::host_text;
 use cheling_sip::{Flow, Method, Name, Request, Response, ServerId};
 
 use super::leg::{Leg, Side};
 use crate::core::{ALLOW, Core, RETRY_AFTER_S, SUPPORTED};
+use crate::dialling::Refusal;
 
 /// A caller whose INVITE has no final answer yet.
 #[derive(Debug)]
@@ -26,8 +28,6 @@ pub(crate) struct Invited {
     pub(crate) side: Side,
     /// What the caller offers; `None` if the answer will bring the offer.
     pub(crate) offer: Option<Sdp>,
-    /// Whether nobody has the number: 404 rather than 480.
-    pub(crate) is_unknown_number: bool,
     /// Provisional responses that the caller acknowledges.
     pub(crate) reliable: Uas,
     /// Whether the caller has offered anew since, and been answered.
@@ -102,6 +102,21 @@ impl Invited {
         if let Some(reason) = reason {
             response.headers.push(Name::Reason, reason);
         }
+        core.respond(self.server, response);
+    }
+
+    /// Refuses the INVITE, saying why in words that phones show and log (RFC 3326, RFC 3261
+    /// §20.43).
+    pub(crate) fn refuse_for(&self, core: &mut Core, refusal: Refusal) {
+        let status = refusal.status();
+        let mut response = Response::to(&self.request, status, "", Some(&self.tag));
+        if status == 503 {
+            response.headers.push(Name::RetryAfter, RETRY_AFTER_S);
+        }
+        let reason = format!("Q.850;cause={};text=\"{refusal}\"", refusal.q850());
+        response.headers.push(Name::Reason, reason);
+        let agent = host_text(core.settings.advertise);
+        response.headers.push(Name::Warning, format!("399 {agent} \"{refusal}\""));
         core.respond(self.server, response);
     }
 }
@@ -184,6 +199,14 @@ impl Caller {
             Prack::Acknowledged { next } => Ok(next),
             Prack::Unknown => Err(481),
             Prack::Malformed => Err(400),
+        }
+    }
+
+    /// Who waits.
+    pub(super) fn side(&self) -> &Side {
+        match self {
+            Self::Invited(invited) => &invited.side,
+            Self::Fetched { leg, .. } => &leg.side,
         }
     }
 

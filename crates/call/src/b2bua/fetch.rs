@@ -1,23 +1,20 @@
 //! Click-to-dial: the agent's own phones ring first, and the customer only when one has answered.
 
-use std::collections::VecDeque;
-use std::time::Duration;
-
 use cheling_model::{EndCause, Withdrawal};
 use cheling_sip::{ClientId, Response};
 
 use super::caller::{Caller, early_request};
-use super::fork::{ENDED_BY_US, Fork, ForkState, NO_ANSWER, SHUTDOWN, Target};
+use super::fork::{ENDED_BY_US, Fork, ForkState, NO_ANSWER, SHUTDOWN};
 use super::setup::Ringing;
 use super::{Call, Ending, Event, State, outcome, withdraw_all};
 use crate::core::Core;
+use crate::hunt::{Fate, Hunt};
 
 /// The phones of the agent who clicked are ringing.
 #[derive(Debug)]
 pub(crate) struct Fetch {
     pub(super) forks: Vec<Fork>,
-    pub(super) ways: VecDeque<Vec<Target>>,
-    pub(super) ring_for: Duration,
+    pub(super) hunt: Box<Hunt>,
 }
 
 impl Call {
@@ -83,9 +80,9 @@ impl Call {
             self.changed(core, changes);
         }
         self.answered_elsewhere(core, &mut fetch.forks, &leg.side);
-        let Fetch { forks, ways, ring_for } = *fetch;
+        let Fetch { forks, hunt } = *fetch;
         let caller = Caller::Fetched { leg: Box::new(leg), chosen: Box::new(chosen) };
-        self.ring(core, Box::new(Ringing::new(caller, forks, ways, ring_for)))
+        self.ring(core, Box::new(Ringing::new(caller, forks, hunt)), Fate::Begun)
     }
 
     fn fetch_next(&mut self, core: &mut Core, fetch: Box<Fetch>) -> State {

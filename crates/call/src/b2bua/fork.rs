@@ -78,6 +78,33 @@ pub(crate) enum ForkState {
     Failed(u16),
 }
 
+/// The final refusals of these forks.
+pub(crate) fn statuses(forks: &[Fork]) -> impl Iterator<Item = u16> {
+    forks.iter().filter_map(|fork| match fork.state {
+        ForkState::Failed(status) => Some(status),
+        ForkState::Calling | ForkState::Cancelling => None,
+    })
+}
+
+/// Learns from what a trunk answers, or does not, how it fares.
+pub(crate) fn note_trunk(
+    core: &mut Core,
+    forks: &[Fork],
+    client: ClientId,
+    status: u16,
+    response: Option<&Response>,
+) {
+    let fork = forks.iter().find(|fork| fork.client == client);
+    let Some(fork) = fork.filter(|fork| fork.state == ForkState::Calling) else { return };
+    let Side::Trunk { name } = &fork.target.side else { return };
+    let retry_after = response.and_then(|response| {
+        let value = response.headers.get(Name::RetryAfter)?;
+        let digits = value.trim().split(|c: char| !c.is_ascii_digit()).next()?;
+        digits.parse().ok()
+    });
+    core.trunks.note(core.now.monotonic, name, status, retry_after);
+}
+
 /// One INVITE of ours.
 #[derive(Debug)]
 pub(crate) struct Fork {

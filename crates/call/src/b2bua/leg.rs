@@ -38,6 +38,14 @@ impl Side {
             Self::Trunk { .. } => None,
         }
     }
+
+    /// The trunk's name, if it is one.
+    pub(crate) fn trunk(&self) -> Option<&str> {
+        match self {
+            Self::Phone { .. } => None,
+            Self::Trunk { name } => Some(name),
+        }
+    }
 }
 
 /// A dialog of a call.

@@ -3,7 +3,6 @@
 //! All phones of a way ring at once and the first 2xx wins; the others are cancelled. When all have
 //! refused, the next way is tried, and at last the caller gets the best of their answers.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use cheling_model::directory::EarlyMedia;
@@ -24,9 +23,11 @@ use super::leg::{Leg, Side};
 use super::media::{Media, read_body};
 use super::protection::Protection;
 use super::talk::Talk;
-use super::{Call, Ending, Event, RING_AGENT, Relay, State, fork, outcome, withdraw_all};
+use super::{Call, Ending, Event, RING_AGENT, Relay, State, fork, outcome, rings_at, withdraw_all};
 use crate::core::Core;
+use crate::hunt::{Fate, Hunt, Over, Way};
 use crate::io::Output;
+use crate::occupancy::Hold;
 use crate::random::Random;
 use crate::{intake, router};
 
@@ -40,9 +41,9 @@ const MAX_REDIRECTIONS: u8 = 5;
 #[derive(Debug)]
 pub(crate) enum Opening {
     /// Ring for a caller.
-    Invited { invited: Box<Invited>, ways: VecDeque<Vec<Target>>, ring_for: Duration },
+    Invited { invited: Box<Invited>, way: Way, hunt: Box<Hunt> },
     /// Fetch the agent who clicked.
-    Dialled { agent: Vec<Target>, ways: VecDeque<Vec<Target>>, ring_for: Duration },
+    Dialled { agent: Vec<Target>, hunt: Box<Hunt> },
 }
 
 /// The phones of whoever is called are ringing.
@@ -50,10 +51,13 @@ pub(crate) enum Opening {
 pub(crate) struct Ringing {
     caller: Caller,
     forks: Vec<Fork>,
-    ways: VecDeque<Vec<Target>>,
-    ring_for: Duration,
+    hunt: Box<Hunt>,
+    /// Where the forks of the way that rings begin.
+    way_from: usize,
     /// When the way that rings is given up.
     rings_until: Option<Instant>,
+    /// When it is given up once it has said something; `None` if that makes no difference.
+    may_ring_until: Option<Instant>,
     /// The provisional response the caller has had, and whether it had a body.
     told: (u16, bool),
     has_far_end_rung: bool,
@@ -138,7 +142,7 @@ impl Call {
 
     fn opened(&mut self, core: &mut Core, opening: Opening) -> State {
         match opening {
-            Opening::Invited { invited, ways, ring_for } => {
+            Opening::Invited { invited, way, hunt } => {
                 let lane = self.caller_lane;
                 let protection = Protection::of(core, &invited.side, invited.flow);
                 if let Some(Err(err)) = invited.offer.as_ref().map(|offer| protection.check(offer))
@@ -153,9 +157,13 @@ impl Call {
                     self.changed(core, changes.into_iter().flatten());
                 }
                 let caller = Caller::Invited(invited);
-                self.ring(core, Box::new(Ringing::new(caller, Vec::new(), ways, ring_for)))
+                let mut ringing = Box::new(Ringing::new(caller, Vec::new(), hunt));
+                if self.ring_way(core, &mut ringing, way) {
+                    return State::Ringing(ringing);
+                }
+                self.ring(core, ringing, Fate::Unreachable)
             }
-            Opening::Dialled { agent, ways, ring_for } => {
+            Opening::Dialled { agent, hunt } => {
                 let lane = self.caller_lane;
                 let offer = self.media.as_mut().map(|media| media.own_offer(lane));
                 let history = &History::default();
@@ -166,7 +174,7 @@ impl Call {
                     return self.end(core, Ending::unanswered(503), forks);
                 }
                 self.wake_at = Some(core.now.monotonic + RING_AGENT);
-                State::Fetching(Box::new(Fetch { forks, ways, ring_for }))
+                State::Fetching(Box::new(Fetch { forks, hunt }))
             }
         }
     }
@@ -200,24 +208,42 @@ impl Call {
         forks
     }
 
-    /// Rings the next way; without one, the caller is refused.
-    pub(super) fn ring(&mut self, core: &mut Core, mut ringing: Box<Ringing>) -> State {
-        let callee = self.caller_lane.other();
-        while let Some(targets) = ringing.ways.pop_front() {
-            let (offer, max_forwards) = self.offer_to(callee, &ringing.caller);
-            self.let_through(core, &ringing.caller, &targets);
-            let history = &ringing.caller.history();
-            let (offer, manner) = (offer.as_ref(), Manner::Ring);
-            let forks =
-                self.fork(core, targets, fork::Invite { offer, max_forwards, manner, history });
-            if !forks.is_empty() {
-                ringing.forks.extend(forks);
-                ringing.early = None;
-                ringing.rings_until = Some(core.now.monotonic + ringing.ring_for);
-                return State::Ringing(ringing);
+    /// Rings whoever is next; if there is nobody, the caller is refused.
+    pub(super) fn ring(&mut self, core: &mut Core, mut ringing: Box<Ringing>, fate: Fate) -> State {
+        let mut fate = fate;
+        loop {
+            match ringing.hunt.next(core, self.id, fate) {
+                Ok(way) => {
+                    if self.ring_way(core, &mut ringing, way) {
+                        return State::Ringing(ringing);
+                    }
+                    fate = Fate::Unreachable;
+                }
+                Err(over) => return self.refuse_caller(core, *ringing, over),
             }
         }
-        self.refuse_caller(core, *ringing)
+    }
+
+    /// Rings these; false if not even an INVITE could be sent.
+    fn ring_way(&mut self, core: &mut Core, ringing: &mut Ringing, way: Way) -> bool {
+        let Way { targets, ring_for, patience } = way;
+        let callee = self.caller_lane.other();
+        let (offer, max_forwards) = self.offer_to(callee, &ringing.caller);
+        self.let_through(core, &ringing.caller, &targets);
+        let history = &ringing.caller.history();
+        let (offer, manner) = (offer.as_ref(), Manner::Ring);
+        let invite = fork::Invite { offer, max_forwards, manner, history };
+        let forks = self.fork(core, targets, invite);
+        if forks.is_empty() {
+            return false;
+        }
+        ringing.way_from = ringing.forks.len();
+        ringing.forks.extend(forks);
+        ringing.early = None;
+        let until = core.now.monotonic + ring_for;
+        ringing.may_ring_until = patience.map(|_| until);
+        ringing.rings_until = Some(patience.map_or(until, |it| core.now.monotonic + it));
+        true
     }
 
     /// Has the caller hear what whoever is rung now plays before the answer, or not.
@@ -360,8 +386,9 @@ impl Call {
         };
         let Some(contact) = response.headers.contact() else { return };
         let number = router::dialled(&contact.uri.user_unescaped().unwrap_or_default());
-        let way = intake::transfer(core, &extension, &number, &fork.target.caller);
-        let Some(mut targets) = way.and_then(|(mut ways, _)| ways.pop_front()) else {
+        let hunt = intake::transfer(core, &extension, &number, &fork.target.caller);
+        let way = hunt.and_then(|mut hunt| hunt.next(core, self.id, Fate::Begun).ok());
+        let Some(Way { mut targets, .. }) = way else {
             tracing::warn!(call_id = %self.id, %extension, "redirected to where nobody is");
             return;
         };
@@ -381,14 +408,17 @@ impl Call {
         ringing.forks.extend(forks);
     }
 
-    /// Everybody has refused: so is the caller.
-    fn refuse_caller(&mut self, core: &mut Core, ringing: Ringing) -> State {
-        let statuses = ringing.forks.iter().filter_map(|fork| match fork.state {
-            ForkState::Failed(status) => Some(status),
-            ForkState::Calling | ForkState::Cancelling => None,
-        });
-        let status = outcome::best(statuses);
-        self.give_up(core, ringing, status, Ending::unanswered(status))
+    /// There is nobody left to ring: the caller is refused.
+    fn refuse_caller(&mut self, core: &mut Core, ringing: Ringing, over: Over) -> State {
+        let (status, cause) = match over {
+            Over::AsAnswered => {
+                let status = outcome::best(fork::statuses(&ringing.forks));
+                (status, outcome::cause(status))
+            }
+            Over::With { status, cause } => (status, cause),
+            Over::Refused(refusal) => (refusal.status(), outcome::cause(refusal.status())),
+        };
+        self.give_up(core, ringing, status, Ending { cause, by: None, status: Some(status) })
     }
 
     fn give_up(&mut self, core: &mut Core, ringing: Ringing, status: u16, ending: Ending) -> State {
@@ -412,6 +442,11 @@ impl Call {
     ) -> State {
         let (why, reason, cause, by, status) = match event {
             Event::Response(client, response) if response.is_provisional() => {
+                if ringing.rings_now(client)
+                    && let Some(until) = ringing.may_ring_until.take()
+                {
+                    ringing.rings_until = Some(until);
+                }
                 self.progress(core, &mut ringing, client, response);
                 return State::Ringing(ringing);
             }
@@ -430,6 +465,7 @@ impl Call {
             }
             Event::Response(client, response) => {
                 self.redirected(core, &mut ringing, client, response);
+                fork::note_trunk(core, &ringing.forks, client, response.status, Some(response));
                 self.fork_refused(core, &mut ringing.forks, client, response.status);
                 return self.ring_on(core, ringing);
             }
@@ -441,6 +477,7 @@ impl Call {
                 };
             }
             Event::NoResponse(client, status) => {
+                fork::note_trunk(core, &ringing.forks, client, status, None);
                 self.fork_refused(core, &mut ringing.forks, client, status);
                 return self.ring_on(core, ringing);
             }
@@ -474,7 +511,7 @@ impl Call {
             Event::Timeout if ringing.rings_until.is_some_and(|at| at > core.now.monotonic) => {
                 return State::Ringing(ringing);
             }
-            Event::Timeout => (Withdrawal::NoAnswer, NO_ANSWER, EndCause::NoAnswer, None, 480),
+            Event::Timeout => return self.rang_out(core, ringing),
             Event::HangUp => {
                 (Withdrawal::CallerHungUp, ENDED_BY_US, EndCause::Cancelled, None, 480)
             }
@@ -490,6 +527,20 @@ impl Call {
             return self.end(core, ending, ringing.forks);
         }
         self.give_up(core, *ringing, status, ending)
+    }
+
+    /// The way that rings has had its time: on to the next.
+    fn rang_out(&mut self, core: &mut Core, mut ringing: Box<Ringing>) -> State {
+        // Not a word, not even 100: the trunk is out of order.
+        let is_silent = ringing.may_ring_until.take().is_some();
+        if is_silent {
+            for client in ringing.clients_now() {
+                fork::note_trunk(core, &ringing.forks, client, 408, None);
+            }
+        }
+        withdraw_all(core, self.id, &mut ringing.forks, NO_ANSWER, &Withdrawal::NoAnswer);
+        let fate = if is_silent { Fate::Unreachable } else { Fate::RangOut };
+        self.ring(core, ringing, fate)
     }
 
     /// A fork said something provisional: so do we, unless the caller knows already.
@@ -750,18 +801,22 @@ impl Call {
         if ringing.forks.iter().any(|fork| fork.state == ForkState::Calling) {
             return State::Ringing(ringing);
         }
-        let is_trunk_trouble = ringing.forks.iter().all(|fork| match fork.state {
-            ForkState::Failed(status) => status == 408 || (500..600).contains(&status),
-            ForkState::Calling | ForkState::Cancelling => true,
-        });
-        if is_trunk_trouble && !ringing.ways.is_empty() {
-            return self.ring(core, ringing);
-        }
-        self.refuse_caller(core, *ringing)
+        let fate = Fate::of(fork::statuses(ringing.forks.get(ringing.way_from..).unwrap_or(&[])));
+        self.ring(core, ringing, fate)
     }
 }
 
 impl Opening {
+    /// Whose phone or trunk the call has in use already.
+    pub(super) fn sides(&self) -> Vec<(&Side, Hold)> {
+        match self {
+            Self::Invited { invited, .. } => vec![(&invited.side, Hold::Talking)],
+            Self::Dialled { agent, .. } => {
+                agent.first().map(|target| (&target.side, Hold::Talking)).into_iter().collect()
+            }
+        }
+    }
+
     fn refuse(&self, core: &mut Core, status: u16) {
         if let Self::Invited { invited, .. } = self {
             invited.refuse(core, status, None);
@@ -770,18 +825,14 @@ impl Opening {
 }
 
 impl Ringing {
-    pub(super) fn new(
-        caller: Caller,
-        forks: Vec<Fork>,
-        ways: VecDeque<Vec<Target>>,
-        ring_for: Duration,
-    ) -> Self {
+    pub(super) fn new(caller: Caller, forks: Vec<Fork>, hunt: Box<Hunt>) -> Self {
         Self {
             caller,
             forks,
-            ways,
-            ring_for,
+            hunt,
+            way_from: 0,
             rings_until: None,
+            may_ring_until: None,
             told: (100, false),
             has_far_end_rung: false,
             early: None,
@@ -830,6 +881,22 @@ impl Ringing {
             Caller::Fetched { leg, .. } => Some(leg),
             Caller::Invited(_) => None,
         }
+    }
+
+    /// The phones and trunks in use.
+    pub(super) fn sides(&self) -> impl Iterator<Item = (&Side, Hold)> {
+        let rung = rings_at(&self.forks, Hold::Ringing);
+        std::iter::once((self.caller.side(), Hold::Talking)).chain(rung)
+    }
+
+    /// The INVITEs of the way that rings.
+    fn clients_now(&self) -> Vec<ClientId> {
+        let forks = self.forks.get(self.way_from..).unwrap_or_default();
+        forks.iter().map(|fork| fork.client).collect()
+    }
+
+    fn rings_now(&self, client: ClientId) -> bool {
+        self.forks.iter().skip(self.way_from).any(|fork| fork.client == client)
     }
 
     /// When to be woken.

@@ -12,13 +12,14 @@ use cheling_sip::{ClientId, Flow, Method, Name, Request, Response, ServerId};
 
 use super::exchange::{Asked, Exchange, Step};
 use super::fork::{ANSWERED_ELSEWHERE, ENDED_BY_US, Fork, SHUTDOWN};
-use super::leg::Leg;
+use super::leg::{Leg, Side};
 use super::media::read_body;
 use super::pause::info_digit;
 use super::session::EXPIRED;
 use super::transfer::Transfer;
 use super::{Call, Ending, Event, State};
 use crate::core::{ALLOW, Core, SUPPORTED};
+use crate::occupancy::Hold;
 
 /// How long the other side may think about a re-INVITE before we give it up.
 const EXCHANGE_PATIENCE: Duration = Duration::from_secs(60);
@@ -93,6 +94,13 @@ impl Talk {
         let exchange = self.exchange.as_ref().and_then(Exchange::until);
         let sessions = self.legs.iter().filter_map(|leg| leg.session.next_timeout());
         sessions.chain(transfer).chain(exchange).chain([self.ask_alive_at]).min()
+    }
+
+    /// The phones and trunks in use.
+    pub(super) fn sides(&self) -> impl Iterator<Item = (&Side, Hold)> {
+        let legs = self.legs.iter().map(|leg| (&leg.side, Hold::Talking));
+        let rung = self.transfer.iter().flat_map(|transfer| transfer.sides());
+        legs.chain(rung)
     }
 
     /// Whether this extension talks.

@@ -5,8 +5,7 @@
 //! on. Until it answers nothing is taken from anybody, so a transfer that fails gives the call
 //! back by doing nothing but say so.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cheling_model::call::Party;
 use cheling_model::{EndCause, Lane, TapKind, Withdrawal};
@@ -18,12 +17,14 @@ use cheling_sip::{ClientId, Method, Request, Response, ServerId};
 
 use super::attended::Attended;
 use super::exchange::Exchange;
-use super::fork::{CALLER_GONE, Fork, ForkState, Manner, NO_ANSWER, Target};
+use super::fork::{CALLER_GONE, Fork, ForkState, Manner, NO_ANSWER, note_trunk, statuses};
 use super::leg::{Leg, Side};
 use super::media::read_body;
 use super::talk::Talk;
-use super::{Call, Ending, State, fork, outcome, withdraw_all};
+use super::{Call, Ending, State, fork, outcome, rings_at, withdraw_all};
 use crate::core::Core;
+use crate::hunt::{Fate, Hunt, Way};
+use crate::occupancy::Hold;
 use crate::{intake, router};
 
 /// What the phone that handed on hears with its BYE.
@@ -39,8 +40,10 @@ pub(super) struct Transfer {
     /// What its NOTIFYs are about; `None` if it wants none (RFC 4488).
     event: Option<EventType>,
     forks: Vec<Fork>,
-    ways: VecDeque<Vec<Target>>,
-    ring_for: Duration,
+    hunt: Hunt,
+    /// Where the forks of the way that rings begin.
+    way_from: usize,
+    /// When the way that rings is given up.
     until: Instant,
     offer: Sdp,
     /// The status last told.
@@ -70,6 +73,11 @@ impl Transfer {
     /// Whoever is rung.
     pub(super) fn forks(&self) -> &[Fork] {
         &self.forks
+    }
+
+    /// Whom it rings.
+    pub(super) fn sides(&self) -> Vec<(&Side, Hold)> {
+        rings_at(&self.forks, Hold::Ringing)
     }
 
     fn is_ringing(&self) -> bool {
@@ -124,13 +132,19 @@ impl Call {
         number: String,
     ) {
         let shown = self.party_beside(by);
-        let Some((ways, ring_for)) = intake::transfer(core, &extension, &number, &shown) else {
+        let Some(mut hunt) = intake::transfer(core, &extension, &number, &shown) else {
             return core.refuse(server, request, 404);
         };
-        let offer = self.media.as_ref().and_then(|media| media.transfer_offer(by));
-        let Some(offer) = offer.filter(|_| !ways.is_empty()) else {
-            return core.refuse(server, request, 480);
+        let way = match hunt.next(core, self.id, Fate::Begun) {
+            Ok(way) => way,
+            Err(over) => {
+                let status = over.status();
+                tracing::info!(call_id = %self.id, status, "transfer refused");
+                return core.refuse(server, request, status);
+            }
         };
+        let offer = self.media.as_ref().and_then(|media| media.transfer_offer(by));
+        let Some(offer) = offer else { return core.refuse(server, request, 480) };
         core.refuse(server, request, 202);
         talk.has_referred = true;
         let mut history = History::default();
@@ -140,8 +154,8 @@ impl Call {
             by,
             event,
             forks: Vec::new(),
-            ways,
-            ring_for,
+            hunt,
+            way_from: 0,
             until: core.now.monotonic,
             offer,
             told: 0,
@@ -149,7 +163,7 @@ impl Call {
             history,
         }));
         self.tell_referrer(core, talk, 100);
-        if !self.ring_next(core, talk) {
+        if !self.ring_new(core, talk, way) && !self.ring_next(core, talk, Fate::Unreachable) {
             self.tell_referrer(core, talk, 480);
             talk.transfer = None;
         }
@@ -195,18 +209,29 @@ impl Call {
         }
     }
 
-    fn ring_next(&mut self, core: &mut Core, talk: &mut Talk) -> bool {
-        let Some(mut transfer) = talk.transfer.take() else { return false };
-        let mut is_ringing = false;
-        while let (false, Some(targets)) = (is_ringing, transfer.ways.pop_front()) {
-            let (offer, manner) = (Some(&transfer.offer), Manner::Ring);
-            let history = &transfer.history;
-            let invite = fork::Invite { offer, max_forwards: 70, manner, history };
-            let forks = self.fork(core, targets, invite);
-            is_ringing = !forks.is_empty();
-            transfer.forks.extend(forks);
+    /// Rings whoever is next; false if there is nobody.
+    fn ring_next(&mut self, core: &mut Core, talk: &mut Talk, fate: Fate) -> bool {
+        let mut fate = fate;
+        loop {
+            let Some(transfer) = talk.transfer.as_mut() else { return false };
+            let Ok(way) = transfer.hunt.next(core, self.id, fate) else { return false };
+            if self.ring_new(core, talk, way) {
+                return true;
+            }
+            fate = Fate::Unreachable;
         }
-        transfer.until = core.now.monotonic + transfer.ring_for;
+    }
+
+    fn ring_new(&mut self, core: &mut Core, talk: &mut Talk, way: Way) -> bool {
+        let Some(mut transfer) = talk.transfer.take() else { return false };
+        let (offer, manner) = (Some(&transfer.offer), Manner::Ring);
+        let history = &transfer.history;
+        let invite = fork::Invite { offer, max_forwards: 70, manner, history };
+        let forks = self.fork(core, way.targets, invite);
+        let is_ringing = !forks.is_empty();
+        transfer.way_from = transfer.forks.len();
+        transfer.forks.extend(forks);
+        transfer.until = core.now.monotonic + way.ring_for;
         talk.transfer = Some(transfer);
         is_ringing
     }
@@ -239,6 +264,7 @@ impl Call {
             return Some(None);
         }
         if !response.is_success() {
+            note_trunk(core, &transfer.forks, client, response.status, Some(response));
             self.fork_refused(core, &mut transfer.forks, client, response.status);
             return Some(self.transfer_on(core, talk));
         }
@@ -262,6 +288,7 @@ impl Call {
     ) -> Option<Option<Ending>> {
         let transfer = talk.transfer.as_mut()?;
         transfer.forks.iter().find(|fork| fork.client == client)?;
+        note_trunk(core, &transfer.forks, client, status, None);
         self.fork_refused(core, &mut transfer.forks, client, status);
         Some(self.transfer_on(core, talk))
     }
@@ -277,6 +304,9 @@ impl Call {
             return None;
         }
         withdraw_all(core, self.id, &mut transfer.forks, NO_ANSWER, &Withdrawal::NoAnswer);
+        if self.ring_next(core, talk, Fate::RangOut) {
+            return Some(None);
+        }
         Some(self.transfer_failed(core, talk, 480))
     }
 
@@ -293,17 +323,9 @@ impl Call {
         if transfer.is_ringing() {
             return None;
         }
-        let statuses: Vec<u16> = transfer
-            .forks
-            .iter()
-            .filter_map(|fork| match fork.state {
-                ForkState::Failed(status) => Some(status),
-                ForkState::Calling | ForkState::Cancelling => None,
-            })
-            .collect();
-        let is_trunk_trouble =
-            statuses.iter().all(|status| *status == 408 || (500..600).contains(status));
-        if is_trunk_trouble && self.ring_next(core, talk) {
+        let fate = Fate::of(statuses(transfer.forks.get(transfer.way_from..).unwrap_or_default()));
+        let statuses: Vec<u16> = statuses(&transfer.forks).collect();
+        if self.ring_next(core, talk, fate) {
             return None;
         }
         self.transfer_failed(core, talk, outcome::best(statuses))

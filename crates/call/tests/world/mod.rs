@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 
 use cheling_call::Switch;
 use cheling_call::io::{Command, CommandReply, Input, Output, PauseRules, Settings};
-use cheling_model::directory::{CallerHeader, Directory, Extension, Line, RingGroup, Trunk};
+use cheling_model::directory::{
+    CallerHeader, Dealership, Destination, Directory, Extension, Line, RingGroup, Trunk,
+};
+use cheling_model::reach::{LocalMobiles, Reach};
 use cheling_model::{CallId, DealershipId, GroupId, Lane, LineId, Now, TapKind, Timestamp, UserId};
 use cheling_sip::digest::{Algorithm, ha1};
 use cheling_sip::{Flow, Message, Transport};
@@ -78,6 +81,7 @@ pub fn extension(number: &str) -> Extension {
         display_name: format!("Agent {number}"),
         ha1_md5: ha1(Algorithm::Md5, number, "cheling", "secret"),
         ha1_sha256: ha1(Algorithm::Sha256, number, "cheling", "secret"),
+        reach: Reach::International,
     }
 }
 
@@ -91,12 +95,15 @@ pub fn directory() -> Directory {
             did: "02161234567".into(),
             name: "售后热线".into(),
             group_id: id::<GroupId>(6),
+            hours: None,
+            closed: Destination::Unavailable,
         }],
-        groups: vec![RingGroup {
-            group_id: id(6),
-            name: "售后一组".into(),
-            members: vec!["8001".into(), "8002".into()],
-            ring_seconds: 20,
+        groups: vec![RingGroup::ring_all(id(6), "售后一组", &["8001", "8002"], 20)],
+        dealerships: vec![Dealership {
+            dealership_id: id(1),
+            area_code: "021".into(),
+            utc_offset_s: 8 * 3600,
+            blocked_prefixes: vec!["168".into()],
         }],
     }
 }
@@ -114,6 +121,7 @@ pub fn settings(seed: u64) -> Settings {
             caller_from: vec![CallerHeader::PAssertedIdentity, CallerHeader::From],
             ..Trunk::at("gateway", GATEWAY.parse().unwrap())
         }],
+        local_mobiles: LocalMobiles::default(),
         nonce_secret: [5; 32],
         seed,
         registration: Duration::from_secs(60)..=Duration::from_secs(3600),
@@ -427,6 +435,7 @@ fn tell(kind: &TapKind) -> String {
         TapKind::CallerChanged { caller } => format!("caller {}", caller.number),
         TapKind::Ringing { extension, .. } => format!("ringing {extension}"),
         TapKind::FarEndRinging => "far end rings".into(),
+        TapKind::Routed(stop) => format!("routed {} {:?}", stop.name, stop.why),
         TapKind::Withdrawn { extension, why, .. } => format!("withdrawn {extension} {why:?}"),
         TapKind::Answered { extension } => format!("answered {extension}"),
         TapKind::Formats { lane, formats, .. } => {

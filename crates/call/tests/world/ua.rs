@@ -79,6 +79,12 @@ pub struct Ua {
     pub acknowledges: bool,
     /// Sends provisional responses reliably to whoever knows how.
     pub is_reliable: bool,
+    /// Extra headers of what it refuses with.
+    pub final_extra: Vec<(&'static str, String)>,
+    /// Refusals that it has had.
+    pub refused: Vec<Response>,
+    /// Hears nothing for now.
+    pub is_deaf: bool,
     /// What its 302 says.
     pub redirects_to: Option<String>,
     /// Extra headers of its 200 to INVITE, re-INVITE and UPDATE.
@@ -125,6 +131,9 @@ impl Ua {
             has_late_offer: false,
             acknowledges: true,
             is_reliable: false,
+            final_extra: Vec::new(),
+            refused: Vec::new(),
+            is_deaf: false,
             redirects_to: None,
             answers_with: Vec::new(),
             answers_without_sdp: false,
@@ -416,6 +425,9 @@ impl Ua {
     }
 
     pub fn receive(&mut self, now: Instant, from: SocketAddr, message: Message) {
+        if self.is_deaf {
+            return;
+        }
         let flow = Flow::udp(self.address, from);
         self.endpoint.handle_message(now, flow, message);
         self.events(now);
@@ -568,6 +580,9 @@ impl Ua {
         for (name, value) in self.answers_with.iter().filter(|_| status == 200) {
             response.headers.push(*name, value);
         }
+        for (name, value) in self.final_extra.iter().filter(|_| status >= 300) {
+            response.headers.push(*name, value);
+        }
         if let (302, Some(to)) = (status, &self.redirects_to) {
             response.headers.set(Name::Contact, format!("<sip:{to}@192.0.2.1>"));
         }
@@ -594,6 +609,9 @@ impl Ua {
     }
 
     fn response(&mut self, now: Instant, id: ClientId, response: &Response) {
+        if response.status >= 300 {
+            self.refused.push(response.clone());
+        }
         if let Some((client, request)) = self.registers.take_if(|(client, _)| *client == id) {
             self.log.push(format!("REGISTER {}", response.status));
             if response.status == 401 {

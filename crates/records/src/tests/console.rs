@@ -11,6 +11,7 @@ use crate::switchboard::{Line, Member, RingGroup, groups, lines, members, phones
 use crate::vehicle::{Tie, Vehicle, tie, untie};
 use crate::wrap_up::{WrapUp, save};
 use crate::{follow_up, recording};
+use cheling_model::directory::Destination;
 use cheling_model::follow_up::{FollowUpState, Outcome};
 use cheling_model::{CallId, DealershipId, Direction, EndCause, UserId};
 
@@ -230,31 +231,31 @@ async fn lines_are_replaced_whole_or_not_at_all() {
         let there = dealership(&db).await;
         agent(&db, here, "8001").await;
         let phone = phones(&db, Some(here)).await.unwrap()[0].extension_id;
-        let group = |dealership_id| RingGroup {
-            group_id: mint(),
-            dealership_id,
-            name: "售后一组".into(),
-            ring_seconds: 25,
-        };
+        let group = |dealership_id| RingGroup::ring_all(mint(), dealership_id, "售后一组", 25);
         let line = |group: &RingGroup, did: &str| Line {
             line_id: mint(),
             dealership_id: group.dealership_id,
             did: did.into(),
             name: "售后热线".into(),
             group_id: group.group_id,
+            schedule_id: None,
+            closed: Destination::Unavailable,
         };
         let theirs = group(there);
         let their_line = line(&theirs, "60001000");
-        replace_lines(&db, there, std::slice::from_ref(&theirs), &[], &[their_line]).await.unwrap();
+        replace_lines(&db, there, &[], std::slice::from_ref(&theirs), &[], &[their_line])
+            .await
+            .unwrap();
         let ours = group(here);
         let member = Member { group_id: ours.group_id, extension_id: phone, position: 0 };
         for did in ["58998000", "58998001"] {
             let row = line(&ours, did);
             let (groups, members) = (std::slice::from_ref(&ours), std::slice::from_ref(&member));
-            replace_lines(&db, here, groups, members, &[row]).await.unwrap();
+            replace_lines(&db, here, &[], groups, members, &[row]).await.unwrap();
         }
         let taken = line(&ours, "60001000");
-        let refused = replace_lines(&db, here, std::slice::from_ref(&ours), &[], &[taken]).await;
+        let refused =
+            replace_lines(&db, here, &[], std::slice::from_ref(&ours), &[], &[taken]).await;
         assert!(matches!(refused, Err(Error::Conflict { .. })), "{refused:?}");
         let dids: Vec<_> =
             lines(&db, Some(here)).await.unwrap().into_iter().map(|line| line.did).collect();

@@ -5,7 +5,9 @@ use crate::switchboard::{
     self, Line, RingGroup, assign, groups, lines, members, phones, set_members, user_at,
 };
 use crate::user::{self, UserChange};
+use cheling_model::directory::{Destination, Strategy};
 use cheling_model::follow_up::Role;
+use cheling_model::reach::Reach;
 use cheling_model::{CallId, UserId};
 
 #[tokio::test]
@@ -88,7 +90,9 @@ async fn a_phone_has_one_user_at_a_time_and_remembers_the_others() {
         let stranger = assign(&db, here, phone.extension_id, Some(mint::<UserId>()), NOW).await;
         assert!(matches!(stranger, Err(Error::NotFound)));
         switchboard::set_secret(&db, phone.extension_id, "aa", "bb").await.unwrap();
-        switchboard::update_extension(&db, here, phone.extension_id, "前台", true).await.unwrap();
+        switchboard::update_extension(&db, here, phone.extension_id, "前台", Reach::National, true)
+            .await
+            .unwrap();
         let all = phones(&db, Some(here)).await.unwrap();
         assert_eq!(all.len(), 2);
         assert_eq!((all[0].ha1_md5.as_str(), all[0].disabled), ("aa", true));
@@ -104,11 +108,21 @@ async fn a_line_rings_its_group_in_order_without_disabled_phones() {
         for number in ["8001", "8002", "8003"] {
             agent(&db, here, number).await;
         }
-        let group = RingGroup {
-            group_id: mint(),
+        let week = r#"{"week":[[{"from":"08:30","to":"17:30"}],[],[],[],[],[],[]],"days":[]}"#;
+        let schedule = switchboard::Schedule {
+            schedule_id: mint(),
             dealership_id: here,
-            name: "售后一组".into(),
-            ring_seconds: 25,
+            name: "营业时间".into(),
+            hours: serde_json::from_str(week).unwrap(),
+        };
+        insert(&db, &schedule).await.unwrap();
+        let group = RingGroup {
+            strategy: Strategy::LongestIdle,
+            member_seconds: 12,
+            skip_busy: true,
+            no_answer: Destination::Outside("13900001111".into()),
+            all_busy: Destination::Group(mint()),
+            ..RingGroup::ring_all(mint(), here, "售后一组", 25)
         };
         insert(&db, &group).await.unwrap();
         let line = Line {
@@ -117,18 +131,29 @@ async fn a_line_rings_its_group_in_order_without_disabled_phones() {
             did: "02161234567".into(),
             name: "售后热线".into(),
             group_id: group.group_id,
+            schedule_id: Some(schedule.schedule_id),
+            closed: Destination::Extension("8002".into()),
         };
         insert(&db, &line).await.unwrap();
         let ids: Vec<_> =
             phones(&db, None).await.unwrap().iter().rev().map(|it| it.extension_id).collect();
         set_members(&db, group.group_id, &ids[..1]).await.unwrap();
         set_members(&db, group.group_id, &ids).await.unwrap();
-        switchboard::update_extension(&db, here, ids[1], "x", true).await.unwrap();
+        switchboard::update_extension(&db, here, ids[1], "x", Reach::Local, true).await.unwrap();
         let numbers: Vec<_> =
             members(&db, Some(here)).await.unwrap().into_iter().map(|it| it.number).collect();
         assert_eq!(numbers, ["8003", "8001"]);
         assert_eq!(lines(&db, Some(here)).await.unwrap(), [line]);
         assert_eq!(groups(&db, None).await.unwrap(), [group]);
+        assert_eq!(switchboard::schedules(&db, Some(here)).await.unwrap(), [schedule]);
+        let reach = switchboard::phone(&db, "8002").await.unwrap().unwrap().reach;
+        assert_eq!(reach, Reach::Local);
+        let blocked = ["168".to_owned(), "00882".to_owned()];
+        assert!(switchboard::blocked_prefixes(&db, here).await.unwrap().is_empty());
+        for prefixes in [&blocked[..], &blocked[1..]] {
+            switchboard::set_blocked_prefixes(&db, here, prefixes, NOW).await.unwrap();
+            assert_eq!(switchboard::blocked_prefixes(&db, here).await.unwrap(), prefixes);
+        }
     })
     .await;
 }

@@ -3,7 +3,7 @@
 
 use cheling_model::directory::{
     Account, CallerHeader, DiversionHeader, EarlyMedia, ForwardedCaller, IdentityHeader,
-    SrtpPolicy, Trunk, TrunkAddress, TrunkManners, TrunkRole, TrunkTransport,
+    LocalNumbers, SrtpPolicy, Trunk, TrunkAddress, TrunkManners, TrunkRole, TrunkTransport,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// The shortest registration that is asked for.
 const MIN_REGISTER_SECONDS: u64 = 60;
+/// A trunk is not asked more often whether it is there.
+const MIN_PING_SECONDS: u64 = 5;
 /// The longest.
 const MAX_REGISTER_SECONDS: u64 = 86_400;
 
@@ -106,6 +108,25 @@ pub struct TrunkEntry {
     /// came with the call is taken out, too.
     #[serde(default = "usual_diversion")]
     pub diversion: Vec<DiversionHeader>,
+    /// Only numbers that begin with one of these go here, once `strip_prefix` is off. Default none:
+    /// every number.
+    #[serde(default)]
+    pub prefixes: Vec<String>,
+    /// Put before mobile numbers that are not from town (`0`). Default: they go as dialled.
+    #[serde(default)]
+    pub mobile_prefix: Option<String>,
+    /// Numbers of the dealership's own area: `as-dialled` (default; clicked ones go without area
+    /// code), `without-area-code` or `with-area-code`.
+    #[serde(default)]
+    pub local_numbers: LocalNumbers,
+    /// Calls at once, in and out; one more goes by the next trunk. Calls that come in, and
+    /// emergency, short and 400 numbers, are never refused for it. Default: no limit.
+    #[serde(default)]
+    pub max_calls: Option<u32>,
+    /// How often the trunk is asked whether it is there (OPTIONS), seconds; one that does not
+    /// answer is tried last. Default 30; 0 never asks.
+    #[serde(default = "ping_seconds")]
+    pub ping_seconds: u64,
     /// What of its early media is passed on: `pass` (default), `ringback` (the phone's own ring
     /// tone in its place) or `block` (ring tone only when the trunk says that it rings).
     #[serde(default)]
@@ -126,6 +147,10 @@ fn usual_identity() -> Vec<IdentityHeader> {
 
 fn usual_diversion() -> Vec<DiversionHeader> {
     TrunkManners::default().diversion
+}
+
+fn ping_seconds() -> u64 {
+    30
 }
 
 fn register_seconds() -> u64 {
@@ -254,6 +279,11 @@ impl TrunkEntry {
             diversion: usual_diversion(),
             early_media: EarlyMedia::default(),
             srtp: SrtpPolicy::default(),
+            prefixes: Vec::new(),
+            mobile_prefix: None,
+            local_numbers: LocalNumbers::default(),
+            max_calls: None,
+            ping_seconds: ping_seconds(),
         }
     }
 
@@ -289,6 +319,12 @@ impl TrunkEntry {
             add_prefix: self.add_prefix.clone(),
             caller_number: self.caller_number.clone(),
             caller_from: self.caller_from.clone(),
+            prefixes: self.prefixes.clone(),
+            mobile_prefix: self.mobile_prefix.clone(),
+            local_numbers: self.local_numbers,
+            max_calls: self.max_calls,
+            ping_every: (self.ping_seconds > 0)
+                .then(|| Duration::from_secs(self.ping_seconds.max(MIN_PING_SECONDS))),
             manners: TrunkManners {
                 identity: self.identity.clone(),
                 withholds_caller: self.withhold_caller,
@@ -383,6 +419,27 @@ impl TrunkEntry {
     }
 }
 
+impl TrunkEntry {
+    /// What is wrong with its dial rules and limits.
+    fn number_faults(&self, index: usize) -> Vec<String> {
+        let mut faults = Vec::new();
+        let is_digits = |text: &str| text.bytes().all(|digit| digit.is_ascii_digit());
+        if !self.mobile_prefix.as_deref().is_none_or(is_digits) {
+            faults.push(format!("trunk[{index}].mobile_prefix: digits only, such as \"0\""));
+        }
+        let is_prefix = |prefix: &String| {
+            !prefix.is_empty() && is_digits(prefix.strip_prefix('+').unwrap_or(prefix))
+        };
+        if !self.prefixes.iter().all(is_prefix) {
+            faults.push(format!("trunk[{index}].prefixes: digits only, such as [\"1\"]"));
+        }
+        if self.max_calls == Some(0) {
+            faults.push(format!("trunk[{index}].max_calls: 0 would let no call out"));
+        }
+        faults
+    }
+}
+
 /// What is wrong with the trunks, each fault with its key.
 pub(super) fn faults(trunks: &[TrunkEntry]) -> Vec<String> {
     let mut faults = Vec::new();
@@ -398,6 +455,7 @@ pub(super) fn faults(trunks: &[TrunkEntry]) -> Vec<String> {
         if trunk.caller_from.is_empty() {
             faults.push(format!("trunk[{index}].caller_from: name at least one header"));
         }
+        faults.extend(trunk.number_faults(index));
         if let Some(peer) = &trunk.peer {
             let other = trunks.iter().find(|other| other.name == *peer);
             if other.is_none_or(|other| other.peer.as_deref() != Some(&trunk.name)) {

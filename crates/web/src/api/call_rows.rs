@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::auth::right::Right;
 use crate::endpoint::Request;
 use crate::error::ApiError;
-use crate::wire::call::{CallDetail, CallLegRow, CallRow};
+use crate::wire::call::{CallDetail, CallLegRow, CallRow, CallStopRow};
 use cheling_lookup::desk::LiveState;
 use cheling_model::follow_up::Outcome;
 use cheling_model::{CallId, CustomerId, Direction, Presentation, Timestamp};
@@ -129,6 +129,14 @@ pub async fn detail(request: &Request, call_id: CallId) -> Result<CallDetail, Ap
             withdrawn_reason: leg.withdrawn.unwrap_or_default(),
         })
         .collect();
+    let route = call::route(&app.database, call_id).await?.into_iter();
+    let route = route.map(|stop| CallStopRow {
+        at: stop.at.as_micros(),
+        kind: stop.kind.as_str().into(),
+        name: stop.name,
+        why: stop.why.as_str().into(),
+    });
+    let route = route.collect();
     let match_method = match item.match_method {
         MatchMethod::None => "",
         method => method.as_str(),
@@ -140,5 +148,6 @@ pub async fn detail(request: &Request, call_id: CallId) -> Result<CallDetail, Ap
         match_method: match_method.into(),
         note: item.note,
         legs,
+        route,
     })
 }

@@ -231,8 +231,8 @@ fn before(now: Timestamp, by: Duration) -> Timestamp {
     Timestamp::from_micros(now.as_micros() - i64::try_from(by.as_micros()).unwrap_or(0))
 }
 
-/// What the switch is to dial for a number as typed: a colleague's extension as it is, any other as
-/// a trunk wants it.
+/// What the switch is to dial for a number as typed: a colleague's extension as it is, any other with
+/// its area code.
 async fn digits_to_dial(app: &App, user: &SignedIn, typed: &str) -> Result<String, ApiError> {
     let typed = typed.trim();
     let is_short = (2..=8).contains(&typed.len()) && typed.bytes().all(|it| it.is_ascii_digit());
@@ -245,7 +245,7 @@ async fn digits_to_dial(app: &App, user: &SignedIn, typed: &str) -> Result<Strin
     }
     let number = number::read(typed, &user.area_code)
         .ok_or_else(|| ApiError::invalid("number", "this is no telephone number"))?;
-    Ok(number::dial(&number, &app.settings.dial_rules))
+    Ok(number::national(&number))
 }
 
 /// Why the switch did not do it, as the API says it.
@@ -258,6 +258,9 @@ pub fn refused(refusal: CallRefusal) -> ApiError {
         | CallRefusal::NoSuchExtension
         | CallRefusal::NoRoute
         | CallRefusal::NotAnswered
+        | CallRefusal::NotPermitted
+        | CallRefusal::NumberBlocked
+        | CallRefusal::TrunksFull
         | CallRefusal::ExtensionBusy => {
             ApiError::Conflict { code: refusal.code(), field: None, message: refusal.to_string() }
         }

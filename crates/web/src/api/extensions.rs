@@ -12,6 +12,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::wire::Page;
 use crate::wire::admin::{ExtensionDraft, ExtensionRow};
 use cheling_model::DealershipId;
+use cheling_model::reach::{self, Reach};
 use cheling_records::switchboard::{self, Extension, Phone};
 use cheling_records::{insert, mint};
 use cheling_sip::digest::{Algorithm, ha1};
@@ -50,7 +51,7 @@ static CHANGE: Endpoint = Endpoint {
     verb: Verb::Put,
     path: "/extensions/{number}",
     right: Right::ChangePhones,
-    summary: "Changes what a SIP account is called",
+    summary: "Changes what a SIP account is called and how far it may dial",
     query: &[],
     takes: Takes::Json(schema_of::<ExtensionDraft>()),
     gives: Gives::Json(200, schema_of::<ExtensionRow>()),
@@ -90,6 +91,7 @@ fn row(app: &App, phone: &Phone, registered: &[Registration]) -> ExtensionRow {
         number: phone.number.clone(),
         display_name: phone.display_name.clone(),
         user_name: phone.user_name.clone().unwrap_or_default(),
+        reach: phone.reach.as_str().into(),
         registered: registration.is_some(),
         user_agent: registration.map_or(String::new(), |it| it.user_agent.clone()),
         address: registration.map_or(String::new(), |it| it.address.clone()),
@@ -115,17 +117,27 @@ async fn list(request: Request, _: NoPart) -> ApiResult {
     json(&Page::<ExtensionRow> { items, next_cursor: None })
 }
 
-fn check(draft: &ExtensionDraft) -> Result<String, ApiError> {
+/// The name and how far the phone may dial.
+fn check(draft: &ExtensionDraft) -> Result<(String, Option<Reach>), ApiError> {
     let number = &draft.number;
     if !(2..=8).contains(&number.len()) || !number.bytes().all(|digit| digit.is_ascii_digit()) {
         return Err(ApiError::invalid("number", "must be 2 to 8 digits"));
     }
-    checked(&draft.display_name, "display_name", 64)
+    if reach::is_emergency(number) {
+        return Err(ApiError::invalid("number", "is an emergency number: phones must reach it"));
+    }
+    let word = draft.reach.as_deref();
+    let reach = word.map(|word| {
+        let message = "must be internal, local, national or international";
+        Reach::from_word(word).ok_or_else(|| ApiError::invalid("reach", message))
+    });
+    Ok((checked(&draft.display_name, "display_name", 64)?, reach.transpose()?))
 }
 
 async fn make(mut request: Request, _: NoPart) -> ApiResult {
     let draft: ExtensionDraft = request.json().await?;
-    let display_name = check(&draft)?;
+    let (display_name, reach) = check(&draft)?;
+    let reach = reach.unwrap_or_default();
     let (app, admin) = (&request.app, request.user()?);
     let secret = password::generate(PASSWORD_LENGTH);
     let [ha1_md5, ha1_sha256] = digests(app, &draft.number, &secret);
@@ -135,8 +147,8 @@ async fn make(mut request: Request, _: NoPart) -> ApiResult {
         Some(old) if old.dealership_id == dealership_id && old.disabled => {
             let id = old.extension_id;
             switchboard::set_secret(&app.database, id, &ha1_md5, &ha1_sha256).await?;
-            switchboard::update_extension(&app.database, dealership_id, id, &display_name, false)
-                .await?;
+            let (db, name) = (&app.database, &display_name);
+            switchboard::update_extension(db, dealership_id, id, name, reach, false).await?;
         }
         _ => {
             let new = Extension {
@@ -146,6 +158,7 @@ async fn make(mut request: Request, _: NoPart) -> ApiResult {
                 display_name,
                 ha1_md5,
                 ha1_sha256,
+                reach,
                 disabled: false,
                 created_at: app.now(),
             };
@@ -163,15 +176,16 @@ async fn make(mut request: Request, _: NoPart) -> ApiResult {
 
 async fn change(mut request: Request, number: String) -> ApiResult {
     let draft: ExtensionDraft = request.json().await?;
-    let display_name = check(&draft)?;
+    let (display_name, reach) = check(&draft)?;
     if draft.number != number {
         return Err(ApiError::invalid("number", "cannot be changed"));
     }
     let (app, admin) = (&request.app, request.user()?);
     let dealership_id = admin.dealership_id;
     let phone = find(app, dealership_id, &number).await?;
-    let id = phone.extension_id;
-    switchboard::update_extension(&app.database, dealership_id, id, &display_name, false).await?;
+    let (id, reach) = (phone.extension_id, reach.unwrap_or(phone.reach));
+    let (db, name) = (&app.database, &display_name);
+    switchboard::update_extension(db, dealership_id, id, name, reach, false).await?;
     app.directory_changed().await;
     let object = ("extension", number.clone());
     audit(app, &request.head, admin, "extension.change", object).await?;
@@ -185,8 +199,8 @@ async fn remove(request: Request, number: String) -> ApiResult {
     let phone = find(app, dealership_id, &number).await?;
     let id = phone.extension_id;
     switchboard::assign(&app.database, dealership_id, id, None, app.now()).await?;
-    let name = &phone.display_name;
-    switchboard::update_extension(&app.database, dealership_id, id, name, true).await?;
+    let (db, name) = (&app.database, &phone.display_name);
+    switchboard::update_extension(db, dealership_id, id, name, phone.reach, true).await?;
     app.directory_changed().await;
     audit(app, &request.head, admin, "extension.remove", ("extension", number)).await?;
     empty(StatusCode::NO_CONTENT)

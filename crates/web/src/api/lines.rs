@@ -1,28 +1,32 @@
-//! `/lines`: the numbers that customers call, and the phones that ring for them.
+//! `/lines`: the numbers that customers call, when they are open, and the phones that ring for them.
 
-use super::{Group, audit, required};
+mod check;
+
+use super::{Group, audit};
 use crate::app::App;
 use crate::auth::right::Right;
 use crate::endpoint::{Endpoint, Gives, NoPart, Request, Takes, Verb, json, route, schema_of};
 use crate::error::{ApiError, ApiResult};
-use crate::wire::admin::{GroupRow, LineRow, Lines};
-use cheling_model::{DealershipId, GroupId, LineId};
-use cheling_records::switchboard::{self, Line, Member, Phone, RingGroup};
-use cheling_records::{console, mint};
-use std::collections::{HashMap, HashSet};
+use crate::wire::admin::{
+    DestinationRow, GroupRow, LineRow, Lines, ScheduleRow, SpanRow, SpecialDayRow,
+};
+use check::Wanted;
+use cheling_model::directory::Destination;
+use cheling_model::hours::Span;
+use cheling_model::{DealershipId, GroupId};
+use cheling_records::console;
+use cheling_records::switchboard::{self, RingGroup, Schedule};
+use uuid::Uuid;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 pub const GROUP: Group = Group { segment: "lines", endpoints: &[&SHOW, &REPLACE], routes };
 
-/// Lines, and groups, of one dealership.
-const MOST: usize = 500;
-
 static SHOW: Endpoint = Endpoint {
     verb: Verb::Get,
     path: "/lines",
     right: Right::ChangePhones,
-    summary: "All lines and ring groups",
+    summary: "All lines, opening hours and ring groups, and the prefixes that nobody may dial",
     query: &[],
     takes: Takes::Nothing,
     gives: Gives::Json(200, schema_of::<Lines>()),
@@ -31,7 +35,7 @@ static REPLACE: Endpoint = Endpoint {
     verb: Verb::Put,
     path: "/lines",
     right: Right::ChangePhones,
-    summary: "Replaces all lines and ring groups",
+    summary: "Replaces all lines, opening hours and ring groups",
     query: &[],
     takes: Takes::Json(schema_of::<Lines>()),
     gives: Gives::Json(200, schema_of::<Lines>()),
@@ -47,21 +51,24 @@ async fn show(request: Request, _: NoPart) -> ApiResult {
 }
 
 async fn read(app: &App, dealership_id: DealershipId) -> Result<Lines, ApiError> {
-    let scope = Some(dealership_id);
-    let lines = switchboard::lines(&app.database, scope).await?;
-    let groups = switchboard::groups(&app.database, scope).await?;
-    let members = switchboard::members(&app.database, scope).await?;
-    let name_of = |id: GroupId| groups.iter().find(|group| group.group_id == id);
+    let (db, scope) = (&app.database, Some(dealership_id));
+    let lines = switchboard::lines(db, scope).await?;
+    let groups = switchboard::groups(db, scope).await?;
+    let schedules = switchboard::schedules(db, scope).await?;
+    let members = switchboard::members(db, scope).await?;
+    let names = Names { groups: &groups, schedules: &schedules };
     let lines = lines
         .into_iter()
         .map(|line| LineRow {
             line_id: Some(line.line_id.0),
-            group: name_of(line.group_id).map_or(String::new(), |group| group.name.clone()),
+            group: names.group(line.group_id),
+            schedule: names.schedule(line.schedule_id),
+            closed: names.destination(&line.closed),
             did: line.did,
             name: line.name,
         })
         .collect();
-    let groups = groups
+    let group_rows = groups
         .iter()
         .map(|group| GroupRow {
             group_id: Some(group.group_id.0),
@@ -72,103 +79,77 @@ async fn read(app: &App, dealership_id: DealershipId) -> Result<Lines, ApiError>
                 .map(|member| member.number.clone())
                 .collect(),
             ring_seconds: u32::try_from(group.ring_seconds).unwrap_or(0),
+            strategy: group.strategy.as_str().into(),
+            member_seconds: u32::try_from(group.member_seconds).unwrap_or(0),
+            skip_busy: group.skip_busy,
+            no_answer: names.destination(&group.no_answer),
+            all_busy: names.destination(&group.all_busy),
+            nobody: names.destination(&group.nobody),
         })
         .collect();
-    Ok(Lines { lines, groups })
+    let blocked_prefixes = Some(switchboard::blocked_prefixes(db, dealership_id).await?);
+    let schedules = schedules.iter().map(schedule_row).collect();
+    Ok(Lines { lines, groups: group_rows, schedules, blocked_prefixes })
 }
 
-/// What the tables are to hold.
-struct Wanted {
-    groups: Vec<RingGroup>,
-    members: Vec<Member>,
-    lines: Vec<Line>,
+/// What things are called.
+struct Names<'a> {
+    groups: &'a [RingGroup],
+    schedules: &'a [Schedule],
 }
 
-fn check(
-    draft: Lines,
-    dealership_id: DealershipId,
-    phones: &[Phone],
-    old: &Lines,
-) -> Result<Wanted, ApiError> {
-    if draft.lines.len() > MOST || draft.groups.len() > MOST {
-        return Err(ApiError::invalid("lines", format!("at most {MOST} lines and {MOST} groups")));
+impl Names<'_> {
+    fn group(&self, id: GroupId) -> String {
+        let group = self.groups.iter().find(|group| group.group_id == id);
+        group.map_or(String::new(), |group| group.name.clone())
     }
-    let known = |id| old.groups.iter().any(|group| group.group_id == Some(id));
-    let mut by_name = HashMap::new();
-    let (mut groups, mut members) = (Vec::new(), Vec::new());
-    for group in draft.groups {
-        let name = required(&group.name, "groups", 64)?;
-        // An id that is not ours would take another dealership's group.
-        let group_id = match group.group_id {
-            Some(id) if known(id) => GroupId(id),
-            Some(_) => return Err(ApiError::invalid("groups", "there is no such group")),
-            None => mint(),
+
+    fn schedule(&self, id: Option<Uuid>) -> Option<String> {
+        let schedule = self.schedules.iter().find(|schedule| Some(schedule.schedule_id) == id);
+        schedule.map(|schedule| schedule.name.clone())
+    }
+
+    fn destination(&self, destination: &Destination) -> DestinationRow {
+        let (kind, to) = match destination {
+            Destination::Unavailable => ("unavailable", String::new()),
+            Destination::Busy => ("busy", String::new()),
+            Destination::Group(id) => ("group", self.group(*id)),
+            Destination::Extension(number) => ("extension", number.clone()),
+            Destination::Outside(number) => ("outside", number.clone()),
         };
-        if by_name.insert(name.clone(), group_id).is_some() {
-            return Err(ApiError::invalid("groups", format!("two groups are called {name}")));
-        }
-        if !(5..=300).contains(&group.ring_seconds) {
-            return Err(ApiError::invalid("groups", "ring_seconds must be from 5 to 300"));
-        }
-        let mut seen = HashSet::new();
-        for (number, position) in group.members.iter().zip(0..) {
-            let mut used = phones.iter().filter(|phone| !phone.disabled);
-            let Some(phone) = used.find(|phone| phone.number == *number) else {
-                let message = format!("there is no extension {number}");
-                return Err(ApiError::invalid("groups", message));
-            };
-            if seen.insert(phone.extension_id) {
-                members.push(Member { group_id, extension_id: phone.extension_id, position });
-            }
-        }
-        let ring_seconds = group.ring_seconds.into();
-        groups.push(RingGroup { group_id, dealership_id, name, ring_seconds });
+        DestinationRow { kind: kind.into(), to }
     }
-    let lines = check_lines(draft.lines, dealership_id, &by_name, old)?;
-    Ok(Wanted { groups, members, lines })
 }
 
-fn check_lines(
-    draft: Vec<LineRow>,
-    dealership_id: DealershipId,
-    groups: &HashMap<String, GroupId>,
-    old: &Lines,
-) -> Result<Vec<Line>, ApiError> {
-    let known = |id| old.lines.iter().any(|line| line.line_id == Some(id));
-    let mut dids = HashSet::new();
-    let mut lines = Vec::new();
-    for line in draft {
-        let did = line.did.trim().to_owned();
-        let digits = did.strip_prefix('+').unwrap_or(&did);
-        if !(2..=20).contains(&digits.len()) || !digits.bytes().all(|it| it.is_ascii_digit()) {
-            let message = format!("{did:?} is not 2 to 20 digits");
-            return Err(ApiError::invalid("did", message));
-        }
-        if !dids.insert(did.clone()) {
-            return Err(ApiError::invalid("did", format!("two lines have {did}")));
-        }
-        let line_id = match line.line_id {
-            Some(id) if known(id) => LineId(id),
-            Some(_) => return Err(ApiError::invalid("lines", "there is no such line")),
-            None => mint(),
-        };
-        let group_id = *groups.get(line.group.trim()).ok_or_else(|| {
-            ApiError::invalid("lines", format!("there is no group called {:?}", line.group))
-        })?;
-        let name = required(&line.name, "lines", 64)?;
-        lines.push(Line { line_id, dealership_id, did, name, group_id });
+fn schedule_row(schedule: &Schedule) -> ScheduleRow {
+    let spans = |spans: &Vec<Span>| -> Vec<SpanRow> {
+        spans.iter().map(|it| SpanRow { from: it.from.into(), to: it.to.into() }).collect()
+    };
+    let day = |day: &cheling_model::hours::SpecialDay| SpecialDayRow {
+        day: day.day.clone(),
+        name: day.name.clone(),
+        spans: spans(&day.spans),
+    };
+    ScheduleRow {
+        schedule_id: Some(schedule.schedule_id),
+        name: schedule.name.clone(),
+        week: schedule.hours.week.iter().map(spans).collect(),
+        days: schedule.hours.days.iter().map(day).collect(),
     }
-    Ok(lines)
 }
 
 async fn replace(mut request: Request, _: NoPart) -> ApiResult {
     let draft: Lines = request.json().await?;
     let (app, admin) = (&request.app, request.user()?);
-    let dealership_id = admin.dealership_id;
-    let phones = switchboard::phones(&app.database, Some(dealership_id)).await?;
+    let (db, dealership_id) = (&app.database, admin.dealership_id);
+    let phones = switchboard::phones(db, Some(dealership_id)).await?;
     let old = read(app, dealership_id).await?;
-    let Wanted { groups, members, lines } = check(draft, dealership_id, &phones, &old)?;
-    console::replace_lines(&app.database, dealership_id, &groups, &members, &lines).await?;
+    let wanted = check::all(draft, dealership_id, &admin.area_code, &phones, &old)?;
+    let Wanted { schedules, groups, members, lines, blocked_prefixes } = wanted;
+    console::replace_lines(db, dealership_id, &schedules, &groups, &members, &lines).await?;
+    if let Some(prefixes) = blocked_prefixes {
+        switchboard::set_blocked_prefixes(db, dealership_id, &prefixes, app.now()).await?;
+    }
     app.directory_changed().await;
     let object = ("dealership", dealership_id.to_string());
     audit(app, &request.head, admin, "lines.change", object).await?;

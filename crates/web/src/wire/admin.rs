@@ -51,6 +51,9 @@ pub struct ExtensionRow {
     pub display_name: String,
     /// Who uses it now, by name, or `""`.
     pub user_name: String,
+    /// How far it may dial: `internal`, `local`, `national`, `international`. Emergency, short and
+    /// 400 numbers it may always.
+    pub reach: String,
     /// Whether a phone is registered now.
     pub registered: bool,
     /// That phone's `User-Agent`, or `""`.
@@ -73,6 +76,10 @@ pub struct ExtensionDraft {
     /// Shown on phones.
     #[serde(default)]
     pub display_name: String,
+    /// How far it may dial: `internal`, `local`, `national`, `international`. If missing, a new one
+    /// is `national`, and one that is there stays as it is.
+    #[serde(default)]
+    pub reach: Option<String>,
 }
 
 /// All lines and ring groups.
@@ -83,6 +90,12 @@ pub struct Lines {
     pub lines: Vec<LineRow>,
     /// The groups.
     pub groups: Vec<GroupRow>,
+    /// Opening hours that lines refer to.
+    #[serde(default)]
+    pub schedules: Vec<ScheduleRow>,
+    /// What numbers begin with that nobody may dial; `null` leaves them as they are.
+    #[serde(default)]
+    pub blocked_prefixes: Option<Vec<String>>,
 }
 
 /// One number that customers call.
@@ -97,6 +110,68 @@ pub struct LineRow {
     pub name: String,
     /// The name of its group.
     pub group: String,
+    /// The name of its opening hours; always open if `null`.
+    #[serde(default)]
+    pub schedule: Option<String>,
+    /// Where calls go while it is closed.
+    #[serde(default)]
+    pub closed: DestinationRow,
+}
+
+/// Where a call goes that was not answered where it went first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DestinationRow {
+    /// `unavailable` (nobody is there), `busy` (the busy tone), `group`, `extension`, `outside`.
+    pub kind: String,
+    /// The group's name, the extension, or the number outside; else `""`.
+    #[serde(default)]
+    pub to: String,
+}
+
+impl Default for DestinationRow {
+    fn default() -> Self {
+        Self { kind: "unavailable".into(), to: String::new() }
+    }
+}
+
+/// When somebody is there.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleRow {
+    /// Its id; `null` makes a new one.
+    pub schedule_id: Option<Uuid>,
+    /// 营业时间, unique.
+    pub name: String,
+    /// The spans of Monday to Sunday, seven lists.
+    pub week: Vec<Vec<SpanRow>>,
+    /// Days with spans of their own.
+    #[serde(default)]
+    pub days: Vec<SpecialDayRow>,
+}
+
+/// From one time of a day until just before another.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SpanRow {
+    /// `08:30`.
+    pub from: String,
+    /// `17:30`; `24:00` is the day's end.
+    pub to: String,
+}
+
+/// A holiday, or a Saturday that is worked.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SpecialDayRow {
+    /// `2027-02-17`.
+    pub day: String,
+    /// 春节; may be empty.
+    #[serde(default)]
+    pub name: String,
+    /// Its spans; closed if there are none.
+    #[serde(default)]
+    pub spans: Vec<SpanRow>,
 }
 
 /// Phones that ring for a line.
@@ -107,8 +182,38 @@ pub struct GroupRow {
     pub group_id: Option<Uuid>,
     /// 售后一组, unique.
     pub name: String,
-    /// Extension numbers; all ring at once.
+    /// Extension numbers, in their order.
     pub members: Vec<String>,
-    /// Before an unanswered call is given up, 5 to 300.
+    /// Before an unanswered call goes on, in all, 5 to 300.
     pub ring_seconds: u32,
+    /// `ring_all`, `in_order`, `longest_idle`.
+    #[serde(default = "ring_all")]
+    pub strategy: String,
+    /// How long one phone rings before the next, 5 to 300.
+    #[serde(default = "member_seconds")]
+    pub member_seconds: u32,
+    /// Whether phones in a call are left alone.
+    #[serde(default)]
+    pub skip_busy: bool,
+    /// Where calls go that nobody took.
+    #[serde(default)]
+    pub no_answer: DestinationRow,
+    /// Where calls go while all phones are in a call.
+    #[serde(default = "busy")]
+    pub all_busy: DestinationRow,
+    /// Where calls go while no phone is registered.
+    #[serde(default)]
+    pub nobody: DestinationRow,
+}
+
+fn ring_all() -> String {
+    "ring_all".into()
+}
+
+fn member_seconds() -> u32 {
+    20
+}
+
+fn busy() -> DestinationRow {
+    DestinationRow { kind: "busy".into(), to: String::new() }
 }

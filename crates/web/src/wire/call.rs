@@ -60,6 +60,21 @@ pub struct CallDetail {
     pub note: String,
     /// Every phone that rang.
     pub legs: Vec<CallLegRow>,
+    /// Where a call to a line was sent, in order.
+    pub route: Vec<CallStopRow>,
+}
+
+/// One place that a call to a line was sent to.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CallStopRow {
+    /// When.
+    pub at: i64,
+    /// `group`, `extension`, `outside`, `refused`.
+    pub kind: String,
+    /// The group's name, the extension or the number; may be `""`.
+    pub name: String,
+    /// `called`, `closed`, `no_answer`, `all_busy`, `nobody`, `loop`.
+    pub why: String,
 }
 
 /// One phone of ours that rang.

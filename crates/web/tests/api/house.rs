@@ -1,7 +1,6 @@
 //! A dealership with its server, and a small HTTP client.
 
 use cheling_lookup::desk::Desk;
-use cheling_lookup::number::DialRules;
 use cheling_model::call::{Offer, Party};
 use cheling_model::follow_up::Role;
 use cheling_model::recording::{Container, PauseSpan, Recording};
@@ -115,7 +114,6 @@ pub async fn house() -> House {
         realm: "cheling".into(),
         registrar: "10.0.0.5:5060".into(),
         opus: Default::default(),
-        dial_rules: DialRules::default(),
     };
     let app = App::new(Parts {
         settings,

@@ -178,6 +178,87 @@ async fn lines_and_groups_are_replaced_whole() {
 }
 
 #[tokio::test]
+async fn groups_overflow_lines_close_and_prefixes_are_blocked() {
+    let house = house().await;
+    let admin = house.sign_in("admin").await;
+    let day = json!([{ "from": "08:30", "to": "17:30" }]);
+    let wanted = json!({
+        "lines": [{ "line_id": null, "did": "58998000", "name": "售后热线", "group": "售后一组",
+            "schedule": "营业时间", "closed": { "kind": "outside", "to": "139 0000 1111" } }],
+        "groups": [
+            { "group_id": null, "name": "售后一组", "members": ["8002", "8001"], "ring_seconds": 25,
+              "strategy": "longest_idle", "member_seconds": 12, "skip_busy": true,
+              "no_answer": { "kind": "group", "to": "夜班" },
+              "all_busy": { "kind": "busy" },
+              "nobody": { "kind": "extension", "to": "8001" } },
+            { "group_id": null, "name": "夜班", "members": ["8001"], "ring_seconds": 25 },
+        ],
+        "schedules": [{ "schedule_id": null, "name": "营业时间",
+            "week": [day, day, day, day, day, [], []],
+            "days": [{ "day": "2027-02-17", "name": "春节", "spans": [] }] }],
+        "blocked_prefixes": ["168", "00882"],
+    });
+    let made = house.call("PUT", &admin, "/lines", wanted).await;
+    assert_eq!(made.status, 200, "{made:?}");
+    let made = made.json();
+    assert_eq!(made["lines"][0]["closed"], json!({ "kind": "outside", "to": "13900001111" }));
+    let group = &made["groups"][0];
+    assert_eq!(group["strategy"], "longest_idle");
+    assert_eq!(group["no_answer"], json!({ "kind": "group", "to": "夜班" }));
+    assert_eq!(made["groups"][1]["all_busy"], json!({ "kind": "busy", "to": "" }), "as ever");
+    assert_eq!(made["schedules"][0]["week"][0], day);
+    assert_eq!(made["blocked_prefixes"], json!(["168", "00882"]));
+    // Told again as it was told, all keep their ids.
+    let again = house.call("PUT", &admin, "/lines", made.clone()).await;
+    assert_eq!(again.json(), made);
+    for (pointer, value, field, words) in [
+        ("/groups/0/strategy", json!("random"), "groups", "longest_idle"),
+        ("/groups/0/member_seconds", json!(4), "groups", "member_seconds"),
+        ("/groups/0/no_answer/to", json!("售后一组"), "groups", "itself"),
+        ("/groups/0/no_answer/to", json!("早班"), "groups", "早班"),
+        ("/groups/0/nobody/to", json!("9001"), "groups", "9001"),
+        ("/groups/0/nobody/kind", json!("voicemail"), "groups", "voicemail"),
+        ("/lines/0/closed/to", json!("110"), "lines", "110"),
+        ("/lines/0/closed/to", json!("nobody"), "lines", "nobody"),
+        ("/lines/0/schedule", json!("夏令时"), "lines", "夏令时"),
+        ("/schedules/0/week/0/0/to", json!("08:00"), "schedules", "end after"),
+        ("/schedules/0/week/0/0/to", json!("25:00"), "schedules", "24:00"),
+        ("/schedules/0/week", json!([]), "schedules", "seven days"),
+        ("/schedules/0/days/0/day", json!("2027-02-30"), "schedules", "2027-02-30"),
+        ("/blocked_prefixes/0", json!("16x"), "blocked_prefixes", "16x"),
+    ] {
+        let mut bad = made.clone();
+        *bad.pointer_mut(pointer).unwrap() = value;
+        let answer = house.call("PUT", &admin, "/lines", bad).await;
+        assert_eq!(answer.status, 422, "{pointer} {answer:?}");
+        let error = answer.json()["error"].clone();
+        assert_eq!(error["field"], field, "{error}");
+        assert!(error["message"].as_str().unwrap().contains(words), "{error}");
+    }
+    assert_eq!(house.get(&admin, "/lines").await.json(), made, "nothing half done");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn how_far_a_phone_may_dial_is_kept_until_it_is_changed() {
+    let house = house().await;
+    let admin = house.sign_in("admin").await;
+    let send = async |verb: &str, path: &str, body: serde_json::Value| {
+        house.call(verb, &admin, path, body).await
+    };
+    let made = send("POST", "/extensions", json!({ "number": "8010" })).await.json();
+    assert_eq!(made["reach"], "national");
+    let wish = json!({ "number": "8010", "reach": "internal" });
+    assert_eq!(send("PUT", "/extensions/8010", wish).await.json()["reach"], "internal");
+    let renamed = json!({ "number": "8010", "display_name": "门卫" });
+    assert_eq!(send("PUT", "/extensions/8010", renamed).await.json()["reach"], "internal");
+    for wish in [json!({ "number": "8011", "reach": "moon" }), json!({ "number": "110" })] {
+        assert_eq!(send("POST", "/extensions", wish.clone()).await.status, 422, "{wish}");
+    }
+    house.close().await;
+}
+
+#[tokio::test]
 async fn a_spreadsheet_is_tried_and_then_applied() {
     let house = house().await;
     let boss = house.sign_in("boss").await;

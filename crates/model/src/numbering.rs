@@ -4,8 +4,8 @@
 //! Chinese mobiles differ in their first three. Nothing is refused for not being in somebody's
 //! list of assigned ranges: those lists are years behind.
 
-use cheling_model::Presentation;
-use cheling_model::number::{CallerNumber, NumberKind, PhoneNumber};
+use crate::Presentation;
+use crate::number::{CallerNumber, NumberKind, PhoneNumber};
 
 /// More digits than any number has; what is longer is cut.
 const MAX_DIGITS: usize = 40;
@@ -94,30 +94,25 @@ pub fn has_lost_digits(cell: &str) -> bool {
     is_number && !mantissa.is_empty() && digits_of(mantissa).len() < exponent + 1
 }
 
-/// How one trunk wants numbers dialled.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DialRules {
-    /// Numbers of this area are sent without it; empty: always with it.
-    pub own_area_code: String,
-    /// Put before mobile numbers; `0` where the exchange wants it for those from elsewhere.
-    pub mobile_prefix: String,
-}
-
-/// The digits that a trunk is sent for a number.
-pub fn dial(number: &PhoneNumber, rules: &DialRules) -> String {
-    let national = number.key.strip_prefix("+86").unwrap_or(&number.key);
-    match (number.kind, &number.area_code) {
-        (NumberKind::Mobile, _) => format!("{}{national}", rules.mobile_prefix),
-        (NumberKind::Landline, Some(area)) if rules.own_area_code == format!("0{area}") => {
-            national.strip_prefix(area.as_str()).unwrap_or(national).to_owned()
-        }
-        (NumberKind::Landline, _) => format!("0{national}"),
-        (NumberKind::Foreign, _) => match number.key.strip_prefix('+') {
+/// The digits by which a number is dialled from anywhere in China: a landline with its area code,
+/// another country's number with 00.
+pub fn national(number: &PhoneNumber) -> String {
+    let digits = number.key.strip_prefix("+86").unwrap_or(&number.key);
+    match number.kind {
+        NumberKind::Landline => format!("0{digits}"),
+        NumberKind::Foreign => match number.key.strip_prefix('+') {
             Some(international) => format!("00{international}"),
             None => number.key.clone(),
         },
-        (NumberKind::Service | NumberKind::Short | NumberKind::Internal, _) => number.key.clone(),
+        NumberKind::Mobile => digits.to_owned(),
+        NumberKind::Service | NumberKind::Short | NumberKind::Internal => number.key.clone(),
     }
+}
+
+/// A landline's digits within its area: `61234567` of `021-61234567`. None for all else.
+pub fn local(number: &PhoneNumber) -> Option<&str> {
+    let area = number.area_code.as_deref()?;
+    number.key.strip_prefix("+86")?.strip_prefix(area)
 }
 
 /// What is left of a number when its dress is off.
@@ -398,21 +393,20 @@ mod tests {
     }
 
     #[test]
-    fn a_trunk_gets_what_its_rules_say() {
-        let rules = DialRules { own_area_code: "021".into(), mobile_prefix: "0".into() };
+    fn a_number_is_dialled_from_anywhere_by_its_national_form() {
         for (raw, dialled) in [
-            ("13812345678", "013812345678"),
-            ("02161234567", "61234567"),
+            ("+8613812345678", "13812345678"),
+            ("61234567", "02161234567"),
             ("01061234567", "01061234567"),
             ("+85261234567", "0085261234567"),
             ("95588", "95588"),
             ("4008001234", "4008001234"),
         ] {
-            let number = read(raw, SHANGHAI).unwrap();
-            assert_eq!(dial(&number, &rules), dialled, "{raw}");
+            assert_eq!(national(&read(raw, SHANGHAI).unwrap()), dialled, "{raw}");
         }
-        let number = read("13812345678", SHANGHAI).unwrap();
-        assert_eq!(dial(&number, &DialRules::default()), "13812345678");
+        assert_eq!(local(&read("02161234567", SHANGHAI).unwrap()), Some("61234567"));
+        assert_eq!(local(&read("075526123456", SHANGHAI).unwrap()), Some("26123456"));
+        assert_eq!(local(&read("13812345678", SHANGHAI).unwrap()), None);
     }
 
     proptest! {
@@ -426,7 +420,7 @@ mod tests {
         fn digits_never_make_it_panic(raw in "[+０-９0-9 ()\\-.eE转x]{0,30}") {
             if let Some(number) = read(&raw, SHANGHAI) {
                 prop_assert!(!number.key.is_empty());
-                let _ = dial(&number, &DialRules::default());
+                let _ = (national(&number), local(&number));
             }
             let _ = read_cell(&raw, SHANGHAI);
         }
