@@ -3,13 +3,11 @@
 //! SQLite: one writing connection and a few reading ones, WAL. PostgreSQL: one pool.
 
 use crate::row::Read;
+use crate::sqlite::{Lender, Loan};
 use crate::value::{Row, Value};
 use crate::{Error, Result, migration};
 use sqlx::postgres::{PgArguments, PgPool, PgPoolOptions};
-use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Arguments as _, AssertSqlSafe};
 use std::borrow::Cow;
 use std::str::FromStr as _;
@@ -40,7 +38,7 @@ pub struct Database(Pool);
 
 #[derive(Clone, Debug)]
 enum Pool {
-    Sqlite { read: SqlitePool, write: SqlitePool, checkpoint: SqlitePool },
+    Sqlite { read: Lender, write: Lender, checkpoint: Lender },
     Postgres(PgPool),
 }
 
@@ -50,7 +48,7 @@ pub struct Transaction(Open);
 
 #[derive(Debug)]
 enum Open {
-    Sqlite(sqlx::Transaction<'static, sqlx::Sqlite>),
+    Sqlite(Loan),
     Postgres(sqlx::Transaction<'static, sqlx::Postgres>),
 }
 
@@ -101,24 +99,13 @@ impl Database {
                 .busy_timeout(PATIENCE)
                 .pragma("wal_autocheckpoint", WAL_PAGES)
                 .statement_cache_capacity(300);
-            let write = SqlitePoolOptions::new()
-                .max_connections(1)
-                .acquire_timeout(PATIENCE)
-                .connect_with(options.clone())
-                .await?;
+            let write = Lender::new(options.clone(), 1);
             migration::migrator(Engine::Sqlite)
-                .run(&write)
+                .run(write.lend().await?.connection()?)
                 .await
                 .map_err(|err| Error::Open(err.to_string()))?;
-            let checkpoint = SqlitePoolOptions::new()
-                .max_connections(1)
-                .acquire_timeout(PATIENCE)
-                .connect_lazy_with(options.clone());
-            let read = SqlitePoolOptions::new()
-                .max_connections(SQLITE_READERS)
-                .acquire_timeout(PATIENCE)
-                .connect_with(options.pragma("query_only", "on"))
-                .await?;
+            let checkpoint = Lender::new(options.clone(), 1);
+            let read = Lender::new(options.pragma("query_only", "on"), SQLITE_READERS);
             Pool::Sqlite { read, write, checkpoint }
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             let pool = PgPoolOptions::new()
@@ -155,8 +142,11 @@ impl Database {
     /// [`Error::Unavailable`].
     pub async fn begin(&self) -> Result<Transaction> {
         Ok(Transaction(match &self.0 {
-            // A deferred one could find, halfway, that another process wrote before it.
-            Pool::Sqlite { write, .. } => Open::Sqlite(write.begin_with("begin immediate").await?),
+            Pool::Sqlite { write, .. } => {
+                let mut loan = write.lend().await?;
+                loan.begin().await?;
+                Open::Sqlite(loan)
+            }
             Pool::Postgres(pool) => Open::Postgres(pool.begin().await?),
         }))
     }
@@ -185,7 +175,10 @@ impl Database {
     /// [`Error::Unavailable`].
     pub async fn checkpoint(&self) -> Result<()> {
         if let Pool::Sqlite { checkpoint, .. } = &self.0 {
-            sqlx::query("pragma wal_checkpoint(passive)").execute(checkpoint).await?;
+            let mut loan = checkpoint.lend().await?;
+            let query = sqlx::query("pragma wal_checkpoint(passive)");
+            let folded = query.execute(loan.connection()?).await;
+            loan.checked(folded)?;
         }
         Ok(())
     }
@@ -210,7 +203,7 @@ impl Transaction {
     /// [`Error::Unavailable`]: nothing of it happened.
     pub async fn commit(self) -> Result<()> {
         match self.0 {
-            Open::Sqlite(tx) => tx.commit().await?,
+            Open::Sqlite(mut loan) => loan.commit().await?,
             Open::Postgres(tx) => tx.commit().await?,
         }
         Ok(())
@@ -222,24 +215,26 @@ macro_rules! on_driver {
     ($on:expr, $access:ident, $sql:expr, $args:expr, $call:ident, $wrap:ident) => {{
         let sql = AssertSqlSafe($sql.into());
         match $on {
-            On::Database(Database(Pool::Sqlite { $access: pool, .. })) => {
+            On::Database(Database(Pool::Sqlite { $access: lender, .. })) => {
                 let query = sqlx::query_with(sql, sqlite_arguments($args)?);
-                query.$call(pool).await.map($wrap::sqlite)
+                let mut loan = lender.lend().await?;
+                let answer = query.$call(loan.connection()?).await;
+                loan.checked(answer).map($wrap::sqlite)
             }
             On::Database(Database(Pool::Postgres(pool))) => {
                 let query = sqlx::query_with(sql, postgres_arguments($args)?);
-                query.$call(pool).await.map($wrap::postgres)
+                query.$call(pool).await.map($wrap::postgres).map_err(Error::from)
             }
-            On::Transaction(Transaction(Open::Sqlite(tx))) => {
+            On::Transaction(Transaction(Open::Sqlite(loan))) => {
                 let query = sqlx::query_with(sql, sqlite_arguments($args)?);
-                query.$call(&mut **tx).await.map($wrap::sqlite)
+                let answer = query.$call(loan.connection()?).await;
+                loan.checked(answer).map($wrap::sqlite)
             }
             On::Transaction(Transaction(Open::Postgres(tx))) => {
                 let query = sqlx::query_with(sql, postgres_arguments($args)?);
-                query.$call(&mut **tx).await.map($wrap::postgres)
+                query.$call(&mut **tx).await.map($wrap::postgres).map_err(Error::from)
             }
         }
-        .map_err(Error::from)
     }};
 }
 

@@ -22,6 +22,7 @@ pub mod phone;
 pub mod recording;
 pub mod row;
 pub mod session;
+mod sqlite;
 pub mod switchboard;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
