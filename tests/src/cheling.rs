@@ -26,8 +26,9 @@ pub const EXTENSIONS: [&str; 3] = ["8001", "8002", "8003"];
 pub struct Cheling {
     /// Ports for clients of the test.
     pub ports: Ports,
-    folder: TempDir,
+    /// Before `folder`: its last words are read from there.
     process: Option<Process>,
+    folder: TempDir,
     /// Settings for the next start that override the file: `CHELING_WEB__LISTEN` ...
     pub environment: Vec<(&'static str, String)>,
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 /// A running program.
 pub struct Process {
@@ -19,15 +19,29 @@ impl Process {
     ///
     /// # Panics
     /// If it cannot be started, with the package that would bring it.
-    pub fn start(name: &str, mut command: Command, folder: &Path) -> Self {
+    pub fn start(name: &str, command: Command, folder: &Path) -> Self {
+        Self::spawn(name, command, folder, std::process::Stdio::null())
+    }
+
+    fn spawn(name: &str, mut command: Command, folder: &Path, input: std::process::Stdio) -> Self {
         let output = folder.join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&output).unwrap();
         command.stdout(file.try_clone().unwrap()).stderr(file);
-        command.stdin(std::process::Stdio::null()).kill_on_drop(true);
+        command.stdin(input).kill_on_drop(true);
         let child = command.spawn().unwrap_or_else(|error| {
             panic!("{name} does not start ({error}); scripts/bootstrap test installs it")
         });
         Self { name: name.to_owned(), child, output }
+    }
+
+    /// As [`Process::start`], with its standard input in our hand.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start_told(name: &str, command: Command, folder: &Path) -> (Self, ChildStdin) {
+        let mut process = Self::spawn(name, command, folder, std::process::Stdio::piped());
+        let input = process.child.stdin.take().expect("piped");
+        (process, input)
     }
 
     /// Everything it has said so far.
@@ -40,12 +54,22 @@ impl Process {
     /// # Panics
     /// If it ends or [`crate::DEADLINE`] passes before.
     pub async fn says(&mut self, text: &str) {
+        self.says_after(0, text).await;
+    }
+
+    /// Waits until it has said this after the first `from` bytes; answers where that ends.
+    ///
+    /// # Panics
+    /// As [`Process::says`].
+    pub async fn says_after(&mut self, from: usize, text: &str) -> usize {
         let end = tokio::time::Instant::now() + crate::DEADLINE;
         let mut ticks = tokio::time::interval(Duration::from_millis(20));
         loop {
             ticks.tick().await;
-            if self.said().contains(text) {
-                return;
+            let said = std::fs::read(&self.output).unwrap_or_default();
+            let after = said.get(from..).unwrap_or_default();
+            if let Some(at) = after.windows(text.len()).position(|part| part == text.as_bytes()) {
+                return from + at + text.len();
             }
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("{} ended with {status} before it said {text:?}", self.name);

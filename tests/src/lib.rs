@@ -10,6 +10,7 @@ pub mod child;
 pub mod desk;
 pub mod http;
 pub mod kamailio;
+pub mod linphone;
 pub mod load;
 pub mod pcap;
 pub mod ports;

@@ -9,6 +9,24 @@ pub const CUSTOMER: usize = 0;
 /// Our side's lane, on the right.
 pub const OUR_SIDE: usize = 1;
 
+/// Writes a mono file of 8000 samples a second, for a client to say.
+///
+/// # Panics
+/// If it cannot be written.
+pub fn write_wav(path: &std::path::Path, pcm: &[i16]) {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 8000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut writer = hound::WavWriter::create(path, spec).unwrap();
+    for &sample in pcm {
+        writer.write_sample(sample).unwrap();
+    }
+    writer.finalize().unwrap();
+}
+
 /// A stereo WAV file in memory.
 pub struct Recording {
     /// Left and right, 16-bit.

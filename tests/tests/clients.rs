@@ -1,27 +1,11 @@
 //! SIPp and baresip through the running binary, compared with what they played.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::path::Path;
-
 use cheling_phone::{Sound, Transport, level_dbfs, render};
 use cheling_tests::baresip::{Baresip, BaresipConfig};
 use cheling_tests::cheling::{Cheling, DID, GATEWAY_IP, incoming, secret};
-use cheling_tests::recording::{CUSTOMER, OUR_SIDE, Recording};
+use cheling_tests::recording::{CUSTOMER, OUR_SIDE, Recording, write_wav};
 use cheling_tests::sipp::{Sipp, SippRun, alaw_tone, local};
-
-fn write_wav(path: &Path, pcm: &[i16]) {
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: 8000,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut writer = hound::WavWriter::create(path, spec).unwrap();
-    for &sample in pcm {
-        writer.write_sample(sample).unwrap();
-    }
-    writer.finalize().unwrap();
-}
 
 fn gateway_run<'a>(
     cheling: &Cheling,

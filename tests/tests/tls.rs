@@ -55,15 +55,7 @@ async fn baresip_registers_over_tls_and_its_call_is_recorded() {
     let mut pcm = vec![0; 30 * 8000];
     render(&Sound::tone(600.0), &mut pcm);
     let says = cheling.folder().join("says.wav");
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: 8000,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut writer = hound::WavWriter::create(&says, spec).unwrap();
-    pcm.iter().for_each(|sample| writer.write_sample(*sample).unwrap());
-    writer.finalize().unwrap();
+    cheling_tests::recording::write_wav(&says, &pcm);
     let secret = secret("8001");
     let mut baresip = Baresip::start(
         &BaresipConfig {

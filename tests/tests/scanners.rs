@@ -1,0 +1,208 @@
+//! What strangers with scanners learn: sipsak as everybody has it, and the three steps of
+//! sipvicious (who speaks SIP here, which extensions are there, which password fits) on the wire as
+//! it sends them.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::process::Output;
+use std::time::Duration;
+
+use cheling_phone::{Dial, Sound, Transport};
+use cheling_sip::digest::{Algorithm, Challenge, ha1};
+use cheling_tests::cheling::{Cheling, EXTENSIONS, incoming, secret};
+use cheling_tests::within;
+use tokio::process::Command;
+
+async fn sipsak(arguments: &[&str]) -> (Output, String) {
+    let mut command = Command::new("sipsak");
+    let output = command.args(arguments).kill_on_drop(true).output();
+    let output =
+        within("sipsak", output).await.expect("sipsak; scripts/bootstrap test installs it");
+    let said = [output.stdout.as_slice(), &output.stderr].concat();
+    (output, String::from_utf8_lossy(&said).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sipsak_is_answered_registers_and_cannot_guess() {
+    let cheling = Cheling::start().await;
+    let server = format!("sip:{}", cheling.sip());
+    for transport in ["udp", "tcp"] {
+        let (output, said) = sipsak(&["-vv", "-E", transport, "-s", &server]).await;
+        assert!(output.status.success() && said.contains("SIP/2.0 200"), "{transport}: {said}");
+    }
+    let account = format!("sip:8001@{}", cheling.sip());
+    let contact = format!("sip:8001@127.0.0.1:{}", cheling.ports.port(10));
+    let register = async |password: &str| {
+        sipsak(&[
+            "-v", "-U", "-s", &account, "-u", "8001", "-a", password, "-x", "120", "-C", &contact,
+        ])
+        .await
+    };
+    let right = secret("8001");
+    let (output, said) = register("guessed").await;
+    assert!(!output.status.success() && said.contains("SIP/2.0 403"), "{said}");
+    let (output, said) = register(&right).await;
+    assert!(output.status.success(), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_and_rubbish_from_sipsak_disturb_nobody() {
+    let cheling = Cheling::start().await;
+    let (phone, _events) = cheling.phone("8001", Transport::Udp).await;
+    let (_other, mut events) = cheling.phone("8002", Transport::Udp).await;
+    let server = format!("sip:8001@{}", cheling.sip());
+    let (output, said) = sipsak(&["-F", "-e", "2000", "-s", &server]).await;
+    assert!(output.status.success(), "{said}");
+    // Spoils one character more of its request each time; what it makes of the answers is its own.
+    let spoil = ["-R", "-t", "30", "-s", server.as_str()];
+    let (rubbish, call) = tokio::join!(sipsak(&spoil), async {
+        let call = phone.call(Dial::number("8002"), Sound::tone(440.0)).await.unwrap();
+        let agent = incoming(&mut events).await;
+        agent.answer(Sound::tone(620.0)).await;
+        within("the answer", call.answered()).await.unwrap();
+        within("sound", call.hears(Duration::from_secs(1))).await.unwrap();
+        call
+    });
+    assert!(rubbish.0.status.code().is_some());
+    call.hang_up().await;
+    let (output, said) = sipsak(&["-s", &server]).await;
+    assert!(output.status.success(), "{said}");
+}
+
+/// sipvicious as it stands on the wire.
+struct Scanner {
+    socket: UdpSocket,
+    /// Asked after each probe from an honest address: once it is answered, so was the probe.
+    fence: UdpSocket,
+    target: SocketAddr,
+    sent: u32,
+}
+
+impl Scanner {
+    /// From an address of its own, so that only it is shut out.
+    fn new(target: SocketAddr) -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 66), 0)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let fence = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        fence.set_read_timeout(Some(cheling_tests::DEADLINE)).unwrap();
+        Self { socket, fence, target, sent: 0 }
+    }
+
+    /// Sends one probe; the answers to it, without what must differ between any two.
+    fn probe(&mut self, method: &str, extension: &str, more: &str) -> Vec<String> {
+        let answers = self.ask(method, extension, more);
+        answers.iter().map(|answer| plain(answer, extension)).collect()
+    }
+
+    /// The same, with the challenge as it came.
+    fn challenge(&mut self, extension: &str) -> Option<Challenge> {
+        let answers = self.ask("REGISTER", extension, "");
+        let line =
+            answers.first()?.lines().find_map(|line| line.strip_prefix("WWW-Authenticate: "))?;
+        Challenge::parse(line)
+    }
+
+    /// The answers as they came. What comes again of earlier ones is passed over: a scanner
+    /// acknowledges nothing.
+    fn ask(&mut self, method: &str, extension: &str, more: &str) -> Vec<String> {
+        self.sent += 1;
+        let (n, from, target) = (self.sent, self.socket.local_addr().unwrap(), self.target);
+        let host = target.ip();
+        let uri = match method {
+            "REGISTER" => format!("sip:{host}"),
+            _ => format!("sip:{extension}@{host}"),
+        };
+        let request = format!(
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bK-{n}7712;rport\r\n\
+             Content-Length: 0\r\nFrom: \"{extension}\"<sip:{extension}@{host}>; tag=3831{n:06}\r\n\
+             Accept: application/sdp\r\nUser-Agent: friendly-scanner\r\n\
+             To: \"{extension}\"<sip:{extension}@{host}>\r\nContact: sip:{extension}@{from}\r\n\
+             CSeq: 1 {method}\r\nCall-ID: 7{n:09}\r\n{more}Max-Forwards: 70\r\n\r\n"
+        );
+        self.socket.send_to(request.as_bytes(), target).unwrap();
+        let from = self.fence.local_addr().unwrap();
+        let fence = format!(
+            "OPTIONS sip:{target} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bKf{n};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:t@{from}>;tag=f{n}\r\nTo: <sip:{target}>\r\n\
+             Call-ID: f{n}@{from}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+        );
+        self.fence.send_to(fence.as_bytes(), target).unwrap();
+        self.fence.recv(&mut [0; 4096]).expect("the fence is answered");
+        let mut answers = Vec::new();
+        let mut buffer = [0; 4096];
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if text.contains(&format!("Call-ID: 7{n:09}")) {
+                answers.push(text);
+            }
+        }
+        answers
+    }
+}
+
+/// An answer without tags, nonce, numbers of the probe and the extension's own name.
+fn plain(text: &str, extension: &str) -> String {
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+        match name {
+            "Via" | "From" | "Call-ID" | "To" => lines.push(name.to_owned()),
+            "WWW-Authenticate" | "Proxy-Authenticate" => {
+                let fields = value.split(',').filter(|field| !field.contains("nonce="));
+                lines.push(format!("{name}:{}", fields.collect::<Vec<_>>().join(",")));
+            }
+            _ => lines.push(line.replace(extension, "EXTENSION")),
+        }
+    }
+    lines.join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scanner_cannot_tell_which_extensions_are_there() {
+    let cheling = Cheling::start().await;
+    // One is registered, one is not, one does not exist.
+    let (_phone, _events) = cheling.phone(EXTENSIONS[0], Transport::Udp).await;
+    let mut scanner = Scanner::new(cheling.sip());
+    let guess = |challenge: &Challenge, extension: &str| {
+        let key = ha1(Algorithm::Md5, extension, &challenge.realm, "123456");
+        let uri = format!("sip:{}", cheling.sip().ip());
+        format!(
+            "Authorization: {}\r\n",
+            challenge.answer(extension, &key, "REGISTER", &uri, "c", 1)
+        )
+    };
+    for method in ["OPTIONS", "REGISTER", "INVITE", "SUBSCRIBE", "MESSAGE"] {
+        let answers: Vec<_> = [EXTENSIONS[0], EXTENSIONS[1], "8999"]
+            .map(|extension| scanner.probe(method, extension, ""))
+            .into();
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{method}: {answers:#?}");
+        assert!(answers[0].len() <= 1, "{method}: {answers:#?}");
+    }
+    let mut guessed = Vec::new();
+    for extension in [EXTENSIONS[0], EXTENSIONS[1], "8999"] {
+        let Some(challenge) = scanner.challenge(extension) else { continue };
+        let more = guess(&challenge, extension);
+        guessed.push(scanner.probe("REGISTER", extension, &more));
+    }
+    assert!(guessed.iter().all(|answer| *answer == guessed[0]), "{guessed:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guessing_passwords_finds_nothing_and_costs_others_nothing() {
+    let cheling = Cheling::start().await;
+    let mut scanner = Scanner::new(cheling.sip());
+    let right = secret("8001");
+    let guesses: Vec<String> = (0..40).map(|n| format!("{}", 8000 + n)).collect();
+    // The right one comes last: by then nobody at this address is heard any more.
+    for password in guesses.iter().chain(std::iter::once(&right)) {
+        let Some(challenge) = scanner.challenge("8001") else { continue };
+        let key = ha1(Algorithm::Md5, "8001", &challenge.realm, password);
+        let uri = format!("sip:{}", cheling.sip().ip());
+        let answer = challenge.answer("8001", &key, "REGISTER", &uri, "c", 1);
+        let more = format!("Authorization: {answer}\r\n");
+        for answer in scanner.probe("REGISTER", "8001", &more) {
+            assert!(!answer.starts_with("SIP/2.0 200"), "{password} was found:\n{answer}");
+        }
+    }
+    let (_phone, _events) = cheling.phone("8001", Transport::Udp).await;
+}
