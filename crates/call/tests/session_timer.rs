@@ -212,3 +212,42 @@ fn sessions_are_kept_up_over_a_lossy_link() {
         world.settle();
     }
 }
+
+#[test]
+fn an_agent_who_was_fetched_stays_while_the_other_side_rings_for_long() {
+    for refresher in ["uac", "uas"] {
+        let mut world = World::dealership(1);
+        world.uas[0].manner = Manner::Answer(100 * SECOND);
+        let expires = format!("90;refresher={refresher}");
+        world.uas[1].answers_with = vec![("Session-Expires", expires), ("Allow", "UPDATE".into())];
+        world.command(cheling_call::io::Command::Dial {
+            ticket: 1,
+            call_id: world::id(77),
+            extension: "8001".into(),
+            number: "13812345678".into(),
+            user_id: world::id(8001),
+            follow_up_id: None,
+        });
+        world.run(45 * SECOND);
+        if refresher == "uas" {
+            world.uas[1].in_dialog =
+                vec![("Supported", "timer".into()), ("Session-Expires", "90;refresher=uac".into())];
+            for _ in 0..2 {
+                let now = world.now.monotonic;
+                assert!(world.uas[1].say(now, Method::Update, None));
+                world.run(30 * SECOND);
+            }
+            assert_eq!(count(&world, 1, "200 UPDATE"), 2, "{:?}", world.uas[1].log);
+        } else {
+            world.run(60 * SECOND);
+        }
+        assert!(world.story().contains(&"answered 8001".to_owned()), "{:?}", world.story());
+        assert_eq!(world.switch.live_calls(), 1, "{refresher} {:?}", world.story());
+        if refresher == "uac" {
+            assert!(count(&world, 1, "UPDATE") > 0, "it is asked for a sign of life");
+        }
+        let now = world.now.monotonic;
+        world.uas[1].hang_up(now);
+        world.settle();
+    }
+}

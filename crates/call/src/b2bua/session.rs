@@ -18,6 +18,8 @@ use crate::core::Core;
 
 /// What both sides hear when one has given no sign of life.
 pub(super) const EXPIRED: &str = "SIP;cause=408;text=\"Session expired\"";
+/// How long a sign of life may take that was due before anybody looked.
+const GRACE: Duration = Duration::from_secs(32);
 /// When a refresh that came at a bad time is tried again.
 const LATER: Duration = Duration::from_secs(5);
 
@@ -73,6 +75,16 @@ impl Session {
         };
         self.min_se_s = min_se_s;
         true
+    }
+
+    /// The call goes on after a time in which nobody looked at the clock: what was due in it is
+    /// due now, but for the end.
+    pub(super) fn resume(&mut self, now: Instant) {
+        let Some((interval_s, timer)) = self.agreed else { return };
+        if timer.next_timeout().is_some_and(|at| at <= now) {
+            let timer = SessionTimer::Refreshing { refresh_at: now, ends_at: now + GRACE };
+            self.agreed = Some((interval_s, timer));
+        }
     }
 
     /// Whether there is a timer.

@@ -10,7 +10,7 @@ use cheling_model::{EndCause, Lane, TapKind, Withdrawal};
 use cheling_sip::diversion::{Cause, History};
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::subscription::dialog_info::DialogState;
-use cheling_sip::{ClientId, Method, Name, Request, Response, ServerId};
+use cheling_sip::{ClientId, Flow, Method, Name, Request, Response, ServerId};
 
 use super::caller::{Caller, Invited, early_request};
 use super::exchange::Exchange;
@@ -487,6 +487,14 @@ impl Call {
                 self.early_update(core, &mut ringing, server, &request);
                 return State::Ringing(ringing);
             }
+            Event::Request { server, request, flow }
+                if request.method == Method::Update && ringing.fetched().is_some() =>
+            {
+                if let Some(leg) = ringing.fetched() {
+                    sign_of_life(core, leg, server, flow, &request);
+                }
+                return State::Ringing(ringing);
+            }
             Event::Request { server, request, flow } => {
                 let is_caller = ringing.caller.receive(&request, flow);
                 if is_caller {
@@ -700,11 +708,14 @@ impl Call {
         core.tap(self.id, TapKind::Answered { extension: extension.unwrap_or_default() });
         core.put(Output::StartRecording { call_id: self.id });
         self.recording.begin();
-        let legs = match self.caller_lane {
+        let mut legs = match self.caller_lane {
             Lane::Customer => [caller, callee],
             Lane::Agent => [callee, caller],
         };
         let now = core.now.monotonic;
+        for leg in &mut legs {
+            leg.session.resume(now);
+        }
         State::Talking(Box::new(Talk::new(legs, exchange, forks, winner, now)))
     }
 
@@ -804,6 +815,19 @@ impl Call {
         let fate = Fate::of(fork::statuses(ringing.forks.get(ringing.way_from..).unwrap_or(&[])));
         self.ring(core, ringing, fate)
     }
+}
+
+/// The agent who has been fetched shows that he is still there while the other side rings.
+fn sign_of_life(core: &mut Core, leg: &mut Leg, server: ServerId, flow: Flow, request: &Request) {
+    if let Err(err) = leg.receive(request, flow) {
+        return core.refuse(server, request, err.status());
+    }
+    let terms = leg.accept_timer(core, request);
+    core.refuse_with(server, request, 200, |response| {
+        if let Some(terms) = terms {
+            terms.put_into(response);
+        }
+    });
 }
 
 impl Opening {
