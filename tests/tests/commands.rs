@@ -47,17 +47,59 @@ async fn a_capture_becomes_one_recording_however_often_it_is_imported() {
     assert_eq!(found["failures"].as_array().unwrap().len(), 1, "{found}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_recordings_become_opus_and_a_dealership_has_its_own_format() {
+    let cheling = Cheling::idle().await;
+    let path = cheling.folder().join("call.pcap");
+    captured_at(1_700_000_000_000_000).write(&path);
+    cheling.must(&["import-pcap", path.to_str().unwrap()], "").await;
+    let listed = async || {
+        let list = json(&cheling.must(&["recording", "list", "--json"], "").await);
+        let row = &list.as_array().unwrap()[0];
+        let path = row["path"].as_str().unwrap().to_owned();
+        (cheling.folder().join("data/recordings").join(&path), path)
+    };
+    let (wav, _) = listed().await;
+    // Far too young, then old enough.
+    let report = cheling.must(&["recording", "convert", "--older-than", "36500d", "--json"], "");
+    assert_eq!(json(&report.await)["converted"], 0);
+    let report = cheling.must(&["recording", "convert", "--older-than", "0d", "--json"], "").await;
+    assert_eq!(json(&report)["converted"], 1);
+    let (file, name) = listed().await;
+    assert!(name.ends_with(".opus") && file.is_file() && !wav.exists(), "{name}");
+    assert!(file.with_extension("peaks").is_file());
+    cheling.check().await;
+    let wrong = cheling.command(&["recording", "convert", "--older-than", "soon"], "").await;
+    assert_eq!(wrong.status.code(), Some(2));
+
+    assert_eq!(cheling.must(&["recording", "format"], "").await.trim(), "wav (the default)");
+    let said = cheling.must(&["recording", "format", "ogg_opus"], "").await;
+    assert_eq!(said.trim(), "ogg_opus");
+    let wrong = cheling.command(&["recording", "format", "mp3"], "").await;
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("not wav, ogg_opus or default"));
+    let other = cheling.folder().join("other.pcap");
+    captured_at(1_700_100_000_000_000).write(&other);
+    cheling.must(&["import-pcap", other.to_str().unwrap()], "").await;
+    let (file, name) = listed().await;
+    assert!(name.ends_with(".opus") && file.is_file(), "{name}");
+    cheling.check().await;
+}
+
 /// Three seconds of talk; of the caller's, the packets from 1.25 s to 1.75 s are lost.
 fn captured_call() -> Capture {
+    captured_at(1_795_300_000_000_000)
+}
+
+/// The same, begun `start` microseconds after 1970.
+fn captured_at(start: u64) -> Capture {
     let caller: SocketAddrV4 = "10.1.0.1:5060".parse().unwrap();
     let called: SocketAddrV4 = "10.1.0.2:5060".parse().unwrap();
     let caller_rtp: SocketAddrV4 = "10.1.0.1:4000".parse().unwrap();
     let called_rtp: SocketAddrV4 = "10.1.0.2:4002".parse().unwrap();
-    let start = 1_795_300_000_000_000;
     let headers = |tag: &str, sequence: &str| {
         format!(
             "Via: SIP/2.0/UDP 10.1.0.1:5060;branch=z9hG4bK{}\r\nFrom: <sip:13812345678@10.1.0.1>;tag=a\r\n\
-             To: <sip:58998000@10.1.0.2>{tag}\r\nCall-ID: captured@10.1.0.1\r\nCSeq: {sequence}\r\n",
+             To: <sip:58998000@10.1.0.2>{tag}\r\nCall-ID: {start}@10.1.0.1\r\nCSeq: {sequence}\r\n",
             sequence.replace(' ', "")
         )
     };

@@ -1,13 +1,13 @@
 //! Recordings: a row has its file.
 
-use crate::admin::{Filter, contains};
+use crate::admin::{Filter, contains, set_setting, setting};
 use crate::call::digits_of;
 use crate::database::On;
 use crate::row::{Page, Read, cursor, fetch_limit, parse_cursor, row};
 use crate::value::{Cells, args};
 use crate::{Error, Result};
 use cheling_model::follow_up::{AttachMethod, FollowUpType, Outcome};
-use cheling_model::recording::{LaneQuality, PauseSpan, Recording, SpeechMeasures};
+use cheling_model::recording::{Container, LaneQuality, PauseSpan, Recording, SpeechMeasures};
 use cheling_model::{
     CallId, CustomerId, DealershipId, Direction, FollowUpId, RecordingId, Timestamp, UserId,
     Verdict,
@@ -156,6 +156,99 @@ pub async fn walk(
         Recording::columns()
     );
     on.into().list(sql, args![after, i64::from(limit)]).await
+}
+
+/// One recording, of whatever dealership.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn get(on: impl Into<On<'_>>, recording_id: RecordingId) -> Result<Option<Recording>> {
+    let sql = format!("select {} from recording r where r.recording_id = $1", Recording::columns());
+    Ok(on.into().list(sql, args![recording_id]).await?.pop())
+}
+
+/// Recordings with a WAV file that began before `older_than`, in the order of their ids, `limit`
+/// after `after`: for the conversion to Opus.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn wavs(
+    on: impl Into<On<'_>>,
+    older_than: Timestamp,
+    after: Option<RecordingId>,
+    limit: u32,
+) -> Result<Vec<Recording>> {
+    let after = after.unwrap_or(RecordingId(uuid::Uuid::nil()));
+    let sql = format!(
+        "select {} from recording r where r.recording_id > $1 and r.container = 'wav' \
+         and r.path <> '' and r.started_at_us < $2 order by r.recording_id limit $3",
+        Recording::columns()
+    );
+    on.into().list(sql, args![after, older_than, i64::from(limit)]).await
+}
+
+/// How many recordings [`wavs`] has in all.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn count_wavs(on: impl Into<On<'_>>, older_than: Timestamp) -> Result<i64> {
+    let sql = "select count(*) from recording where container = 'wav' and path <> '' \
+               and started_at_us < $1";
+    on.into().scalar(sql, args![older_than]).await
+}
+
+/// Makes a row tell of another file with the same sound; false if its file is not (any more) the
+/// one that `original` tells of.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn replace_file(
+    on: impl Into<On<'_>>,
+    original: &Recording,
+    copy: &Recording,
+) -> Result<bool> {
+    let sql = "update recording set path = $1, container = $2, bytes = $3, sha256 = $4 \
+               where recording_id = $5 and path = $6 and sha256 = $7";
+    let args = args![
+        &copy.path,
+        copy.container,
+        copy.bytes,
+        &copy.sha256,
+        original.recording_id,
+        &original.path,
+        &original.sha256,
+    ];
+    Ok(on.into().execute(sql, args).await? > 0)
+}
+
+/// The setting that holds a dealership's container.
+const CONTAINER: &str = "recording_container";
+
+/// The container that a dealership wants for its recordings, if it wants another than is usual.
+///
+/// # Errors
+/// [`Error::Corrupt`] if the setting holds no container.
+pub async fn container(
+    on: impl Into<On<'_>>,
+    dealership_id: DealershipId,
+) -> Result<Option<Container>> {
+    let value = setting(on, dealership_id, CONTAINER).await?;
+    value.as_deref().map_or(Ok(None), json::<Option<Container>>)
+}
+
+/// Says what container a dealership wants for new recordings; `None`: the usual one.
+///
+/// # Errors
+/// [`Error::Refused`] if there is no such dealership.
+pub async fn set_container(
+    on: impl Into<On<'_>>,
+    dealership_id: DealershipId,
+    container: Option<Container>,
+    at: Timestamp,
+) -> Result<()> {
+    let value = serde_json::to_string(&container);
+    let value = value.map_err(|err| Error::Refused(format!("container: {err}")))?;
+    set_setting(on, dealership_id, CONTAINER, &value, at).await
 }
 
 /// Whether a file below the recordings root has its row.

@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Cheling (车铃): call recording and screen pop for car dealerships.
 #[derive(Debug, Parser)]
@@ -200,6 +201,36 @@ pub enum Call {
 pub enum Recording {
     /// List recordings.
     List(List),
+    /// Make old WAV recordings into Ogg Opus. Each original is deleted once its copy is compared
+    /// with it and its row tells of the copy. Can be cut at any time, and run beside the service.
+    Convert(Convert),
+    /// Show, or say, how new recordings of the dealership are made.
+    Format(Format),
+}
+
+/// `cheling recording convert`
+#[derive(Debug, Args)]
+pub struct Convert {
+    /// Only recordings at least this old: 90d, 12h, 0d.
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub older_than: Duration,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `cheling recording format`
+#[derive(Debug, Args)]
+pub struct Format {
+    /// wav, ogg_opus, or default: what the configuration says.
+    pub container: Option<String>,
+}
+
+/// Reads an age such as `90d` or `1d 12h`.
+fn age(text: &str) -> Result<Duration, String> {
+    let hint = || format!("{text:?} is no age like 90d or 12h");
+    let span: jiff::Span = text.parse().map_err(|_| hint())?;
+    let age = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| hint())?;
+    Duration::try_from(age).map_err(|_| hint())
 }
 
 /// How much of a list.

@@ -9,6 +9,7 @@ mod check;
 mod cli;
 mod config;
 mod control;
+mod conversion;
 mod customers;
 mod demo;
 mod facts;
@@ -60,6 +61,12 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
         Command::Customer(customer) => return customers::run(customer, &config).await,
         Command::Call(cli::Call::List(list)) => lists::calls(&list, &config).await?,
         Command::Recording(cli::Recording::List(list)) => lists::recordings(&list, &config).await?,
+        Command::Recording(cli::Recording::Convert(convert)) => {
+            return conversion::run(convert, config).await;
+        }
+        Command::Recording(cli::Recording::Format(format)) => {
+            conversion::format(format, &config).await?;
+        }
         Command::Config(cli::Config::Check) => println!("the configuration is sound"),
         Command::Config(cli::Config::Show) => print!("{}", config.to_toml()),
     }

@@ -1,6 +1,7 @@
 //! What the relay, the journal and the render workers count, for `/metrics`.
 
 use cheling_capture::Handle;
+use cheling_store::conversion::ConversionCounters;
 use cheling_store::journal::{JournalCounters, JournalHandle};
 use cheling_store::workers::WorkerCounters;
 use prometheus_client::collector::Collector;
@@ -15,16 +16,22 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A registry that reads the counters when it is asked.
-pub fn registry(capture: Handle, journal: JournalHandle, workers: Arc<WorkerCounters>) -> Registry {
+pub fn registry(meters: Meters) -> Registry {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Meters { capture, journal, workers }));
+    registry.register_collector(Box::new(meters));
     registry
 }
 
-struct Meters {
-    capture: Handle,
-    journal: JournalHandle,
-    workers: Arc<WorkerCounters>,
+/// Where the counters are.
+pub struct Meters {
+    /// Relay and SIP.
+    pub capture: Handle,
+    /// Journals of all disks.
+    pub journal: JournalHandle,
+    /// Render workers.
+    pub workers: Arc<WorkerCounters>,
+    /// The conversion of old recordings.
+    pub conversion: Arc<ConversionCounters>,
 }
 
 impl fmt::Debug for Meters {
@@ -93,6 +100,21 @@ impl Collector for Meters {
                 "Call events lost to a disk that hangs",
                 journal(|counters| &counters.lost_events),
             ),
+            (
+                "cheling_recordings_converted",
+                "Old recordings made into Opus",
+                self.conversion.converted.load(Relaxed),
+            ),
+            (
+                "cheling_conversion_failures",
+                "Old recordings that could not be made into Opus",
+                self.conversion.failed.load(Relaxed),
+            ),
+            (
+                "cheling_conversion_saved_bytes",
+                "Bytes won by making old recordings into Opus",
+                self.conversion.saved_bytes.load(Relaxed),
+            ),
             ("cheling_recordings_landed", "Recordings finished", workers.landed.load(Relaxed)),
             ("cheling_render_failures", "Failed renderings", workers.failures.load(Relaxed)),
         ] {
@@ -103,6 +125,11 @@ impl Collector for Meters {
         for (name, help, value) in [
             ("cheling_calls", "Calls with media now", relay.open_calls),
             ("cheling_journal_calls", "Calls in the journal", self.journal.calls() as u64),
+            (
+                "cheling_conversion_waiting",
+                "Old recordings that this run has still to make into Opus",
+                self.conversion.waiting.load(Relaxed),
+            ),
             (
                 "cheling_recording_stopped",
                 "1 while no disk takes media: calls go on and are not recorded",

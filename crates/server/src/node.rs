@@ -2,9 +2,11 @@
 
 use crate::config::{Config, TrunkEntry};
 use crate::control::Control;
+use crate::conversion::Converter;
 use crate::facts::{self, Facts, private_dir, time_zone};
+use crate::meters::{self, Meters};
 use crate::tap::{JournalSink, Rows, attend};
-use crate::{meters, recovery, switchboard};
+use crate::{recovery, switchboard};
 use anyhow::Context as _;
 use cheling_call::io::Settings;
 use cheling_capture::relay::RelayConfig;
@@ -50,6 +52,7 @@ pub struct Node {
     capture: Capture,
     journal: Journal,
     workers: Workers,
+    converter: Converter,
     queue: RenderQueue,
     desk_task: JoinHandle<()>,
     web_task: JoinHandle<()>,
@@ -99,6 +102,7 @@ impl Node {
         let (journal, report) = journal(config, &files, &queue)?;
         let (landed, landings) = mpsc::channel(LANDED_QUEUE);
         let workers = workers(config, &facts, &journal, &files, &queue, landed)?;
+        let converter = Converter::start(config, &facts, &files)?;
         recovery::run(&report, &journal.handle(), &desk, &queue).await?;
         desk.close_stale(facts::now()).await?;
 
@@ -129,7 +133,12 @@ impl Node {
         ));
         let stop_watch = CancellationToken::new();
         let watch_task = tokio::spawn(watch(control.clone(), database.clone(), stop_watch.clone()));
-        let registry = meters::registry(capture.handle(), journal.handle(), workers.counters());
+        let registry = meters::registry(Meters {
+            capture: capture.handle(),
+            journal: journal.handle(),
+            workers: workers.counters(),
+            conversion: converter.counters(),
+        });
         let app = App::new(Parts {
             settings: web_settings(config, sip.port()),
             database,
@@ -148,6 +157,7 @@ impl Node {
             capture,
             journal,
             workers,
+            converter,
             queue,
             desk_task,
             web_task,
@@ -191,8 +201,9 @@ impl Node {
             tracing::info!("some recordings are left for the next start");
         }
         // Their threads hold the last sender of landed recordings.
-        let workers = self.workers;
+        let (workers, converter) = (self.workers, self.converter);
         ended("render workers", tokio::task::spawn_blocking(move || drop(workers))).await;
+        ended("conversion", tokio::task::spawn_blocking(move || drop(converter))).await;
         ended("desk", self.desk_task).await;
         ended("directory watch", self.watch_task).await;
         self.stop_web.cancel();

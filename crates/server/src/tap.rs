@@ -2,9 +2,9 @@
 
 use cheling_capture::TapSink;
 use cheling_lookup::desk::Desk;
-use cheling_model::recording::Recording;
+use cheling_model::recording::{Container, Recording};
 use cheling_model::tap::TapBlock;
-use cheling_model::{CallId, RecordingId, TapEvent};
+use cheling_model::{CallId, DealershipId, RecordingId, TapEvent, Timestamp};
 use cheling_records::{Database, recording};
 use cheling_store::journal::JournalHandle;
 use cheling_store::rows::{RecordingRows, RowError};
@@ -48,6 +48,31 @@ impl RecordingRows for Rows {
         limit: u32,
     ) -> Result<Vec<Recording>, RowError> {
         Ok(recording::walk(&self.0, after, limit).await?)
+    }
+
+    async fn find(&self, recording_id: RecordingId) -> Result<Option<Recording>, RowError> {
+        Ok(recording::get(&self.0, recording_id).await?)
+    }
+
+    async fn convertible(
+        &self,
+        older_than: Timestamp,
+        after: Option<RecordingId>,
+        limit: u32,
+    ) -> Result<Vec<Recording>, RowError> {
+        Ok(recording::wavs(&self.0, older_than, after, limit).await?)
+    }
+
+    async fn count_convertible(&self, older_than: Timestamp) -> Result<u64, RowError> {
+        Ok(u64::try_from(recording::count_wavs(&self.0, older_than).await?).unwrap_or(0))
+    }
+
+    async fn replace(&self, original: &Recording, copy: &Recording) -> Result<bool, RowError> {
+        Ok(recording::replace_file(&self.0, original, copy).await?)
+    }
+
+    async fn container(&self, dealership_id: DealershipId) -> Result<Option<Container>, RowError> {
+        Ok(recording::container(&self.0, dealership_id).await?)
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use cheling_model::recording::Recording;
 use cheling_model::{CallId, RecordingId, Verdict};
 
+use crate::conversion::under_way;
 use crate::files::{AUDIO_EXTENSIONS, RecordingFiles, hash_file};
 use crate::journal::{JournalError, inspect};
 use crate::rows::{RecordingRows, RowError};
@@ -222,8 +223,11 @@ pub async fn check<R: RecordingRows>(
             report.failures.push(Failure::DiskAway { name, path, rows });
         }
     }
+    // A conversion has two files for a while; one that was cut short is finished by the next.
+    let under_way = under_way(files);
+    let orphans = found.into_iter().filter(|(_, is_claimed)| !is_claimed).map(|(path, _)| path);
     let mut orphans: Vec<_> =
-        found.into_iter().filter(|(_, is_claimed)| !is_claimed).map(|(path, _)| path).collect();
+        orphans.filter(|path| !under_way.contains(&path.with_extension(""))).collect();
     orphans.sort();
     report.failures.extend(orphans.into_iter().map(|path| Failure::OrphanFile { path }));
     for folder in journals {

@@ -87,6 +87,11 @@ impl RecordingFiles {
         Some((root, rest))
     }
 
+    /// The disk of a path that resolves.
+    pub(crate) fn root_of(&self, path: &str) -> &Root {
+        self.split(path).map_or(&self.roots[0], |(root, _)| root)
+    }
+
     /// The disk that a row's path is on, if it is away.
     pub fn away(&self, path: &str) -> Option<&Root> {
         self.split(path).map(|(root, _)| root).filter(|root| !root.is_there())

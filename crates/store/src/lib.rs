@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod check;
+pub mod conversion;
 pub mod disk;
 mod facts;
 pub mod files;

@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use cheling_model::recording::Recording;
-use cheling_model::{CallId, RecordingId};
+use cheling_model::recording::{Container, Recording};
+use cheling_model::{CallId, DealershipId, RecordingId, Timestamp};
 
 /// Why the database did not answer; whatever it is, it may later.
 pub type RowError = Box<dyn std::error::Error + Send + Sync>;
@@ -26,6 +26,41 @@ pub trait RecordingRows: Send + Sync + 'static {
         after: Option<RecordingId>,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Recording>, RowError>> + Send;
+
+    /// One row.
+    fn find(
+        &self,
+        recording_id: RecordingId,
+    ) -> impl Future<Output = Result<Option<Recording>, RowError>> + Send;
+
+    /// The next rows after `after`, by id, at most `limit`, of WAV files that began before
+    /// `older_than` ([`is_convertible`](crate::conversion::is_convertible)).
+    fn convertible(
+        &self,
+        older_than: Timestamp,
+        after: Option<RecordingId>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Recording>, RowError>> + Send;
+
+    /// How many rows [`RecordingRows::convertible`] has in all.
+    fn count_convertible(
+        &self,
+        older_than: Timestamp,
+    ) -> impl Future<Output = Result<u64, RowError>> + Send;
+
+    /// Makes the row of `original` tell of `copy`'s file: path, container, size and hash at once.
+    /// False if the row is not (any more) as `original` has it; it is then left alone.
+    fn replace(
+        &self,
+        original: &Recording,
+        copy: &Recording,
+    ) -> impl Future<Output = Result<bool, RowError>> + Send;
+
+    /// The container that a dealership wants, if it wants another than is usual.
+    fn container(
+        &self,
+        dealership_id: DealershipId,
+    ) -> impl Future<Output = Result<Option<Container>, RowError>> + Send;
 }
 
 impl<T: RecordingRows> RecordingRows for Arc<T> {
@@ -46,5 +81,43 @@ impl<T: RecordingRows> RecordingRows for Arc<T> {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Recording>, RowError>> + Send {
         self.as_ref().page(after, limit)
+    }
+
+    fn find(
+        &self,
+        recording_id: RecordingId,
+    ) -> impl Future<Output = Result<Option<Recording>, RowError>> + Send {
+        self.as_ref().find(recording_id)
+    }
+
+    fn convertible(
+        &self,
+        older_than: Timestamp,
+        after: Option<RecordingId>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Recording>, RowError>> + Send {
+        self.as_ref().convertible(older_than, after, limit)
+    }
+
+    fn count_convertible(
+        &self,
+        older_than: Timestamp,
+    ) -> impl Future<Output = Result<u64, RowError>> + Send {
+        self.as_ref().count_convertible(older_than)
+    }
+
+    fn replace(
+        &self,
+        original: &Recording,
+        copy: &Recording,
+    ) -> impl Future<Output = Result<bool, RowError>> + Send {
+        self.as_ref().replace(original, copy)
+    }
+
+    fn container(
+        &self,
+        dealership_id: DealershipId,
+    ) -> impl Future<Output = Result<Option<Container>, RowError>> + Send {
+        self.as_ref().container(dealership_id)
     }
 }

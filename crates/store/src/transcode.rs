@@ -1,11 +1,12 @@
 //! Makes an Ogg Opus copy of a finished WAV: for a download at once, or for good when it is old.
 //!
 //! A copy for good is decoded and compared with its original before it gets its name. The order of
-//! a conversion is: [`convert`], the row, [`remove_original`]; a crash between any two leaves both
-//! files or the row's file, and doing it again finishes it. Nothing is held in memory but a packet.
+//! a conversion is: [`convert`], the row, [`remove_original`]; `conversion` does all of it. Nothing
+//! is held in memory but a packet.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cheling_media::ogg_opus::{OggOpusReader, OggOpusWriter, OpusSettings};
 use cheling_media::wav::WavReader;
@@ -145,7 +146,8 @@ pub fn download_opus<W: Write>(
 }
 
 /// Makes the Opus copy of a WAV recording beside it, decodes it, compares it with the original and
-/// gives it its name. Returns the row as it must become; the original stays.
+/// gives it its name. Returns the row as it must become; the original stays. Once `stop` is set it
+/// gives up.
 ///
 /// # Errors
 /// [`TranscodeError`]; no copy has then got its name.
@@ -153,6 +155,7 @@ pub fn convert(
     files: &RecordingFiles,
     original: &Recording,
     settings: OpusSettings,
+    stop: &AtomicBool,
 ) -> Result<Recording, TranscodeError> {
     let stem = match original.path.strip_suffix(".wav") {
         Some(stem) if original.container == Container::Wav => stem,
@@ -167,6 +170,7 @@ pub fn convert(
     let call_id = original.call_id.to_string();
     let draft = Hashing::new(files.draft(&copy_path)?);
     let wav = BufReader::new(File::open(&path)?);
+    let wav = Stoppable { from: wav, stop };
     let (draft, levels, rate_hz) = encode(wav, draft, settings, &tags_of(&call_id))?;
     let (mut draft, sha256, bytes) = draft.finish();
     levels.compare(&decode(draft.reopen()?, rate_hz)?)?;
@@ -178,6 +182,21 @@ pub fn convert(
         sha256,
         ..original.clone()
     })
+}
+
+/// Fails once it is told to stop.
+struct Stoppable<'a, R> {
+    from: R,
+    stop: &'a AtomicBool,
+}
+
+impl<R: Read> Read for Stoppable<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other("told to stop"));
+        }
+        self.from.read(buffer)
+    }
 }
 
 fn decode(opus: File, rate_hz: u32) -> io::Result<Levels> {

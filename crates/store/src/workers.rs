@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 
 use crate::facts::CallFacts;
 use crate::files::RecordingFiles;
-use crate::journal::JournalHandle;
+use crate::journal::{CallRecords, JournalHandle};
 use crate::render::{RenderError, RenderSettings, not_recorded, render};
 use crate::rows::{RecordingRows, RowError};
 
@@ -139,6 +139,13 @@ impl QueueInner {
     }
 }
 
+/// Makes the calling thread wait behind those that relay, from 0 (not at all) to 19.
+pub fn lower_priority(niceness: i32) {
+    if let Err(err) = rustix::process::setpriority_process(None, niceness) {
+        tracing::warn!(%err, "a thread for work that can wait keeps its priority");
+    }
+}
+
 /// What the workers did.
 #[derive(Debug, Default)]
 pub struct WorkerCounters {
@@ -158,7 +165,7 @@ pub struct Rendering<R> {
     pub journal: JournalHandle,
     /// Where files go.
     pub files: RecordingFiles,
-    /// How they are made.
+    /// How they are made, where the dealership wants nothing else.
     pub settings: RenderSettings,
     /// Where rows go.
     pub rows: R,
@@ -195,9 +202,7 @@ impl Workers {
             let (counters, runtime) = (workers.counters.clone(), runtime.clone());
             let thread =
                 std::thread::Builder::new().name(format!("render-{n}")).spawn(move || {
-                    if let Err(err) = rustix::process::setpriority_process(None, NICENESS) {
-                        tracing::warn!(%err, "render worker keeps its priority");
-                    }
+                    lower_priority(NICENESS);
                     while let Some(job) = queue.next() {
                         work(job, &queue, &rendering, &counters, &runtime);
                     }
@@ -290,7 +295,8 @@ fn land<R: RecordingRows>(
         return Ok(Some(landed));
     }
     let Some(records) = rendering.journal.read(call_id) else { return Ok(None) };
-    let recording = match render(&records, &rendering.files, &rendering.settings) {
+    let settings = settings_of(&records, rendering, runtime)?;
+    let recording = match render(&records, &rendering.files, &settings) {
         Ok(Some(recording)) => recording,
         Ok(None) => return Ok(None),
         Err(RenderError::NoOffer) => {
@@ -301,6 +307,19 @@ fn land<R: RecordingRows>(
     };
     runtime.block_on(rendering.rows.insert(&recording)).map_err(WorkError::Row)?;
     Ok(Some(recording))
+}
+
+/// How a call's dealership wants its recordings.
+fn settings_of<R: RecordingRows>(
+    records: &CallRecords,
+    rendering: &Rendering<R>,
+    runtime: &Handle,
+) -> Result<RenderSettings, WorkError> {
+    let facts = CallFacts::of(&records.events().map_err(RenderError::from)?);
+    let Some(dealership_id) = facts.dealership_id else { return Ok(rendering.settings) };
+    let wanted = runtime.block_on(rendering.rows.container(dealership_id));
+    let container = wanted.map_err(WorkError::Row)?.unwrap_or(rendering.settings.container);
+    Ok(RenderSettings { container, ..rendering.settings })
 }
 
 /// Writes the row of a call that cannot be rendered: nobody shall wonder where it is.

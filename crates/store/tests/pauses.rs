@@ -74,7 +74,9 @@ fn a_pause_is_silence_and_what_comes_after_is_where_it_was() {
     let peaks = &peaks.unwrap()[12..];
     assert!(peaks[2 * 126..2 * 300].iter().all(|it| *it == 0) && peaks[2 * 301] > 60);
 
-    let copy = transcode::convert(&studio.files, &recording, OpusSettings::default()).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let copy =
+        transcode::convert(&studio.files, &recording, OpusSettings::default(), &stop).unwrap();
     assert_eq!(copy.pauses, recording.pauses);
 }
 

@@ -10,9 +10,18 @@ use cheling_media::g711::Law;
 use cheling_media::ogg_opus::{OggOpusReader, OpusSettings};
 use cheling_model::Lane;
 use cheling_model::recording::{Container, Recording};
-use cheling_store::files::hash_file;
-use cheling_store::transcode::{TranscodeError, convert, download_opus, remove_original};
+use cheling_store::files::{RecordingFiles, hash_file};
+use cheling_store::transcode::{TranscodeError, download_opus, remove_original};
 use scene::{Studio, amplitude, tone};
+use std::sync::atomic::AtomicBool;
+
+fn convert(
+    files: &RecordingFiles,
+    original: &Recording,
+    settings: OpusSettings,
+) -> Result<Recording, TranscodeError> {
+    cheling_store::transcode::convert(files, original, settings, &AtomicBool::new(false))
+}
 
 fn recorded(studio: &Studio) -> Recording {
     let mut packets = tone(Lane::Customer, Law::A, 440.0, 0, 7000);

@@ -249,6 +249,55 @@ async fn a_recording_reads_as_it_was_written_and_may_be_written_again() {
 }
 
 #[tokio::test]
+async fn a_row_changes_its_file_only_from_the_one_it_tells_of() {
+    on_both(async |db| {
+        let here = dealership(&db).await;
+        let mut wavs: Vec<_> = (0..3).map(|_| recording(here, mint())).collect();
+        wavs.sort_by_key(|row| row.recording_id);
+        wavs[1].started_at = after(50);
+        for row in &wavs {
+            recording::insert(&db, row).await.unwrap();
+        }
+        let [first, late, last] = &wavs[..] else { return };
+        let old = after(50);
+        let ids = |rows: Vec<Recording>| -> Vec<_> {
+            rows.into_iter().map(|row| row.recording_id).collect()
+        };
+        let found = recording::wavs(&db, old, None, 9).await.unwrap();
+        assert_eq!(ids(found), [first.recording_id, last.recording_id]);
+        let found = recording::wavs(&db, after(51), Some(first.recording_id), 1).await.unwrap();
+        assert_eq!(ids(found), [late.recording_id]);
+        assert_eq!(recording::count_wavs(&db, old).await.unwrap(), 2);
+        let copy = Recording {
+            path: first.path.replace(".wav", ".opus"),
+            container: Container::OggOpus,
+            bytes: 7,
+            sha256: "of the copy".into(),
+            ..first.clone()
+        };
+        assert!(recording::replace_file(&db, first, &copy).await.unwrap());
+        assert_eq!(recording::get(&db, first.recording_id).await.unwrap(), Some(copy.clone()));
+        assert!(!recording::replace_file(&db, first, &copy).await.unwrap(), "not twice");
+        assert_eq!(recording::count_wavs(&db, old).await.unwrap(), 1);
+        assert_eq!(recording::get(&db, mint()).await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dealership_may_want_another_container() {
+    on_both(async |db| {
+        let here = dealership(&db).await;
+        assert_eq!(recording::container(&db, here).await.unwrap(), None);
+        for wanted in [Some(Container::OggOpus), Some(Container::Wav), None] {
+            recording::set_container(&db, here, wanted, after(1)).await.unwrap();
+            assert_eq!(recording::container(&db, here).await.unwrap(), wanted);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn recordings_are_listed_with_whose_they_are() {
     on_both(async |db| {
         let here = dealership(&db).await;

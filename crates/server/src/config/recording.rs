@@ -26,6 +26,9 @@ pub struct Recording {
     pub container: Container,
     /// Bitrate of Ogg Opus, both sides together, in kbit/s: 16, 24 (default) or 32.
     pub opus_kbit: u16,
+    /// Days after which WAV recordings become Ogg Opus; the original goes once the copy is compared
+    /// with it. Default 0: never.
+    pub opus_after_days: u32,
     /// Free space, in MiB, below which recording stops and calls go on. Default 1024.
     pub min_free_mib: u64,
     /// Threads that render finished calls. Default 1.
@@ -58,6 +61,7 @@ impl Default for Recording {
             disk: Vec::new(),
             container: Container::Wav,
             opus_kbit: 24,
+            opus_after_days: 0,
             min_free_mib: 1024,
             render_threads: 1,
             pause_code: "*1".into(),
@@ -78,6 +82,12 @@ impl Recording {
             code: self.pause_code.clone(),
             longest: Duration::from_secs(self.pause_seconds),
         }
+    }
+
+    /// How old a WAV recording is when it becomes Opus; `None`: never.
+    pub fn opus_age(&self) -> Option<Duration> {
+        let days = u64::from(self.opus_after_days);
+        (days > 0).then(|| Duration::from_secs(days * 24 * 3600))
     }
 
     /// What cannot be used, a line each.

@@ -10,11 +10,12 @@ use cheling_media::g711::Law;
 use cheling_media::rtp::{RtpHeader, SequenceNumber, Ssrc, Timestamp as RtpTimestamp};
 use cheling_media::wav::Wav;
 use cheling_model::call::{Format, Offer, Party};
-use cheling_model::recording::Recording;
+use cheling_model::recording::{Container, Recording};
 use cheling_model::tap::{PacketKind, TapBlock, TapPacket};
 use cheling_model::{
     CallId, DealershipId, Direction, EndCause, Lane, RecordingId, TapEvent, TapKind, Timestamp,
 };
+use cheling_store::conversion::is_convertible;
 use cheling_store::files::RecordingFiles;
 use cheling_store::journal::{Journal, JournalHandle, JournalSettings};
 use cheling_store::render::{RenderSettings, render};
@@ -222,6 +223,7 @@ impl Studio {
 pub struct MemoryRows {
     pub rows: Mutex<BTreeMap<RecordingId, Recording>>,
     pub is_failing: AtomicBool,
+    pub container: Mutex<Option<Container>>,
 }
 
 impl MemoryRows {
@@ -253,5 +255,38 @@ impl RecordingRows for MemoryRows {
         let rows = self.rows.lock().unwrap();
         let rows = rows.values().filter(|row| after.is_none_or(|after| row.recording_id > after));
         Ok(rows.take(limit as usize).cloned().collect())
+    }
+
+    async fn find(&self, recording_id: RecordingId) -> Result<Option<Recording>, RowError> {
+        self.answer()?;
+        Ok(self.rows.lock().unwrap().get(&recording_id).cloned())
+    }
+
+    async fn convertible(
+        &self,
+        older_than: Timestamp,
+        after: Option<RecordingId>,
+        limit: u32,
+    ) -> Result<Vec<Recording>, RowError> {
+        let mut rows = self.page(after, u32::MAX).await?;
+        rows.retain(|row| is_convertible(row, older_than));
+        rows.truncate(limit as usize);
+        Ok(rows)
+    }
+
+    async fn count_convertible(&self, older_than: Timestamp) -> Result<u64, RowError> {
+        Ok(self.convertible(older_than, None, u32::MAX).await?.len() as u64)
+    }
+
+    async fn replace(&self, original: &Recording, copy: &Recording) -> Result<bool, RowError> {
+        self.answer()?;
+        let mut rows = self.rows.lock().unwrap();
+        let row = rows.get_mut(&original.recording_id).filter(|row| *row == original);
+        Ok(row.map(|row| *row = copy.clone()).is_some())
+    }
+
+    async fn container(&self, _: DealershipId) -> Result<Option<Container>, RowError> {
+        self.answer()?;
+        Ok(*self.container.lock().unwrap())
     }
 }
