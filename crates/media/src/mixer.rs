@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use crate::codec::{Codec, PayloadFormat, PayloadMap};
 use crate::encoder::{Encoder, FRAME_SAMPLES};
 use crate::rtp::{RtpHeader, RtpPacket, SequenceNumber, Ssrc, Timestamp};
+use crate::tone::{Player, Tone};
 use playout::Playout;
 
 /// What one tick is worth.
@@ -80,6 +81,8 @@ struct Mixed {
     stream: Option<Stream>,
     frame: [i16; FRAME_SAMPLES],
     is_heard: bool,
+    /// What it hears beside the others.
+    player: Option<Player>,
 }
 
 /// A stream that we send.
@@ -103,17 +106,28 @@ impl Mixer {
         for voice in voices.into_iter().take(MAX_VOICES) {
             let known = before.iter().position(|it| it.voice.number == voice.number);
             let known = known.map(|at| before.swap_remove(at));
-            let (playout, stream) = match known {
+            let (playout, stream, player) = match known {
                 Some(known) => {
                     let is_same = known.voice.sends == voice.sends;
-                    (known.playout, known.stream.filter(|_| is_same))
+                    (known.playout, known.stream.filter(|_| is_same), known.player)
                 }
-                None => (Playout::default(), None),
+                None => (Playout::default(), None, None),
             };
             let new = || Stream::new(voice.sends.as_ref()?, start());
             let stream = stream.or_else(new);
             let frame = [0; FRAME_SAMPLES];
-            self.voices.push(Mixed { voice, playout, stream, frame, is_heard: false });
+            self.voices.push(Mixed { voice, playout, stream, frame, is_heard: false, player });
+        }
+    }
+
+    /// Plays a tone to a voice beside what it hears, from the tone's beginning if it is another than
+    /// before; `None`: no tone.
+    pub fn play(&mut self, number: u8, tone: Option<Tone>) {
+        let Some(mixed) = self.voices.iter_mut().find(|it| it.voice.number == number) else {
+            return;
+        };
+        if mixed.player.as_ref().map(Player::tone) != tone {
+            mixed.player = tone.map(Player::new);
         }
     }
 
@@ -180,7 +194,10 @@ impl Mixer {
             mixed.is_heard = mixed.playout.pull(&mut mixed.frame);
         }
         for at in 0..self.voices.len() {
-            let sum = self.sum(at);
+            let mut sum = self.sum(at);
+            if let Some(player) = &mut self.voices[at].player {
+                player.add_to(&mut sum);
+            }
             let Mixed { voice, stream: Some(stream), .. } = &mut self.voices[at] else { continue };
             self.payload.clear();
             self.packet.clear();

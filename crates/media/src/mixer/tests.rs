@@ -277,3 +277,33 @@ fn what_is_late_is_not_kept() {
     let loud = pcm.iter().filter(|sample| sample.unsigned_abs() > 500).count();
     assert!(loud < 8000 / 5, "{loud} samples of sound came after all");
 }
+
+#[test]
+fn a_tone_is_heard_by_whom_it_is_played_to_until_it_is_over() {
+    let voices = vec![voice(0, PCMA, &[1]), voice(1, PCMU, &[])];
+    let mut room = Room::new(voices.clone(), &[(1, PCMU, 800.0)]);
+    room.mixer.play(1, Some(Tone::RingBack));
+    room.mixer.play(7, Some(Tone::RingBack));
+    room.run(40, |_, _| false);
+    // Saying it again does not begin it anew, nor does who else is in the room.
+    room.mixer.play(1, Some(Tone::RingBack));
+    room.mixer.set(voices, || start(9));
+    room.run(60, |_, _| false);
+    room.assert_hears(0, PCMA, &[1]);
+    let mut waves = [0, 0];
+    for (second, packets) in room.got[&1].chunks(50).enumerate() {
+        let mut pcm = Vec::new();
+        let mut decoder = Decoder::new(&format(PCMU)).unwrap();
+        for packet in packets {
+            decoder.decode(RtpPacket::parse(packet).unwrap().payload, &mut pcm);
+        }
+        waves[second] = pcm.windows(2).filter(|pair| pair[0] < -500 && pair[1] >= -500).count();
+    }
+    assert!((445..=452).contains(&waves[0]), "{waves:?}");
+    // But for what the filter still holds.
+    assert!(waves[1] <= 1, "four seconds of silence: {waves:?}");
+    room.mixer.play(1, None);
+    room.got.clear();
+    room.run(300, |_, _| false);
+    room.assert_hears(1, PCMU, &[]);
+}
