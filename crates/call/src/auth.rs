@@ -182,6 +182,16 @@ impl Auth {
         response
     }
 
+    /// Counts a wrong password that somebody else found, for this address.
+    pub(crate) fn blame(&mut self, now: Now, source: IpAddr) {
+        self.note_failure(now, (source, None));
+    }
+
+    /// Whether nothing from this address is looked at for a while.
+    pub(crate) fn is_shut_out(&self, now: Now, source: IpAddr) -> bool {
+        self.is_locked(now, &(source, None), FAILURES_PER_SOURCE)
+    }
+
     fn nonces(&self, source: IpAddr) -> Nonces {
         let mut hash = Sha256::new();
         hash.update(self.secret);

@@ -21,6 +21,7 @@ use crate::io::Output;
 use crate::occupancy::Hold;
 
 mod attended;
+mod beyond;
 mod caller;
 mod exchange;
 mod fetch;
@@ -196,6 +197,10 @@ pub(crate) struct Call {
     relay: Relay,
     media: Option<Media>,
     recording: Recording,
+    /// Who has answered beyond a trunk.
+    answerer: Option<String>,
+    /// Nobody has been told of the call.
+    is_withheld: bool,
     state: State,
     wake_at: Option<Instant>,
     entries: Entries,
@@ -205,7 +210,11 @@ impl Call {
     /// A call that a phone or a trunk asks for. It is `Offered` at once, before anybody rings.
     pub(crate) fn invited(core: &mut Core, id: CallId, invited: Invited, plan: Plan) -> Self {
         let mut call = Self::new(id, &plan);
-        core.tap(id, TapKind::Offered(plan.offer.clone()));
+        // The challenge to a caller who must prove himself elsewhere is no call yet.
+        call.is_withheld = plan.hunt.is_tentative();
+        if !call.is_withheld {
+            core.tap(id, TapKind::Offered(plan.offer.clone()));
+        }
         core.bind_server(id, &mut call.entries, invited.server);
         core.bind_tag(id, &mut call.entries, &invited.tag);
         let Plan { mut hunt, .. } = plan;
@@ -257,6 +266,8 @@ impl Call {
             relay: Relay::None,
             media: None,
             recording: Recording::default(),
+            answerer: None,
+            is_withheld: false,
             state: State::Over(Vec::new()),
             wake_at: None,
             entries: Entries::default(),
@@ -283,6 +294,9 @@ impl Call {
                 event
             }
             Event::Response(client, response) => {
+                if self.is_withheld && !matches!(response.status, 100 | 401 | 407) {
+                    self.tell(core);
+                }
                 if !response.is_provisional() && !is_invite(response) {
                     core.forget_client(&mut self.entries, client);
                 }
@@ -401,7 +415,19 @@ impl Call {
     /// have not had their last answer.
     fn end(&mut self, core: &mut Core, ending: Ending, forks: Vec<Fork>) -> State {
         let Ending { cause, by, status } = ending;
+        self.tell(core);
         core.tap(self.id, TapKind::Ended { cause, by, sip_status: status });
+        self.over_for_all(core, forks)
+    }
+
+    /// Tells of the call, if that was withheld.
+    fn tell(&mut self, core: &mut Core) {
+        if std::mem::take(&mut self.is_withheld) {
+            core.tap(self.id, TapKind::Offered(self.offer.clone()));
+        }
+    }
+
+    fn over_for_all(&mut self, core: &mut Core, forks: Vec<Fork>) -> State {
         self.wake_at = None;
         match self.relay {
             Relay::None => self.relay_closed(core, [0, 0], [0, 0]),
@@ -424,6 +450,9 @@ impl Call {
         self.relay = Relay::Closed;
         self.recording.end(core);
         let tap_dropped_packets = dropped;
+        if self.is_withheld {
+            return;
+        }
         core.tap(self.id, TapKind::RelayClosed { received_packets, tap_dropped_packets });
     }
 
@@ -525,10 +554,17 @@ fn withdraw_all(
     let mut told = Vec::new();
     for fork in forks.iter_mut().filter(|fork| fork.state == ForkState::Calling) {
         fork.cancel(core, reason);
+        let is_answerer = |extension: &str| {
+            matches!(why,
+            cheling_model::Withdrawal::AnsweredElsewhere { extension: other } if other == extension)
+        };
+        for (leg, extension) in std::mem::take(&mut fork.shown) {
+            if !is_answerer(&extension) {
+                core.tap(call_id, TapKind::Withdrawn { leg, extension, why: why.clone() });
+            }
+        }
         let Some(extension) = fork.target.side.extension() else { continue };
-        let is_answerer = matches!(why,
-            cheling_model::Withdrawal::AnsweredElsewhere { extension: other } if other == extension);
-        if !is_answerer && !told.contains(&fork.leg_id) {
+        if !is_answerer(extension) && !told.contains(&fork.leg_id) {
             told.push(fork.leg_id);
             core.tap(
                 call_id,

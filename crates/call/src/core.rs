@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cheling_model::directory::{Directory, TrunkManners};
+use cheling_model::directory::{Directory, TrunkManners, TrunkRole};
 use cheling_model::{CallId, Now, TapEvent, TapKind, Timestamp};
 use cheling_sip::endpoint::Config;
 use cheling_sip::via::host_text;
@@ -19,6 +19,7 @@ use crate::b2bua::{Attended, Side};
 use crate::io::{Output, Settings};
 use crate::occupancy::Occupancy;
 use crate::outward::{Desk, Outward, TrunkStatus};
+use crate::passage::Passage;
 use crate::random::Random;
 use crate::registrar::Registrar;
 use crate::trunks::Trunks;
@@ -85,6 +86,8 @@ pub(crate) struct Core {
     pub(crate) attended: VecDeque<(CallId, Attended)>,
     /// What trunks want of us.
     pub(crate) outward: Outward,
+    /// What passes between phones and a telephone system.
+    pub(crate) passage: Passage,
     outputs: VecDeque<Output>,
     clients: HashMap<ClientId, CallId>,
     servers: HashMap<ServerId, CallId>,
@@ -124,6 +127,7 @@ impl Core {
             lost: HashSet::new(),
             attended: VecDeque::new(),
             outward,
+            passage: Passage::default(),
             outputs: VecDeque::new(),
             clients: HashMap::new(),
             servers: HashMap::new(),
@@ -174,6 +178,13 @@ impl Core {
             self.put(Output::Send { flow, bytes: PING.to_vec() });
         }
         result
+    }
+
+    /// Whether a telephone system is there.
+    pub(crate) fn is_pbx(&self, side: &Side) -> bool {
+        let Side::Trunk { name } = side else { return false };
+        let known = self.settings.trunks.iter().find(|trunk| trunk.name == *name);
+        known.is_some_and(|trunk| trunk.role == TrunkRole::Pbx)
     }
 
     /// How the trunks are.
@@ -235,7 +246,11 @@ impl Core {
         let mut kept = None;
         if let Side::Trunk { name } = to {
             let cnonce = self.token();
-            self.outward.sign(name, &mut request, &cnonce);
+            let proofs = [Name::Authorization, Name::ProxyAuthorization];
+            // A proof that the caller gave is his own affair.
+            if !proofs.into_iter().any(|name| request.headers.has(name)) {
+                self.outward.sign(name, &mut request, &cnonce);
+            }
             let is_kept = self.outward.has_account(name);
             kept = Some((name, is_kept.then(|| Box::new(request.clone()))));
         }

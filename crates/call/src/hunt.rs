@@ -195,6 +195,12 @@ impl Hunt {
         Self::new(Place::Refused(refusal), dealership_id, &Party::default(), "")
     }
 
+    /// Whether whom it rings first may want proof from the caller, so that it is no call yet.
+    pub(crate) fn is_tentative(&self) -> bool {
+        let Place::Trunks(ways) = &self.place else { return false };
+        ways.iter().flat_map(|way| &way.targets).any(|target| target.credentials.is_some())
+    }
+
     /// The same without the phones of this extension.
     pub(crate) fn but(mut self, extension: &str) -> Self {
         self.but = Some(extension.to_owned());

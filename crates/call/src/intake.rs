@@ -20,15 +20,16 @@ use crate::b2bua::{Call, Invited, Place, Plan, Side, Target};
 use crate::core::{Core, RETRY_AFTER_S, SUPPORTED};
 use crate::dialling::{self, Dialled, Dialler, Refusal, Standing};
 use crate::hunt::Hunt;
-use crate::identity;
 use crate::io::{Command, CommandReply};
 use crate::router::{self, MAX_FORKS, Route};
 use crate::subscriptions::ALLOW_EVENTS;
 use crate::switch::Switch;
+use crate::{between, identity, passage};
 
 /// A request outside any dialog.
 pub(crate) fn request(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
     let core = &mut switch.core;
+    let Some(request) = passage::request(core, server, flow, request) else { return };
     if matches!(request.uri, Uri::Other(_)) {
         return core.refuse(server, &request, 416);
     }
@@ -134,7 +135,7 @@ fn register(core: &mut Core, server: ServerId, flow: Flow, request: &Request) ->
 }
 
 /// Where an INVITE comes from.
-enum Source {
+pub(crate) enum Source {
     Trunk(Box<Trunk>),
     Phone(Extension),
 }
@@ -257,6 +258,9 @@ fn replace(
 ///
 /// A gateway is known by its address, a phone by its password.
 fn source(core: &mut Core, server: ServerId, flow: Flow, request: &Request) -> Option<Source> {
+    if let Some(source) = passage::source(core, server, flow, request) {
+        return source;
+    }
     let directory = core.directory.clone();
     let trunks = &core.settings.trunks;
     let to_contact = request.uri.user().and_then(|user| core.outward.trunk_of_contact(user));
@@ -300,6 +304,19 @@ fn source(core: &mut Core, server: ServerId, flow: Flow, request: &Request) -> O
 
 /// Routes a call; `None` if nobody of ours is concerned.
 fn plan(core: &Core, source: &Source, request: &Request, called: &str) -> Option<Plan> {
+    let pbx = passage::pbx(core);
+    match (source, pbx) {
+        (Source::Trunk(trunk), Some(pbx)) if trunk.name == pbx.name => {
+            return passage::plan_from_pbx(core, pbx, request);
+        }
+        (Source::Trunk(trunk), _) if trunk.peer.is_some() => {
+            return between::plan(core, trunk, request, called);
+        }
+        (Source::Phone(extension), Some(pbx)) => {
+            return Some(passage::plan_to_pbx(core, pbx, extension, request, called));
+        }
+        _ => {}
+    }
     match source {
         Source::Trunk(trunk) => plan_from_trunk(core, trunk, request, called),
         Source::Phone(extension) => Some(plan_from_phone(core, extension, called)),
@@ -419,6 +436,9 @@ fn within(
 /// Whom a phone's transfer to a number rings; `None` if it has no such phone.
 pub(crate) fn transfer(core: &Core, extension: &str, number: &str, shown: &Party) -> Option<Hunt> {
     let by = router::extension(&core.directory, extension)?;
+    if let Some(targets) = passage::targets(core, by, number, shown) {
+        return Some(Hunt::trunks(targets, by.dealership_id, shown));
+    }
     let is_ours = router::extension(&core.directory, &shown.number).is_some();
     Some(from_phone(core, by, number, shown, Some(shown).filter(|_| !is_ours)).1)
 }
@@ -438,6 +458,8 @@ pub(crate) fn phones<'a>(
                 caller: caller.clone(),
                 domain: None,
                 route: Vec::new(),
+                credentials: None,
+                shown_to: Vec::new(),
             })
         })
         .take(MAX_FORKS)
@@ -517,6 +539,8 @@ fn trunk_target(core: &Core, trunk: &Trunk, number: &str, caller: Party, flow: F
         caller,
         domain: trunk.account.as_ref().map(|_| trunk.host.clone()),
         route: core.outward.service_route(&trunk.name, core.now.monotonic),
+        credentials: None,
+        shown_to: Vec::new(),
     }
 }
 
@@ -555,7 +579,13 @@ pub(crate) fn dial(switch: &mut Switch, command: Command) -> CommandReply {
     };
     let id = extension.dealership_id;
     let colleague = router::extension(&directory, &number).filter(|_| !is_for_help);
+    let through = passage::targets(core, extension, &number, &shown);
     let (direction, hunt, trunk) = match colleague {
+        _ if through.is_some() => {
+            let direction = colleague.map_or(Direction::Outbound, |_| Direction::Internal);
+            let pbx = passage::pbx(core).map(|pbx| pbx.name.clone());
+            (direction, Hunt::trunks(through.unwrap_or_default(), id, &shown), pbx)
+        }
         Some(other) if !core.registrar.is_registered(core.now.monotonic, &other.number) => {
             return CommandReply::NoRoute;
         }

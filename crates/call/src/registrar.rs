@@ -51,6 +51,15 @@ pub struct Registration {
     pub expires_at: Timestamp,
 }
 
+/// One contact that another registrar has granted.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// As the phone wrote it.
+    pub contact: Uri,
+    /// For how long; nothing takes it out.
+    pub expires: Duration,
+}
+
 /// Why a REGISTER changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterError {
@@ -193,6 +202,57 @@ impl Registrar {
         response
     }
 
+    /// Takes note of what another registrar has granted to whoever came along `flow`: of these
+    /// contacts, a grant of nothing takes one out.
+    pub fn grant(
+        &mut self,
+        now: Now,
+        extension: &str,
+        request: &Request,
+        flow: Flow,
+        grants: Vec<Grant>,
+    ) {
+        self.expire(now);
+        let sip_call_id = request.headers.call_id().unwrap_or_default().into_owned();
+        let cseq = request.headers.cseq().map_or(0, |cseq| cseq.number);
+        let user_agent = user_agent(request);
+        let bindings = self.bindings.entry(extension.to_owned()).or_default();
+        for Grant { contact, expires } in grants {
+            let is_same = |b: &Binding| b.contact.is_equivalent(&contact);
+            let since = bindings.iter().find(|b| is_same(b)).map_or(now.wall, |b| b.since);
+            // Whoever comes along this way now is the phone that was there.
+            bindings.retain(|b| !is_same(b) && !same_peer(b.flow, flow));
+            if expires.is_zero() || bindings.len() >= MAX_CONTACTS {
+                continue;
+            }
+            let expires_at = now.monotonic + expires;
+            self.next_expiry = self.next_expiry.into_iter().chain([expires_at]).min();
+            bindings.push(Binding {
+                contact,
+                flow,
+                user_agent: user_agent.clone(),
+                since,
+                expires_at: now.wall + expires,
+                expires: expires_at,
+                instance: None,
+                sip_call_id: sip_call_id.clone(),
+                cseq,
+            });
+        }
+        if bindings.is_empty() {
+            self.bindings.remove(extension);
+        }
+    }
+
+    /// The extension whose phone is at the other end of this flow.
+    pub fn by_flow(&self, flow: Flow) -> Option<&str> {
+        let is_there = |binding: &Binding| {
+            same_peer(binding.flow, flow) && binding.flow.connection == flow.connection
+        };
+        let found = self.bindings.iter().find(|(_, bindings)| bindings.iter().any(is_there));
+        found.map(|(extension, _)| extension.as_str())
+    }
+
     /// The phones of an extension, newest first.
     pub fn contacts(&self, now: Instant, extension: &str) -> impl Iterator<Item = &Binding> {
         let bindings = self.bindings.get(extension).map_or(&[][..], Vec::as_slice);
@@ -271,11 +331,7 @@ fn change(
     sip_call_id: &str,
     cseq: u32,
 ) -> Result<Vec<Binding>, RegisterError> {
-    let user_agent: String = request
-        .headers
-        .get(Name::UserAgent)
-        .map(|agent| agent.chars().take(MAX_AGENT_CHARS).collect())
-        .unwrap_or_default();
+    let user_agent = user_agent(request);
     let mut bindings = known.to_vec();
     for wish in wishes {
         let instance = wish.address.params.unquoted("+sip.instance").map(|id| id.into_owned());
@@ -312,6 +368,11 @@ fn change(
         });
     }
     Ok(bindings)
+}
+
+fn user_agent(request: &Request) -> String {
+    let agent = request.headers.get(Name::UserAgent);
+    agent.map(|agent| agent.chars().take(MAX_AGENT_CHARS).collect()).unwrap_or_default()
 }
 
 fn same_peer(a: Flow, b: Flow) -> bool {

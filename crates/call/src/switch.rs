@@ -16,7 +16,6 @@ use cheling_sip::{Flow, Message, ParseErrorKind, Response};
 use crate::auth::Offered;
 use crate::b2bua::{Attended, Call, Event, Lamp, Wish};
 use crate::core::Core;
-use crate::intake;
 use crate::io::{Command, CommandReply, Input, Output, Settings};
 use crate::messages::Messages;
 use crate::occupancy::Uses;
@@ -24,6 +23,7 @@ use crate::outward::{Taken, TrunkStatus};
 use crate::registrar::Registration;
 use crate::router;
 use crate::subscriptions::Subscriptions;
+use crate::{intake, passage};
 
 /// Click-to-dial ids that are remembered, so that asking twice dials once.
 const MAX_DIALLED: usize = 1024;
@@ -213,6 +213,9 @@ impl Switch {
                     }
                     None => {
                         let core = &mut self.core;
+                        let Some(request) = passage::within(core, id, flow, request) else {
+                            return;
+                        };
                         if !self.subscriptions.within(core, (id, flow), &request) {
                             core.refuse(id, &request, 481);
                         }
@@ -240,6 +243,11 @@ impl Switch {
                     Taken::Mine => return,
                     Taken::Answered { cseq } => return self.renumbered(id, &response, cseq),
                     Taken::Passed => {}
+                }
+                match passage::response(&mut self.core, id, &response) {
+                    Ok(Some(extension)) => return self.returned(&extension),
+                    Ok(None) => return,
+                    Err(()) => {}
                 }
                 match self.core.call_of_client(id) {
                     Some(call_id) => self.feed(call_id, Event::Response(id, &response)),
@@ -270,7 +278,9 @@ impl Switch {
     }
 
     fn no_response(&mut self, client: cheling_sip::ClientId, status: u16) {
-        if self.core.outward(|outward, desk| outward.no_response(desk, client, status)) {
+        if self.core.outward(|outward, desk| outward.no_response(desk, client, status))
+            || passage::no_response(&mut self.core, client, status)
+        {
             return;
         }
         match self.core.call_of_client(client) {

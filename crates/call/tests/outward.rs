@@ -1,41 +1,21 @@
 //! Registering at providers, answering their challenges, and going round what fails.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-use std::collections::HashSet;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use cheling_call::Switch;
-use cheling_call::io::{Command, Input, Output, Settings};
-use cheling_call::outward::RegistrationStatus;
-use cheling_model::directory::{Account, Directory, Trunk, TrunkAddress, TrunkTransport};
-use cheling_model::{Now, Timestamp};
-use cheling_sip::digest::{Algorithm, Challenge, Credentials, ha1};
-use cheling_sip::sdp::{LocalMedia, Origin, Sdp, rewrite::basic_formats};
-use cheling_sip::{Flow, Message, Method, Name, NameAddr, Request, Response, Transport, Uri};
+use cheling_call::io::{Command, Input};
+use cheling_model::directory::{Account, Trunk, TrunkAddress, TrunkTransport};
+use cheling_sip::digest::{Algorithm, Credentials, ha1};
+use cheling_sip::{Flow, Method, Name, NameAddr, Request, Transport, Uri};
 
+mod hand;
 mod world;
+
+use hand::{Bench, PHONE, address, sdp};
 
 const SECOND: Duration = Duration::from_secs(1);
 const FIRST: &str = "198.51.100.1:5060";
 const SECOND_PLACE: &str = "198.51.100.2:5060";
-const PHONE: &str = "192.0.2.11:5060";
-
-fn address(text: &str) -> SocketAddr {
-    text.parse().unwrap()
-}
-
-/// A switch with one provider, and the provider's side of the wire by hand.
-struct Bench {
-    switch: Switch,
-    now: Now,
-    /// What the switch sent and nobody has looked at.
-    sent: Vec<(Flow, Request)>,
-    responses: Vec<Response>,
-    pings: usize,
-    seen: HashSet<String>,
-}
 
 fn trunk(places: &[&str]) -> Trunk {
     let places = places.iter().enumerate().map(|(at, place)| TrunkAddress {
@@ -57,183 +37,6 @@ fn trunk(places: &[&str]) -> Trunk {
     }
 }
 
-impl Bench {
-    fn start(trunk: Trunk) -> Self {
-        let settings = Settings { trunks: vec![trunk], ..world::settings(3) };
-        let directory = Directory { ..world::directory() };
-        let wall = Timestamp::from_micros(1_700_000_000_000_000);
-        let now = Now { monotonic: Instant::now(), wall };
-        let switch = Switch::new(now, settings, Arc::new(directory));
-        let mut bench = Self {
-            switch,
-            now,
-            sent: Vec::new(),
-            responses: Vec::new(),
-            pings: 0,
-            seen: HashSet::new(),
-        };
-        bench.feed(Input::Timeout);
-        bench
-    }
-
-    fn feed(&mut self, input: Input<'_>) {
-        self.switch.handle(self.now, input);
-        while let Some(output) = self.switch.poll() {
-            match output {
-                Output::Send { bytes, .. } if bytes == b"\r\n\r\n" => self.pings += 1,
-                Output::Send { flow, bytes } => match Message::parse(&bytes).unwrap() {
-                    Message::Request(request) => {
-                        let via = request.headers.via().unwrap();
-                        // What is merely repeated is not looked at twice.
-                        if self.seen.insert(format!("{} {via}", request.method)) {
-                            self.sent.push((flow, request));
-                        }
-                    }
-                    Message::Response(response) => self.responses.push(response),
-                },
-                Output::OpenRelay { call_id } => {
-                    let local = [address("192.0.2.1:30000"), address("192.0.2.1:30002")];
-                    self.feed(Input::RelayOpened { call_id, local });
-                }
-                Output::CloseRelay { call_id } => {
-                    let (received_packets, tap_dropped_packets) = ([0; 2], [0; 2]);
-                    self.feed(Input::RelayClosed {
-                        call_id,
-                        received_packets,
-                        tap_dropped_packets,
-                    });
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn run(&mut self, time: Duration) {
-        let end = self.now.monotonic + time;
-        while let Some(at) = self.switch.next_timeout().filter(|at| *at <= end) {
-            self.go_to(at);
-            self.feed(Input::Timeout);
-        }
-        self.go_to(end);
-    }
-
-    fn go_to(&mut self, to: Instant) {
-        let by = to.saturating_duration_since(self.now.monotonic);
-        self.now = Now { monotonic: self.now.monotonic + by, wall: self.now.wall + by };
-    }
-
-    /// The only request that waits to be looked at.
-    fn request(&mut self, method: Method) -> (Flow, Request) {
-        let at = self.sent.iter().position(|(_, request)| request.method == method);
-        let Some(at) = at else { panic!("no {method} among {:?}", self.sent) };
-        self.sent.remove(at)
-    }
-
-    fn answer(
-        &mut self,
-        (flow, request): &(Flow, Request),
-        status: u16,
-        fill: impl FnOnce(&mut Response),
-    ) {
-        let mut response = Response::to(request, status, "", Some("far"));
-        fill(&mut response);
-        let bytes = response.to_bytes();
-        self.feed(Input::Message { flow: *flow, bytes: &bytes });
-    }
-
-    fn challenge(&mut self, asked: &(Flow, Request), nonce: &str, is_stale: bool) {
-        let (status, name) = match asked.1.method {
-            Method::Register => (401, Name::WwwAuthenticate),
-            _ => (407, Name::ProxyAuthenticate),
-        };
-        let challenge = Challenge::new("ims.example", nonce, Algorithm::Sha256, is_stale);
-        self.answer(asked, status, |response| response.headers.push(name, challenge));
-    }
-
-    fn grant(&mut self, asked: &(Flow, Request), seconds: u32) {
-        let contact = asked.1.headers.contact().unwrap();
-        self.answer(asked, 200, |response| {
-            response.headers.push(Name::Contact, format!("<{}>;expires={seconds}", contact.uri));
-        });
-    }
-
-    /// Registers, past a challenge; the Contact.
-    fn registered(&mut self, seconds: u32) -> Uri {
-        let first = self.request(Method::Register);
-        self.challenge(&first, "n1", false);
-        let second = self.request(Method::Register);
-        self.grant(&second, seconds);
-        assert!(self.status().is_registered);
-        second.1.headers.contact().unwrap().uri
-    }
-
-    fn status(&self) -> RegistrationStatus {
-        self.switch.trunks()[0].registration.clone().unwrap()
-    }
-
-    /// Phone 8001 registers with us; the way to it.
-    fn phone(&mut self) -> Flow {
-        let flow = Flow::udp(address(world::SWITCH), address(PHONE));
-        let aor = NameAddr::parse("<sip:8001@192.0.2.1>").unwrap();
-        let uri = Uri::sip(None, "192.0.2.1", None);
-        for round in 1..=2 {
-            let from = aor.clone().with_tag("p");
-            let mut request =
-                Request::outside_dialog(Method::Register, uri.clone(), &from, &aor, "reg", round);
-            request.headers.push(Name::Via, format!("SIP/2.0/UDP {PHONE};branch=z9hG4bKr{round}"));
-            request.headers.push(Name::Contact, format!("<sip:8001@{PHONE}>"));
-            self.prove(&mut request, "8001", "secret");
-            let bytes = request.to_bytes();
-            self.feed(Input::Message { flow, bytes: &bytes });
-        }
-        assert_eq!(self.switch.registrations().len(), 1);
-        self.responses.clear();
-        flow
-    }
-
-    /// Answers the last challenge of the switch, if there was one.
-    fn prove(&mut self, request: &mut Request, user: &str, password: &str) {
-        let Some(response) = self.responses.last() else { return };
-        for (asked, answer) in [
-            (Name::WwwAuthenticate, Name::Authorization),
-            (Name::ProxyAuthenticate, Name::ProxyAuthorization),
-        ] {
-            let Some(value) = response.headers.get(asked) else { continue };
-            let challenge = Challenge::parse(&value).unwrap();
-            let key = ha1(challenge.algorithm, user, &challenge.realm, password);
-            let (method, uri) = (request.method.to_string(), request.uri.to_string());
-            request.headers.push(answer, challenge.answer(user, &key, &method, &uri, "c", 1));
-        }
-    }
-
-    /// 8001 calls out; its INVITE.
-    fn dial(&mut self, flow: Flow, number: &str) -> Request {
-        let from = NameAddr::parse("<sip:8001@192.0.2.1>;tag=p").unwrap();
-        let uri = Uri::sip(Some(number), "192.0.2.1", None);
-        let to = NameAddr::new(uri.clone());
-        for round in 1..=2 {
-            let mut request =
-                Request::outside_dialog(Method::Invite, uri.clone(), &from, &to, "call", round);
-            request.headers.push(Name::Via, format!("SIP/2.0/UDP {PHONE};branch=z9hG4bKi{round}"));
-            request.headers.push(Name::Contact, format!("<sip:8001@{PHONE}>"));
-            request.set_body("application/sdp", sdp(PHONE).to_bytes());
-            self.prove(&mut request, "8001", "secret");
-            let bytes = request.to_bytes();
-            self.feed(Input::Message { flow, bytes: &bytes });
-            if round == 2 {
-                return request;
-            }
-        }
-        unreachable!()
-    }
-}
-
-fn sdp(of: &str) -> Sdp {
-    let ip = address(of).ip();
-    let local = LocalMedia { address: ip, rtp_port: 4000, rtcp_port: 4001 };
-    Sdp::offer(&Origin::new(7, ip), local, &basic_formats())
-}
-
 fn proof(request: &Request, name: Name) -> Credentials {
     Credentials::parse(&request.headers.get(name).unwrap()).unwrap()
 }
@@ -245,7 +48,7 @@ fn is_proved(request: &Request, name: Name) -> bool {
 
 #[test]
 fn it_registers_with_its_password_and_renews_before_it_runs_out() {
-    let mut bench = Bench::start(trunk(&[FIRST]));
+    let mut bench = Bench::start(vec![trunk(&[FIRST])]);
     let first = bench.request(Method::Register);
     assert_eq!(first.0.remote, address(FIRST));
     assert_eq!(first.1.uri.to_string(), "sip:ims.example");
@@ -279,7 +82,7 @@ fn it_registers_with_its_password_and_renews_before_it_runs_out() {
 
 #[test]
 fn a_wrong_password_is_not_tried_again_and_again() {
-    let mut bench = Bench::start(trunk(&[FIRST, SECOND_PLACE]));
+    let mut bench = Bench::start(vec![trunk(&[FIRST, SECOND_PLACE])]);
     let first = bench.request(Method::Register);
     bench.challenge(&first, "n1", false);
     let second = bench.request(Method::Register);
@@ -306,7 +109,7 @@ fn a_wrong_password_is_not_tried_again_and_again() {
 
 #[test]
 fn too_brief_is_asked_for_longer_and_retry_after_is_obeyed() {
-    let mut bench = Bench::start(trunk(&[FIRST]));
+    let mut bench = Bench::start(vec![trunk(&[FIRST])]);
     let first = bench.request(Method::Register);
     bench.answer(&first, 423, |response| response.headers.push(Name::MinExpires, 1800));
     let second = bench.request(Method::Register);
@@ -322,7 +125,7 @@ fn too_brief_is_asked_for_longer_and_retry_after_is_obeyed() {
 
 #[test]
 fn when_one_address_is_dead_the_next_one_takes_the_registration_and_the_calls() {
-    let mut bench = Bench::start(trunk(&[FIRST, SECOND_PLACE]));
+    let mut bench = Bench::start(vec![trunk(&[FIRST, SECOND_PLACE])]);
     // Nobody at the first answers for 32 s.
     bench.run(33 * SECOND);
     let last = bench.sent.pop().unwrap();
@@ -343,7 +146,7 @@ fn when_one_address_is_dead_the_next_one_takes_the_registration_and_the_calls() 
 
 #[test]
 fn a_name_that_dns_moves_takes_the_registration_with_it() {
-    let mut bench = Bench::start(trunk(&[]));
+    let mut bench = Bench::start(vec![trunk(&[])]);
     bench.run(60 * SECOND);
     assert!(bench.sent.is_empty(), "nowhere to go yet");
     let moved = |place: &str| vec![TrunkAddress::only(TrunkTransport::Udp, address(place))];
@@ -360,7 +163,7 @@ fn a_name_that_dns_moves_takes_the_registration_with_it() {
 
 #[test]
 fn a_call_to_our_contact_is_the_providers_whoever_sends_it() {
-    let mut bench = Bench::start(trunk(&[FIRST]));
+    let mut bench = Bench::start(vec![trunk(&[FIRST])]);
     let contact = bench.registered(600);
     bench.phone();
     bench.sent.clear();
@@ -386,7 +189,7 @@ fn a_call_to_our_contact_is_the_providers_whoever_sends_it() {
 
 #[test]
 fn calls_prove_themselves_and_follow_the_service_route() {
-    let mut bench = Bench::start(trunk(&[FIRST]));
+    let mut bench = Bench::start(vec![trunk(&[FIRST])]);
     let first = bench.request(Method::Register);
     let contact = first.1.headers.contact().unwrap().uri;
     bench.answer(&first, 200, |response| {
@@ -444,7 +247,7 @@ fn calls_prove_themselves_and_follow_the_service_route() {
 
 #[test]
 fn a_call_given_up_while_it_is_challenged_stays_given_up() {
-    let mut bench = Bench::start(trunk(&[FIRST]));
+    let mut bench = Bench::start(vec![trunk(&[FIRST])]);
     bench.registered(600);
     let phone = bench.phone();
     let invite = bench.dial(phone, "13812345678");
@@ -464,7 +267,7 @@ fn a_call_given_up_while_it_is_challenged_stays_given_up() {
 
 #[test]
 fn at_the_end_the_registration_is_taken_back() {
-    let mut bench = Bench::start(trunk(&[FIRST]));
+    let mut bench = Bench::start(vec![trunk(&[FIRST])]);
     let contact = bench.registered(600);
     bench.feed(Input::Command(Command::Drain));
     let last = bench.request(Method::Register);
@@ -483,7 +286,7 @@ fn at_the_end_the_registration_is_taken_back() {
 fn a_broken_connection_is_registered_over_anew() {
     let mut over_tcp = trunk(&[FIRST]);
     over_tcp.addresses[0].transport = TrunkTransport::Tcp;
-    let mut bench = Bench::start(over_tcp);
+    let mut bench = Bench::start(vec![over_tcp]);
     bench.registered(600);
     let flow = Flow {
         transport: Transport::Tcp,

@@ -93,6 +93,15 @@ impl Invited {
         response
     }
 
+    /// Passes on what whoever is called wants proved.
+    pub(crate) fn challenge(&self, core: &mut Core, challenge: &Response) {
+        let mut response = Response::to(&self.request, challenge.status, "", Some(&self.tag));
+        for name in [Name::WwwAuthenticate, Name::ProxyAuthenticate] {
+            response.headers.copy_from(&challenge.headers, name);
+        }
+        core.respond(self.server, response);
+    }
+
     /// Refuses the INVITE.
     pub(crate) fn refuse(&self, core: &mut Core, status: u16, reason: Option<&str>) {
         let mut response = Response::to(&self.request, status, "", Some(&self.tag));

@@ -10,6 +10,7 @@ use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::via::host_text;
 use cheling_sip::{CSeq, ClientId, Flow, Headers, Method, Name, NameAddr, Request, Response, Uri};
 
+use super::beyond::Shown;
 use super::leg::{Leg, Side};
 use super::protection::Protection;
 use crate::core::{Core, Entries};
@@ -46,6 +47,11 @@ pub(crate) struct Target {
     pub(crate) domain: Option<String>,
     /// The proxies that the INVITE is to pass.
     pub(crate) route: Vec<NameAddr>,
+    /// The caller's own proof to whoever is called, passed on as it is; so are challenges, back.
+    /// `None` if the proof is our affair.
+    pub(crate) credentials: Option<Vec<(Name, String)>>,
+    /// Extensions beyond it that are shown the call while it rings.
+    pub(crate) shown_to: Vec<String>,
 }
 
 /// What is said beside the offer.
@@ -131,6 +137,8 @@ pub(crate) struct Fork {
     retries: u8,
     /// The tags of the phones that ring, where a proxy beyond rings several.
     rings_at: Vec<String>,
+    /// Agents beyond a trunk that have the card.
+    pub(super) shown: Shown,
 }
 
 impl Fork {
@@ -154,6 +162,9 @@ impl Fork {
         invite.headers.push(Name::Contact, core.contact(target.flow));
         for proxy in &target.route {
             invite.headers.push(Name::Route, proxy);
+        }
+        for (name, value) in target.credentials.iter().flatten() {
+            invite.headers.push(*name, value);
         }
         let manners = core.manners(&target.side);
         identity::write_identity(&mut invite.headers, &target.caller, shown_host, manners);
@@ -189,6 +200,7 @@ impl Fork {
             last_cseq: 1,
             retries: 0,
             rings_at: Vec::new(),
+            shown: Shown::new(),
         })
     }
 

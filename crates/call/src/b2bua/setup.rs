@@ -201,6 +201,9 @@ impl Call {
                 continue;
             };
             forks.push(fork);
+            if let Some(fork) = forks.last_mut() {
+                self.show_beyond(core, fork);
+            }
             if let (Some(extension), true) = (extension, is_new) {
                 core.tap(self.id, TapKind::Ringing { leg: leg_id, extension });
             }
@@ -408,6 +411,14 @@ impl Call {
         ringing.forks.extend(forks);
     }
 
+    /// Whoever is called wants proof from the caller: so do we, and nobody is told of a call.
+    fn challenged(&mut self, core: &mut Core, ringing: Ringing, challenge: &Response) -> State {
+        if let Caller::Invited(invited) = &ringing.caller {
+            invited.challenge(core, challenge);
+        }
+        self.over_for_all(core, Vec::new())
+    }
+
     /// There is nobody left to ring: the caller is refused.
     fn refuse_caller(&mut self, core: &mut Core, ringing: Ringing, over: Over) -> State {
         let (status, cause) = match over {
@@ -462,6 +473,9 @@ impl Call {
                 if self.asked_again(core, &mut ringing.forks, client, response) =>
             {
                 return State::Ringing(ringing);
+            }
+            Event::Response(_, response) if self.is_withheld => {
+                return self.challenged(core, *ringing, response);
             }
             Event::Response(client, response) => {
                 self.redirected(core, &mut ringing, client, response);
@@ -571,6 +585,7 @@ impl Call {
             ringing.has_far_end_rung = true;
             core.tap(self.id, TapKind::FarEndRinging);
         }
+        self.rings_beyond(core, fork, response);
         let lane = self.caller_lane;
         let mut passed = None;
         let here = (client, tag_of(response));
@@ -630,6 +645,8 @@ impl Call {
         else {
             return self.ring_on(core, ringing);
         };
+        let mut winner = winner;
+        self.taken_up_beyond(core, &mut winner, response);
         self.answered_elsewhere(core, &mut ringing.forks, &callee.side);
         let lane = self.caller_lane;
         let mut offered_anew = None;
@@ -705,6 +722,7 @@ impl Call {
     ) -> State {
         let extension =
             callee.side.extension().map(str::to_owned).or_else(|| self.offer.extension.clone());
+        let extension = extension.or_else(|| self.answerer.take());
         core.tap(self.id, TapKind::Answered { extension: extension.unwrap_or_default() });
         core.put(Output::StartRecording { call_id: self.id });
         self.recording.begin();
@@ -789,6 +807,7 @@ impl Call {
         let Some(at) = forks.iter().position(|fork| fork.client == client) else { return };
         let was_ringing = forks[at].state == ForkState::Calling;
         forks[at].state = ForkState::Failed(status);
+        self.refused_beyond(core, &mut forks[at], status);
         let leg = forks[at].leg_id;
         let rings_on =
             forks.iter().any(|fork| fork.leg_id == leg && fork.state == ForkState::Calling);

@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::key::{AckKey, MergeKey, ServerKey};
+use super::looping::Looping;
 use super::{Endpoint, Event, ServerId, Side};
 use crate::flow::Flow;
 use crate::message::{Request, Response};
@@ -88,7 +89,10 @@ impl Endpoint {
             self.acknowledge_by_bye(&request);
         }
         let merge_key = MergeKey::new(&request);
-        if merge_key.as_ref().is_some_and(|key| self.merging.contains_key(key)) {
+        let is_known = merge_key.as_ref().is_some_and(|key| self.merging.contains_key(key));
+        // What we passed on ourselves and comes back for somebody else is no copy.
+        let is_spiral = || matches!(self.looping(&request), Some(Looping::Spiral(_)));
+        if is_known && !is_spiral() {
             let tag = self.tokens.token();
             let response = Response::to(&request, 482, "Request Merged", Some(&tag));
             let id = self.start_server(now, flow, &request.method, key);

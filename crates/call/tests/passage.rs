@@ -1,0 +1,335 @@
+//! Standing before a telephone system that stays: phones register through us and call through us;
+//! or we stand between it and the gateway.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+use std::time::Duration;
+
+use cheling_model::TapKind;
+use cheling_model::directory::{CallerHeader, Trunk, TrunkRole};
+use cheling_sip::{Flow, Method, Name, NameAddr, Request, Uri};
+
+mod hand;
+mod world;
+
+use hand::{Bench, PHONE, address, sdp, udp};
+
+const PBX: &str = "198.51.100.9:5060";
+const GATEWAY: &str = "198.51.100.50:5060";
+const SECOND: Duration = Duration::from_secs(1);
+
+fn pbx() -> Trunk {
+    Trunk {
+        role: TrunkRole::Pbx,
+        host: "pbx.example".into(),
+        port: None,
+        ..Trunk::at("pbx", address(PBX))
+    }
+}
+
+fn request(method: Method, uri: &str, from: &str, to: &str, call_id: &str, cseq: u32) -> Request {
+    let from = NameAddr::parse(&format!("<{from}>")).unwrap().with_tag("p");
+    let to = NameAddr::parse(&format!("<{to}>")).unwrap();
+    let uri = Uri::parse(uri).unwrap();
+    let branch = format!("z9hG4bK{method}{call_id}{cseq}");
+    let mut request = Request::outside_dialog(method, uri, &from, &to, call_id, cseq);
+    request.headers.push(Name::Via, format!("SIP/2.0/UDP {PHONE};branch={branch};rport"));
+    request.headers.push(Name::Contact, "<sip:8001-x@10.9.9.9:5060>");
+    request
+}
+
+fn register(cseq: u32) -> Request {
+    let aor = "sip:8001@192.0.2.1";
+    let mut register = request(Method::Register, "sip:192.0.2.1", aor, aor, "reg", cseq);
+    register.headers.push(Name::Expires, 3600);
+    register
+}
+
+/// 8001 registers through us; the Contact that the telephone system has got.
+fn registered(bench: &mut Bench) -> String {
+    bench.say(udp(PHONE), &register(1));
+    let asked = bench.request(Method::Register);
+    let contact = asked.1.headers.contact().unwrap().uri.to_string();
+    bench.grant(&asked, 3600);
+    assert_eq!(bench.responses.pop().unwrap().status, 200);
+    contact
+}
+
+fn invite(cseq: u32, number: &str) -> Request {
+    let uri = format!("sip:{number}@192.0.2.1");
+    let mut invite = request(Method::Invite, &uri, "sip:8001@192.0.2.1", &uri, "call", cseq);
+    invite.set_body("application/sdp", sdp(PHONE).to_bytes());
+    invite
+}
+
+/// A call of somebody behind a trunk, to this Request-URI.
+fn incoming(uri: &str, to: &str, from: &str) -> Request {
+    let mut invite = request(Method::Invite, uri, from, to, &format!("in-{from}"), 1);
+    invite.headers.set(Name::Contact, format!("<sip:x@{PBX}>"));
+    invite.set_body("application/sdp", sdp(PBX).to_bytes());
+    invite
+}
+
+fn ok(bench: &mut Bench, asked: &(Flow, Request), from: &str, identity: Option<&str>) {
+    bench.answer(asked, 200, |response| {
+        response.headers.push(Name::Contact, format!("<sip:far@{from}>"));
+        if let Some(identity) = identity {
+            response.headers.push(Name::PAssertedIdentity, format!("<sip:{identity}@pbx>"));
+        }
+        response.set_body("application/sdp", sdp(from).to_bytes());
+    });
+}
+
+fn story(bench: &Bench) -> Vec<String> {
+    let tell = |kind: &TapKind| match kind {
+        TapKind::Offered(offer) => Some(format!(
+            "offered {:?} {}>{} {}",
+            offer.direction,
+            offer.caller.number,
+            offer.called,
+            offer.extension.as_deref().unwrap_or("-")
+        )),
+        TapKind::Ringing { extension, .. } => Some(format!("ringing {extension}")),
+        TapKind::Withdrawn { extension, why, .. } => Some(format!("withdrawn {extension} {why:?}")),
+        TapKind::Answered { extension } => Some(format!("answered {extension}")),
+        TapKind::Ended { cause, .. } => Some(format!("ended {cause:?}")),
+        _ => None,
+    };
+    bench.taps.iter().filter_map(tell).collect()
+}
+
+#[test]
+fn a_phone_registers_through_us_with_its_own_password() {
+    let mut bench = Bench::start(vec![pbx()]);
+    assert!(bench.say(udp(PHONE), &register(1)).is_empty(), "nothing is known before it answers");
+    let asked = bench.request(Method::Register);
+    assert_eq!(asked.0.remote, address(PBX));
+    assert_eq!(asked.1.uri.to_string(), "sip:pbx.example");
+    assert_eq!(asked.1.headers.to().unwrap().uri.to_string(), "sip:8001@pbx.example");
+    assert_eq!(asked.1.headers.call_id().unwrap(), "reg");
+    let contact = asked.1.headers.contact().unwrap();
+    assert_eq!(contact.uri.to_string(), "sip:8001~uc000020b13c4~8001-x@192.0.2.1:5060");
+    bench.challenge(&asked, "n1", false);
+    let challenge = bench.responses.pop().unwrap();
+    assert_eq!(challenge.status, 401);
+    assert!(challenge.headers.get(Name::WwwAuthenticate).unwrap().contains("n1"));
+    assert_eq!(challenge.headers.to().unwrap().uri.to_string(), "sip:8001@192.0.2.1");
+    assert_eq!(challenge.headers.via().unwrap().branch(), Some("z9hG4bKREGISTERreg1"));
+
+    let mut proved = register(2);
+    proved.headers.push(Name::Authorization, "Digest username=\"8001\", response=\"abc\"");
+    bench.say(udp(PHONE), &proved);
+    let asked = bench.request(Method::Register);
+    assert!(asked.1.headers.get(Name::Authorization).unwrap().contains("abc"), "untouched");
+    bench.answer(&asked, 200, |response| {
+        let uri = &contact.uri;
+        response.headers.push(Name::Contact, format!("<{uri}>;expires=1800"));
+        response.headers.push(Name::Contact, "<sip:8001@203.0.113.9>;expires=60");
+    });
+    let granted = bench.responses.pop().unwrap();
+    let contacts = granted.headers.values(Name::Contact);
+    assert_eq!(contacts[0], "<sip:8001-x@10.9.9.9:5060>;expires=1800", "the phone's own");
+    assert_eq!(contacts[1], "<sip:8001@203.0.113.9>;expires=60", "not ours");
+    let known = bench.switch.registrations();
+    assert_eq!((known.len(), known[0].extension.as_str()), (1, "8001"));
+    bench.run(1800 * SECOND);
+    assert!(bench.switch.registrations().is_empty(), "as long as was granted");
+}
+
+#[test]
+fn a_phones_call_is_challenged_end_to_end_and_counts_once() {
+    let mut bench = Bench::start(vec![pbx()]);
+    registered(&mut bench);
+    bench.say(udp(PHONE), &invite(1, "913812345678"));
+    let asked = bench.request(Method::Invite);
+    assert_eq!(asked.1.uri.to_string(), "sip:913812345678@pbx.example");
+    assert_eq!(asked.1.headers.from().unwrap().uri.to_string(), "sip:8001@pbx.example");
+    bench.challenge(&asked, "n2", false);
+    let challenge = bench.responses.pop().unwrap();
+    assert_eq!(challenge.status, 407);
+    assert!(challenge.headers.get(Name::ProxyAuthenticate).unwrap().contains("n2"));
+    bench.run(40 * SECOND);
+    assert_eq!(story(&bench), [""; 0], "a challenge is no call");
+    assert!(bench.switch.is_idle());
+
+    bench.sent.clear();
+    let mut proved = invite(2, "913812345678");
+    proved.headers.push(Name::ProxyAuthorization, "Digest response=\"abc\"");
+    bench.say(udp(PHONE), &proved);
+    let asked = bench.request(Method::Invite);
+    assert!(asked.1.headers.get(Name::ProxyAuthorization).unwrap().contains("abc"));
+    ok(&mut bench, &asked, PBX, None);
+    assert_eq!(story(&bench), ["offered Outbound 8001>913812345678 8001", "answered 8001"]);
+    assert!(bench.request(Method::Ack).1.headers.has(Name::ProxyAuthorization));
+}
+
+#[test]
+fn a_call_to_the_contact_it_was_given_rings_the_phone_even_after_a_restart() {
+    let mut bench = Bench::start(vec![pbx()]);
+    let contact = registered(&mut bench);
+    let call = incoming(&contact, "sip:02161234567@pbx.example", "sip:13812345678@pbx.example");
+    for is_restarted in [false, true] {
+        if is_restarted {
+            bench = Bench::start(vec![pbx()]);
+            assert!(bench.switch.registrations().is_empty());
+        }
+        bench.say(udp(PBX), &call);
+        let ring = bench.request(Method::Invite);
+        assert_eq!(ring.0.remote, address(PHONE));
+        assert_eq!(ring.1.uri.user(), Some("8001-x"));
+        assert_eq!(ring.1.headers.from().unwrap().uri.user(), Some("13812345678"));
+        ok(&mut bench, &ring, PHONE, None);
+        let want = ["offered Inbound 13812345678>02161234567 -", "ringing 8001", "answered 8001"];
+        assert_eq!(story(&bench), want, "restarted: {is_restarted}");
+    }
+    // The same from anywhere else is a stranger's.
+    let call = incoming(&contact, "sip:02161234567@pbx.example", "sip:13900000000@pbx.example");
+    let refused = bench.say(udp("203.0.113.5:5060"), &call);
+    assert_eq!(refused[0].status, 403);
+}
+
+#[test]
+fn strangers_get_nothing_through() {
+    let mut bench = Bench::start(vec![pbx()]);
+    registered(&mut bench);
+    let elsewhere = udp("203.0.113.66:5060");
+    assert_eq!(bench.say(elsewhere, &invite(9, "913812345678"))[0].status, 403);
+    let aor = "sip:8001@192.0.2.1";
+    for method in [Method::Subscribe, Method::Message, Method::Publish] {
+        let asked = request(method.clone(), aor, aor, aor, "s", 1);
+        assert_eq!(bench.say(elsewhere, &asked)[0].status, 403, "{method}");
+    }
+    let options = request(Method::Options, aor, aor, aor, "o", 1);
+    assert_eq!(bench.say(elsewhere, &options)[0].status, 200, "whoever asks is told we are there");
+    // Guessing passwords through us ends after a hundred.
+    for guess in 0..110 {
+        let mut proved = register(100 + guess);
+        proved.headers.push(Name::Authorization, "Digest response=\"no\"");
+        bench.say(elsewhere, &proved);
+        let Some(at) = bench.sent.iter().position(|(_, it)| it.method == Method::Register) else {
+            assert!(guess >= 100, "{guess}");
+            continue;
+        };
+        let asked = bench.sent.remove(at);
+        assert!(guess < 100, "{guess}");
+        bench.challenge(&asked, "n3", false);
+    }
+}
+
+#[test]
+fn subscriptions_pass_both_ways_and_nothing_of_them_is_kept() {
+    let mut bench = Bench::start(vec![pbx()]);
+    registered(&mut bench);
+    let (aor, uri) = ("sip:8001@192.0.2.1", "sip:8002@192.0.2.1");
+    let mut subscribe = request(Method::Subscribe, uri, aor, uri, "sub", 1);
+    subscribe.headers.push(Name::Event, "dialog");
+    bench.say(udp(PHONE), &subscribe);
+    let asked = bench.request(Method::Subscribe);
+    assert_eq!(asked.1.uri.to_string(), "sip:8002@pbx.example");
+    assert_eq!(asked.1.headers.contact().unwrap().uri.to_string(), "sip:8001-x@10.9.9.9:5060");
+    let stays = asked.1.headers.get(Name::RecordRoute).unwrap().into_owned();
+    bench.answer(&asked, 200, |response| {
+        response.headers.push(Name::RecordRoute, &stays);
+        response.headers.push(Name::Contact, format!("<sip:blf@{PBX}>"));
+    });
+    assert_eq!(bench.responses.pop().unwrap().status, 200);
+
+    let mut notify = request(Method::Notify, "sip:8001-x@10.9.9.9:5060", uri, aor, "sub", 1);
+    notify.headers.set(Name::To, format!("<{aor}>;tag=p"));
+    notify.headers.set(Name::From, format!("<{uri}>;tag=far"));
+    notify.headers.push(Name::Route, &stays);
+    bench.say(udp(PBX), &notify);
+    let (flow, told) = bench.request(Method::Notify);
+    assert_eq!(flow.remote, address(PHONE));
+    assert!(!told.headers.has(Name::Route));
+    bench.answer(&(flow, told), 200, |_| {});
+    assert_eq!(bench.responses.pop().unwrap().status, 200);
+
+    let mut again = request(Method::Subscribe, &format!("sip:blf@{PBX}"), aor, uri, "sub", 2);
+    again.headers.set(Name::To, format!("<{uri}>;tag=far"));
+    again.headers.push(Name::Route, &stays);
+    bench.say(udp(PHONE), &again);
+    let renewed = bench.request(Method::Subscribe);
+    assert_eq!(
+        (renewed.0.remote, renewed.1.uri.to_string()),
+        (address(PBX), format!("sip:blf@{PBX}"))
+    );
+    bench.answer(&renewed, 200, |_| {});
+    bench.run(60 * SECOND);
+    assert!(bench.switch.is_idle());
+    // Nobody else can use the way back.
+    assert_eq!(bench.say(udp("203.0.113.66:5060"), &again)[0].status, 403);
+}
+
+#[test]
+fn what_the_telephone_system_never_answers_leaves_nothing_behind() {
+    let mut bench = Bench::start(vec![pbx()]);
+    bench.say(udp(PHONE), &register(1));
+    bench.run(40 * SECOND);
+    // 408 would come too late to be of use (RFC 4320 §4.2).
+    assert!(bench.responses.is_empty() && bench.switch.is_idle());
+}
+
+fn between() -> Bench {
+    let order = vec![CallerHeader::PAssertedIdentity, CallerHeader::From];
+    let pbx = Trunk { peer: Some("gateway".into()), caller_from: order, ..pbx() };
+    let gateway = Trunk { peer: Some("pbx".into()), ..Trunk::at("gateway", address(GATEWAY)) };
+    Bench::start(vec![pbx, gateway])
+}
+
+#[test]
+fn between_gateway_and_telephone_system_agents_get_the_card_of_their_line() {
+    let mut bench = between();
+    let did = "sip:02161234567@192.0.2.1";
+    let call = incoming(did, did, "sip:13812345678@gw");
+    bench.say(udp(GATEWAY), &call);
+    let asked = bench.request(Method::Invite);
+    assert_eq!(asked.0.remote, address(PBX));
+    assert_eq!(asked.1.uri.to_string(), "sip:02161234567@pbx.example", "the number as it came");
+    assert_eq!(asked.1.headers.from().unwrap().uri.user(), Some("13812345678"));
+    assert_eq!(
+        story(&bench),
+        ["offered Inbound 13812345678>02161234567 -", "ringing 8001", "ringing 8002"]
+    );
+    ok(&mut bench, &asked, PBX, Some("8002"));
+    assert_eq!(
+        story(&bench)[3..],
+        ["withdrawn 8001 AnsweredElsewhere { extension: \"8002\" }", "answered 8002"]
+    );
+}
+
+#[test]
+fn the_phone_that_the_telephone_system_names_gets_the_card_whatever_was_called() {
+    let mut bench = between();
+    let other = "sip:02169999999@192.0.2.1";
+    bench.say(udp(GATEWAY), &incoming(other, other, "sip:13812345678@gw"));
+    let asked = bench.request(Method::Invite);
+    bench.answer(&asked, 180, |response| {
+        response.headers.push(Name::Contact, format!("<sip:far@{PBX}>"));
+        response.headers.push(Name::RemotePartyId, "<sip:8003@pbx>;party=called");
+    });
+    bench.answer(&asked, 486, |_| {});
+    assert_eq!(
+        story(&bench),
+        [
+            "offered Inbound 13812345678>02169999999 -",
+            "ringing 8003",
+            "withdrawn 8003 Busy",
+            "ended Busy"
+        ]
+    );
+}
+
+#[test]
+fn outbound_the_extension_is_known_from_what_the_telephone_system_says() {
+    let mut bench = between();
+    let number = "sip:013812345678@192.0.2.1";
+    let mut call = incoming(number, number, "sip:8001@pbx");
+    call.headers.push(Name::PAssertedIdentity, "<sip:02161234567@pbx>");
+    bench.say(udp(PBX), &call);
+    let asked = bench.request(Method::Invite);
+    assert_eq!(asked.0.remote, address(GATEWAY));
+    assert_eq!(asked.1.uri.user(), Some("013812345678"), "no prefix is taken off or put on");
+    assert_eq!(asked.1.headers.from().unwrap().uri.user(), Some("02161234567"));
+    ok(&mut bench, &asked, GATEWAY, None);
+    assert_eq!(story(&bench), ["offered Outbound 8001>013812345678 8001", "answered 8001"]);
+}
