@@ -227,19 +227,47 @@ export function makeDealership() {
     display_name: ['前台', '客服一', '客服二', '备用'][n],
     user_name: users.find((u) => u.extension === number)?.name ?? '',
     registered: n < 3,
+    reach: ['national', 'local', 'national', 'internal'][n],
     user_agent: n < 3 ? 'Yealink SIP-T46U 108.86.0.45' : '',
     address: n < 3 ? `192.168.8.${20 + n}:5060` : '',
     registrar: '192.168.8.2:5060',
   }))
+  const nobody = { kind: 'unavailable', to: '' }
+  const line = (n, did, name, ring, schedule) => ({
+    line_id: id('00dd', n),
+    did,
+    name,
+    group: ring,
+    schedule,
+    closed: nobody,
+  })
+  const group = (n, name, members, ring_seconds) => ({
+    group_id: id('00bb', n),
+    name,
+    members,
+    ring_seconds,
+    strategy: 'ring_all',
+    member_seconds: 15,
+    skip_busy: true,
+    no_answer: nobody,
+    all_busy: { kind: 'busy', to: '' },
+    nobody,
+  })
   const lines = {
     lines: [
-      { line_id: id('00dd', 1), did: '58998000', name: '售后热线', group: '售后一组' },
-      { line_id: id('00dd', 2), did: '58998100', name: '销售热线', group: '销售组' },
+      line(1, '58998000', '售后热线', '售后一组', '营业时间'),
+      line(2, '58998100', '销售热线', '销售组', null),
     ],
-    groups: [
-      { group_id: id('00bb', 1), name: '售后一组', members: ['8021', '8022'], ring_seconds: 30 },
-      { group_id: id('00bb', 2), name: '销售组', members: ['8020'], ring_seconds: 25 },
+    groups: [group(1, '售后一组', ['8021', '8022'], 30), group(2, '销售组', ['8020'], 25)],
+    schedules: [
+      {
+        schedule_id: id('00d5', 1),
+        name: '营业时间',
+        week: [0, 1, 2, 3, 4, 5, 6].map((day) => (day < 6 ? [{ from: '08:30', to: '17:30' }] : [])),
+        days: [{ day: '2027-02-17', name: '春节', spans: [] }],
+      },
     ],
+    blocked_prefixes: ['168'],
   }
   return { customers, row, followUps, calls, users, extensions, lines, id }
 }

@@ -108,6 +108,7 @@ export function routes(world) {
     hangup_by: c.answered_at ? 'customer' : '',
     match_method: c.customer_id ? 'number' : '',
     note: '',
+    route: [{ at: c.offered_at, kind: 'group', name: '售后一组', why: 'called' }],
     legs: ['8021', '8022'].map((extension, n) => ({
       extension,
       user_name: ['陈静', '周敏'][n],
@@ -338,6 +339,11 @@ export function routes(world) {
         return { ...made, password: 'k7Qm-2vXe-Tn4R' }
       },
       201,
+    ],
+    [
+      'PUT',
+      '/extensions/:id',
+      ({ id, body }) => Object.assign(need(d.extensions.find((e) => e.number === id)), body),
     ],
     [
       'POST',

@@ -172,6 +172,15 @@ export interface CallDetail extends CallRow {
   match_method: string
   note: string
   legs: CallLegRow[]
+  /** Where a call to a line was sent, in order. */
+  route: CallStopRow[]
+}
+
+export interface CallStopRow {
+  at: Micros
+  kind: 'group' | 'extension' | 'outside' | 'refused'
+  name: string
+  why: 'called' | 'closed' | 'no_answer' | 'all_busy' | 'nobody' | 'loop'
 }
 
 export interface CallLegRow {
@@ -541,6 +550,7 @@ export interface ExtensionRow {
   number: string
   display_name: string
   user_name: string
+  reach: Reach
   registered: boolean
   user_agent: string
   address: string
@@ -549,7 +559,11 @@ export interface ExtensionRow {
   registrar: string
 }
 
+/** How far a phone may dial. */
+export type Reach = 'internal' | 'local' | 'national' | 'international'
+
 export interface ExtensionDraft {
+  reach?: Reach
   number: string
   display_name: string
 }
@@ -557,6 +571,36 @@ export interface ExtensionDraft {
 export interface Lines {
   lines: LineRow[]
   groups: GroupRow[]
+  schedules: ScheduleRow[]
+  /** What numbers begin with that nobody may dial. */
+  blocked_prefixes: string[]
+}
+
+export interface DestinationRow {
+  kind: 'unavailable' | 'busy' | 'group' | 'extension' | 'outside'
+  /** The group's name, the extension or the number; else empty. */
+  to: string
+}
+
+export interface SpanRow {
+  /** 08:30 */
+  from: string
+  to: string
+}
+
+export interface ScheduleRow {
+  schedule_id: Uuid | null
+  name: string
+  /** Monday to Sunday. */
+  week: SpanRow[][]
+  days: SpecialDayRow[]
+}
+
+export interface SpecialDayRow {
+  /** 2027-02-17 */
+  day: string
+  name: string
+  spans: SpanRow[]
 }
 
 export interface LineRow {
@@ -564,11 +608,21 @@ export interface LineRow {
   did: string
   name: string
   group: string
+  /** The name of its opening hours; always open if null. */
+  schedule: string | null
+  closed: DestinationRow
 }
 
 export interface GroupRow {
   group_id: Uuid | null
   name: string
+  /** In their order. */
   members: string[]
   ring_seconds: number
+  strategy: 'ring_all' | 'in_order' | 'longest_idle'
+  member_seconds: number
+  skip_busy: boolean
+  no_answer: DestinationRow
+  all_busy: DestinationRow
+  nobody: DestinationRow
 }
