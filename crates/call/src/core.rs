@@ -14,8 +14,9 @@ use cheling_sip::{
     Transport, Uri,
 };
 
-use crate::auth::{Auth, Offered};
+use crate::auth::{Auth, Offered, Outcome};
 use crate::b2bua::{Attended, Side};
+use crate::guard::Guard;
 use crate::io::{Output, Settings};
 use crate::occupancy::Occupancy;
 use crate::outward::{Desk, Outward, TrunkStatus};
@@ -74,6 +75,8 @@ pub(crate) struct Core {
     pub(crate) random: Random,
     /// Transactions.
     pub(crate) endpoint: Endpoint,
+    /// Who is shut out.
+    pub(crate) guard: Guard,
     /// Which phones and trunks are in use.
     pub(crate) occupancy: Occupancy,
     /// Which trunks answer.
@@ -120,6 +123,7 @@ impl Core {
             auth: Auth::new(settings.nonce_secret, Offered::default()),
             random,
             endpoint,
+            guard: Guard::new(settings.guard),
             occupancy: Occupancy::default(),
             trunks: Trunks::new(now.monotonic, &settings.trunks),
             settings,
@@ -190,6 +194,25 @@ impl Core {
     /// How the trunks are.
     pub(crate) fn trunk_statuses(&self) -> Vec<TrunkStatus> {
         self.outward.status(&self.settings, self.now.monotonic)
+    }
+
+    /// Judges who sends a request by its password, and remembers who fails.
+    pub(crate) fn check<'d>(
+        &mut self,
+        directory: &'d Directory,
+        request: &Request,
+        flow: Flow,
+    ) -> Outcome<'d> {
+        let outcome = self.auth.check(self.now, directory, request, flow);
+        if !self.is_trunk(flow) {
+            self.guard.judged(self.now.monotonic, flow.remote.ip(), &outcome);
+        }
+        outcome
+    }
+
+    /// Whether a message comes from the address of a trunk.
+    pub(crate) fn is_trunk(&self, flow: Flow) -> bool {
+        self.settings.trunks.iter().any(|trunk| trunk.is_at(flow.remote.ip()))
     }
 
     /// Whether a stranger's doing may still be logged: scanners that try every number must not

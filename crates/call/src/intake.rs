@@ -26,6 +26,9 @@ use crate::subscriptions::ALLOW_EVENTS;
 use crate::switch::Switch;
 use crate::{between, identity, passage};
 
+/// Calls that one extension may be in: whoever has stolen a password cannot take all.
+const MAX_CALLS_OF_PHONE: u32 = 20;
+
 /// A request outside any dialog.
 pub(crate) fn request(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
     let core = &mut switch.core;
@@ -93,13 +96,26 @@ pub(crate) fn overloaded(core: &mut Core, flow: Flow, request: &Request) {
     core.send(flow, response);
 }
 
+/// Answers a request from somebody who is not to be served, without a transaction.
+pub(crate) fn turn_away(core: &mut Core, flow: Flow, mut request: Request, status: u16) {
+    if let Some(mut via) = request.headers.via() {
+        via.stamp(flow.remote);
+        request.headers.set_first_value(Name::Via, via);
+    }
+    if status == 503 {
+        return overloaded(core, flow, &request);
+    }
+    let tag = core.token();
+    core.send(flow, Response::to(&request, status, "", Some(&tag)));
+}
+
 /// Answers a REGISTER; the extension, if it was accepted.
 fn register(core: &mut Core, server: ServerId, flow: Flow, request: &Request) -> Option<String> {
     let directory = core.directory.clone();
     let tag = core.token();
     let aor = request.headers.to().and_then(|to| to.uri.user_unescaped().map(|u| u.into_owned()));
     let aor = aor.unwrap_or_default();
-    let extension = match core.auth.check(core.now, &directory, request, flow) {
+    let extension = match core.check(&directory, request, flow) {
         Outcome::Accepted(extension) => extension,
         Outcome::Challenged { is_stale } => {
             let realm = &directory.realm;
@@ -153,9 +169,14 @@ fn invite(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
     let called = router::dialled(&request.uri.user_unescaped().unwrap_or_default());
     let live = switch.calls.values().filter(|slot| slot.call.is_live()).count();
     let is_for_help = dialling::is_for_help(&core.settings.trunks, &called);
-    if switch.is_draining || (live >= core.settings.max_calls && !is_for_help) {
+    let of_source = match &source {
+        Source::Phone(extension) => core.occupancy.calls_of(&extension.number),
+        Source::Trunk(_) => 0,
+    };
+    let is_full = live >= core.settings.max_calls || of_source >= MAX_CALLS_OF_PHONE;
+    if switch.is_draining || (is_full && !is_for_help) {
         if core.may_log() {
-            tracing::warn!(from = %flow, live, "INVITE refused: too many calls, or shutting down");
+            tracing::warn!(from = %flow, live, of_source, "INVITE refused: too many calls, or shutting down");
         }
         return core.refuse_with(server, &request, 503, |response| {
             response.headers.push(Name::RetryAfter, RETRY_AFTER_S);
@@ -280,7 +301,7 @@ fn source(core: &mut Core, server: ServerId, flow: Flow, request: &Request) -> O
         return Some(Source::Trunk(Box::new(trunk.clone())));
     }
     let tag = core.token();
-    match core.auth.check(core.now, &directory, request, flow) {
+    match core.check(&directory, request, flow) {
         Outcome::Accepted(extension) => Some(Source::Phone(extension.clone())),
         Outcome::Challenged { is_stale } => {
             if from.is_none() && core.may_log() {

@@ -3,6 +3,7 @@
 //! The shell (`capture`) feeds one [`Input`] with the time it read, drains [`Output`]s until there
 //! is none, and sleeps until the next timeout. Nothing else crosses.
 
+use crate::guard;
 use cheling_media::srtp::MasterKey;
 use cheling_model::call::{Digit, PausedBy};
 use cheling_model::directory::{Directory, SrtpPolicy, Trunk, TrunkAddress};
@@ -28,6 +29,8 @@ pub struct Settings {
     pub product: String,
     /// Trunks and gateways, in the order in which they are tried.
     pub trunks: Vec<Trunk>,
+    /// What strangers may do before they are shut out.
+    pub guard: guard::Rules,
     /// Which mobile numbers are from town, if anybody knows.
     pub local_mobiles: LocalMobiles,
     /// Keys the digest nonces.

@@ -12,6 +12,7 @@ mod b2bua;
 mod between;
 mod core;
 pub mod dialling;
+pub mod guard;
 mod hunt;
 pub mod identity;
 mod intake;

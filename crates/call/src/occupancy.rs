@@ -78,6 +78,11 @@ impl Occupancy {
         self.phones.get(extension).is_some_and(|phone| phone.talking > 0)
     }
 
+    /// Calls that an extension is in.
+    pub(crate) fn calls_of(&self, extension: &str) -> u32 {
+        self.phones.get(extension).map_or(0, |phone| phone.talking)
+    }
+
     /// Whether an extension rings.
     pub(crate) fn is_ringing(&self, extension: &str) -> bool {
         self.phones.get(extension).is_some_and(|phone| phone.ringing > 0)

@@ -11,11 +11,12 @@ use std::time::Instant;
 use cheling_model::directory::Directory;
 use cheling_model::{CallId, Now};
 use cheling_sip::endpoint::Event as SipEvent;
-use cheling_sip::{Flow, Message, ParseErrorKind, Response};
+use cheling_sip::{Flow, Message, Method, ParseErrorKind, Request, Response};
 
 use crate::auth::Offered;
 use crate::b2bua::{Attended, Call, Event, Lamp, Wish};
 use crate::core::Core;
+use crate::guard::{self, ShutOut, Verdict};
 use crate::io::{Command, CommandReply, Input, Output, Settings};
 use crate::messages::Messages;
 use crate::occupancy::Uses;
@@ -47,6 +48,11 @@ pub(crate) struct Slot {
     wake_at: Option<Instant>,
     /// The phones and trunks that it has in use.
     uses: Uses,
+}
+
+/// Whether a request begins something: what is within dialogs, ACK and CANCEL do not.
+fn is_new(request: &Request) -> bool {
+    !request.is_in_dialog() && !matches!(request.method, Method::Ack | Method::Cancel)
 }
 
 impl Switch {
@@ -149,6 +155,11 @@ impl Switch {
         self.core.trunk_statuses()
     }
 
+    /// What the guard against scanners has done.
+    pub fn guard_counters(&self) -> Arc<guard::Counters> {
+        self.core.guard.counters()
+    }
+
     /// Calls in progress.
     pub fn live_calls(&self) -> usize {
         self.calls.values().filter(|slot| slot.call.is_live()).count()
@@ -165,12 +176,38 @@ impl Switch {
     }
 
     fn message(&mut self, flow: Flow, bytes: &[u8]) {
+        let (now, ip) = (self.core.now.monotonic, flow.remote.ip());
+        // Answers to what we ask are always welcome.
+        let is_stranger = !bytes.starts_with(b"SIP/2.0") && !self.core.is_trunk(flow);
+        let shut_out = if is_stranger { self.core.guard.is_shut_out(now, ip) } else { None };
+        if shut_out == Some(ShutOut::Drop) {
+            return;
+        }
         match Message::parse(bytes) {
+            Ok(Message::Request(request)) if is_stranger && is_new(&request) => {
+                let verdict = match shut_out {
+                    Some(_) => Verdict::Answer(403),
+                    None => self.core.guard.look(now, ip, &request),
+                };
+                match verdict {
+                    Verdict::Serve => {
+                        let message = Message::Request(request);
+                        self.core.endpoint.handle_message(now, flow, message);
+                    }
+                    Verdict::Drop => {}
+                    Verdict::Answer(status) => {
+                        intake::turn_away(&mut self.core, flow, request, status)
+                    }
+                }
+            }
             Ok(message) => {
                 self.core.endpoint.handle_message(self.core.now.monotonic, flow, message);
             }
             Err(err) if err.kind == ParseErrorKind::Empty => {}
             Err(err) => {
+                if is_stranger {
+                    self.core.guard.unreadable(now, ip);
+                }
                 if self.core.may_log() {
                     tracing::warn!(from = %flow, status = err.status(), %err, "unreadable message");
                 }

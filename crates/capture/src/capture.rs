@@ -116,11 +116,13 @@ impl Capture {
             EventTap::start(sinks.journal, sinks.lookup, Arc::clone(&counters))
                 .map_err(StartError::Thread)?;
         let (request, requests) = mpsc::channel(REQUEST_QUEUE);
-        let handle = Handle::new(request, relays.watch(), transports.counters(), counters);
-        let stop = CancellationToken::new();
         let clock = AnchoredClock::start();
+        let switch = Switch::new(clock.now(), settings, directory);
+        let guard = switch.guard_counters();
+        let handle = Handle::new(request, relays.watch(), transports.counters(), counters, guard);
+        let stop = CancellationToken::new();
         let task = SipTask {
-            switch: Switch::new(clock.now(), settings, directory),
+            switch,
             transports,
             arrivals,
             relays,

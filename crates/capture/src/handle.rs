@@ -4,6 +4,7 @@ use crate::events::EventCounters;
 use crate::relay::RelayWatch;
 use crate::sip_task::Request;
 use crate::transport::TransportCounters;
+use cheling_call::guard;
 use cheling_call::io::{Command, CommandReply};
 use cheling_call::outward::TrunkStatus;
 use cheling_call::registrar::Registration;
@@ -42,6 +43,7 @@ pub struct Handle {
     relays: RelayWatch,
     transports: Arc<TransportCounters>,
     events: Arc<EventCounters>,
+    guard: Arc<guard::Counters>,
 }
 
 impl Handle {
@@ -50,8 +52,10 @@ impl Handle {
         relays: RelayWatch,
         transports: Arc<TransportCounters>,
         events: Arc<EventCounters>,
+        guard: Arc<guard::Counters>,
     ) -> Self {
-        Self { requests, next_ticket: Arc::new(AtomicU64::new(1)), relays, transports, events }
+        let next_ticket = Arc::new(AtomicU64::new(1));
+        Self { requests, next_ticket, relays, transports, events, guard }
     }
 
     /// Dials, and says whether the call is under way.
@@ -178,6 +182,11 @@ impl Handle {
     /// What happened to events on their way.
     pub fn events(&self) -> &EventCounters {
         &self.events
+    }
+
+    /// What the guard against scanners has done.
+    pub fn guard(&self) -> &guard::Counters {
+        &self.guard
     }
 
     async fn ask(&self, command: impl FnOnce(u64) -> Command) -> Result<CommandReply, Stopped> {

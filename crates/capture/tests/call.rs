@@ -128,6 +128,7 @@ impl Bench {
             registration: Duration::from_secs(60)..=Duration::from_secs(300),
             max_calls: 10,
             session_timer: cheling_sip::session_timer::Policy::default(),
+            guard: Default::default(),
             pause: Default::default(),
             srtp: Default::default(),
         };

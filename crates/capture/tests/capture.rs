@@ -49,6 +49,7 @@ async fn start(trunks: Vec<Trunk>) -> (Capture, mpsc::Receiver<TapEvent>) {
         registration: Duration::from_secs(60)..=Duration::from_secs(300),
         max_calls: 10,
         session_timer: cheling_sip::session_timer::Policy::default(),
+        guard: Default::default(),
         pause: Default::default(),
         srtp: Default::default(),
     };

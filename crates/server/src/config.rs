@@ -5,6 +5,7 @@
 //! between the levels). Dealership data, users, extensions, lines and ring groups live in the
 //! database and are edited in the console.
 
+use cheling_call::guard;
 use cheling_model::directory::{SrtpPolicy, Trunk};
 use cheling_sip::session_timer;
 use figment::Figment;
@@ -84,6 +85,12 @@ pub struct Sip {
     pub realm: String,
     /// Calls at once; more get 503. Default 500.
     pub max_calls: usize,
+    /// What sources that are shut out as scanners get: `drop` (default), nothing at all, or
+    /// `refuse`, 403.
+    pub scanners: Scanners,
+    /// Requests that a source may send each second before it has proved a password; more get 503.
+    /// Trunks and sources of registered phones are not counted. Default 100.
+    pub strangers_per_second: u32,
     /// Longest registration granted, seconds. Default 300.
     pub registration_seconds: u64,
     /// How long a call lasts after its last sign of life, seconds, with phones and trunks that
@@ -92,6 +99,17 @@ pub struct Sip {
     pub session_seconds: u32,
     /// The shortest such time that is accepted, seconds, at least 90. Default 90.
     pub session_least_seconds: u32,
+}
+
+/// What scanners get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scanners {
+    /// Nothing.
+    #[default]
+    Drop,
+    /// 403.
+    Refuse,
 }
 
 /// A further certificate.
@@ -204,6 +222,8 @@ impl Default for Sip {
             dns_servers: Vec::new(),
             realm: "cheling".into(),
             max_calls: 500,
+            scanners: Scanners::default(),
+            strangers_per_second: guard::Rules::default().strangers_per_second,
             registration_seconds: 300,
             session_seconds: session_timer::USUAL_SESSION_EXPIRES_S,
             session_least_seconds: session_timer::LEAST_MIN_SE_S,
@@ -272,6 +292,15 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// What strangers may do on our SIP listeners.
+    pub fn guard(&self) -> guard::Rules {
+        let shut_out = match self.sip.scanners {
+            Scanners::Drop => guard::ShutOut::Drop,
+            Scanners::Refuse => guard::ShutOut::Refuse,
+        };
+        guard::Rules { shut_out, strangers_per_second: self.sip.strangers_per_second }
+    }
+
     /// How far the dealership's clock is ahead of UTC, seconds.
     pub fn utc_offset_s(&self) -> i32 {
         self.dealership.utc_offset_minutes.saturating_mul(60)
@@ -329,6 +358,9 @@ impl Config {
         faults.extend(self.recording.faults());
         if self.sip.realm.is_empty() || self.sip.realm.contains(['"', '\\']) {
             faults.push("sip.realm: must not be empty nor hold quotes".into());
+        }
+        if self.sip.strangers_per_second == 0 {
+            faults.push("sip.strangers_per_second: 0 would let no phone register".into());
         }
         if self.sip.max_calls == 0 {
             faults.push("sip.max_calls: 0 would refuse every call".into());

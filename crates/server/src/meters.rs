@@ -44,6 +44,7 @@ impl Collector for Meters {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let relay = self.capture.relays().totals();
         let (sip, events) = (self.capture.transports(), self.capture.events());
+        let guard = self.capture.guard();
         let workers = &self.workers;
         let journal = |counter: fn(&JournalCounters) -> &AtomicU64| -> u64 {
             self.journal.disks().map(|disk| counter(disk.counters).load(Relaxed)).sum()
@@ -75,6 +76,17 @@ impl Collector for Meters {
                 "cheling_sip_failed_handshakes",
                 "TLS and WebSocket handshakes that failed",
                 sip.failed_handshakes.load(Relaxed),
+            ),
+            ("cheling_sip_shut_out_sources", "Sources shut out", guard.shut_out.load(Relaxed)),
+            (
+                "cheling_sip_kept_out",
+                "SIP messages of sources that are shut out",
+                guard.kept_out.load(Relaxed),
+            ),
+            (
+                "cheling_sip_too_fast",
+                "SIP requests of strangers that came too fast",
+                guard.too_fast.load(Relaxed),
             ),
             ("cheling_events", "Call events", events.events.load(Relaxed)),
             ("cheling_lookup_missed", "Events lookup missed", events.lookup_missed.load(Relaxed)),

@@ -400,6 +400,7 @@ fn call_settings(config: &Config) -> anyhow::Result<Settings> {
         product: concat!("Cheling/", env!("CARGO_PKG_VERSION")).into(),
         trunks: config.trunks()?,
         local_mobiles: local_mobiles(config)?,
+        guard: config.guard(),
         nonce_secret: rand::random(),
         seed: rand::random(),
         registration: Duration::from_secs(60)

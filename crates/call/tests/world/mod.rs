@@ -127,6 +127,7 @@ pub fn settings(seed: u64) -> Settings {
         registration: Duration::from_secs(60)..=Duration::from_secs(3600),
         max_calls: 50,
         session_timer: cheling_sip::session_timer::Policy::default(),
+        guard: Default::default(),
         pause: PauseRules::default(),
         srtp: Default::default(),
     }

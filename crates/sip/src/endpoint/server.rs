@@ -81,7 +81,12 @@ impl Endpoint {
             self.step_server(now, id, ServerInput::Request);
             return;
         }
-        if self.servers.len() >= self.config.max_transactions {
+        // What is new leaves room for the calls that are there.
+        let room = match request.is_in_dialog() {
+            true => self.config.max_transactions,
+            false => self.config.max_transactions - self.config.max_transactions / 4,
+        };
+        if self.servers.len() >= room {
             self.events.push_back(Event::Overloaded { flow, request });
             return;
         }
