@@ -23,12 +23,17 @@ use crate::occupancy::Hold;
 mod attended;
 mod beyond;
 mod caller;
+mod codecs;
+mod consult;
 mod exchange;
 mod fetch;
 mod fork;
+mod guests;
 mod lamps;
 mod leg;
 pub mod media;
+mod mixing;
+mod orders;
 pub mod outcome;
 mod pause;
 mod protection;
@@ -40,9 +45,12 @@ mod transfer;
 
 pub(crate) use attended::Attended;
 pub(crate) use caller::Invited;
+pub(crate) use consult::Errand;
+use consult::{Moving, Parked};
 use fetch::Fetch;
 pub(crate) use fork::Target;
 use fork::{Fork, ForkState};
+use guests::Guests;
 pub(crate) use lamps::Lamp;
 pub(crate) use leg::Side;
 use media::{Change, Media};
@@ -83,6 +91,13 @@ pub(crate) enum Event<'a> {
         received_packets: [u64; 2],
         /// Packets the tap had to drop.
         tap_dropped_packets: [u64; 2],
+    },
+    /// What came of a port for a third party.
+    GuestOpened {
+        /// Its number.
+        guest: u8,
+        /// Our address facing it; `None` without a port.
+        local: Option<SocketAddr>,
     },
     /// An answer to a request of ours.
     Response(ClientId, &'a Response),
@@ -183,6 +198,10 @@ enum State {
     Ringing(Box<Ringing>),
     /// Both sides are connected.
     Talking(Box<Talk>),
+    /// One side waits while the other consults.
+    Parked(Box<Parked>),
+    /// A consultation: the agent's dialog is on its way to our ports.
+    Moving(Box<Moving>),
     /// Over for everybody; waits for what may still come: the last answers to INVITEs that were
     /// given up, and the relay.
     Over(Vec<Fork>),
@@ -204,6 +223,13 @@ pub(crate) struct Call {
     state: State,
     wake_at: Option<Instant>,
     entries: Entries,
+    guests: Guests,
+    /// The side that has the other on hold by an order of ours.
+    holds_by_order: Option<Lane>,
+    /// The call that waits for this one.
+    consults_for: Option<CallId>,
+    /// Our own media streams' numbers are drawn from it.
+    stream_seed: u64,
 }
 
 impl Call {
@@ -271,6 +297,10 @@ impl Call {
             state: State::Over(Vec::new()),
             wake_at: None,
             entries: Entries::default(),
+            guests: Guests::default(),
+            holds_by_order: None,
+            consults_for: None,
+            stream_seed: 0,
         }
     }
 
@@ -323,12 +353,15 @@ impl Call {
             }
             event => event,
         };
+        let Some(event) = self.guest_event(core, event) else { return self.rest() };
         let state = std::mem::replace(&mut self.state, State::Over(Vec::new()));
         self.state = match state {
             State::Opening(opening) => self.opening(core, opening, event),
             State::Fetching(fetch) => self.fetching(core, fetch, event),
             State::Ringing(ringing) => self.ringing(core, ringing, event),
             State::Talking(talk) => self.talking(core, talk, event),
+            State::Parked(parked) => self.parked(core, parked, event),
+            State::Moving(moving) => self.moving(core, moving, event),
             State::Over(forks) => self.over(core, forks, event),
         };
         self.rest();
@@ -336,10 +369,17 @@ impl Call {
 
     /// Sees when there is something to do again.
     fn rest(&mut self) {
+        let guests = self.guests.until();
         match &self.state {
             State::Ringing(ringing) => self.wake_at = ringing.wake_at(),
-            State::Talking(talk) => self.wake_at = talk.wake_at(),
-            State::Opening(_) | State::Fetching(_) | State::Over(_) => {}
+            State::Talking(talk) => {
+                self.wake_at = talk.wake_at().into_iter().chain(guests).min();
+            }
+            State::Opening(_)
+            | State::Fetching(_)
+            | State::Parked(_)
+            | State::Moving(_)
+            | State::Over(_) => {}
         }
     }
 
@@ -366,10 +406,14 @@ impl Call {
 
     /// Whether this extension talks, calls, rings or is being called back in this call.
     pub(crate) fn holds(&self, extension: &str) -> bool {
+        if self.guests.holds(extension) {
+            return true;
+        }
         match &self.state {
             State::Over(_) => false,
             State::Talking(talk) => talk.holds(extension),
-            State::Opening(_) | State::Fetching(_) => {
+            State::Parked(parked) => parked.holds(extension),
+            State::Opening(_) | State::Fetching(_) | State::Moving(_) => {
                 self.offer.extension.as_deref() == Some(extension)
             }
             State::Ringing(ringing) => {
@@ -387,7 +431,10 @@ impl Call {
             State::Fetching(fetch) => uses.extend(rings_at(&fetch.forks, Hold::Talking)),
             State::Ringing(ringing) => uses.extend(ringing.sides()),
             State::Talking(talk) => uses.extend(talk.sides()),
+            State::Parked(parked) => uses.push((&parked.waiting().1.side, Hold::Talking)),
+            State::Moving(moving) => uses.push((&moving.leg().side, Hold::Talking)),
         }
+        uses.extend(self.guests.sides());
         uses
     }
 
@@ -396,9 +443,11 @@ impl Call {
         let legs: Vec<&mut leg::Leg> = match &mut self.state {
             State::Talking(talk) => talk.legs.iter_mut().collect(),
             State::Ringing(ringing) => ringing.fetched().into_iter().collect(),
+            State::Parked(parked) => vec![parked.leg_mut()],
+            State::Moving(moving) => vec![moving.leg_mut()],
             State::Opening(_) | State::Fetching(_) | State::Over(_) => Vec::new(),
         };
-        legs.into_iter()
+        legs.into_iter().chain(self.guests.legs_mut())
     }
 
     /// The INVITEs whose dialogs go on from them.
@@ -406,9 +455,13 @@ impl Call {
         let forks: &mut [Fork] = match &mut self.state {
             State::Fetching(fetch) => &mut fetch.forks,
             State::Ringing(ringing) => ringing.forks_mut(),
-            State::Opening(_) | State::Talking(_) | State::Over(_) => &mut [],
+            State::Opening(_)
+            | State::Talking(_)
+            | State::Parked(_)
+            | State::Moving(_)
+            | State::Over(_) => &mut [],
         };
-        forks.iter_mut()
+        forks.iter_mut().chain(self.guests.forks_mut())
     }
 
     /// The call is over for everybody: tells so, closes the relay, and waits for the `forks` that
@@ -416,6 +469,8 @@ impl Call {
     fn end(&mut self, core: &mut Core, ending: Ending, forks: Vec<Fork>) -> State {
         let Ending { cause, by, status } = ending;
         self.tell(core);
+        let mut forks = forks;
+        forks.extend(self.dismiss_all(core));
         core.tap(self.id, TapKind::Ended { cause, by, sip_status: status });
         self.over_for_all(core, forks)
     }
@@ -507,7 +562,7 @@ impl Call {
         }
     }
 
-    fn changed(&self, core: &mut Core, changes: impl IntoIterator<Item = Change>) {
+    fn changed(&mut self, core: &mut Core, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
             match change {
                 Change::Point(lane, remote) => {
@@ -522,6 +577,7 @@ impl Call {
                 }
             }
         }
+        self.remix(core);
     }
 }
 

@@ -15,7 +15,7 @@ use cheling_sip::{
 };
 
 use crate::auth::{Auth, Offered, Outcome};
-use crate::b2bua::{Attended, Side};
+use crate::b2bua::{Attended, Errand, Side};
 use crate::guard::Guard;
 use crate::io::{Output, Settings};
 use crate::occupancy::Occupancy;
@@ -91,6 +91,8 @@ pub(crate) struct Core {
     pub(crate) outward: Outward,
     /// What passes between phones and a telephone system.
     pub(crate) passage: Passage,
+    /// What calls tell each other.
+    pub(crate) errands: VecDeque<Errand>,
     outputs: VecDeque<Output>,
     clients: HashMap<ClientId, CallId>,
     servers: HashMap<ServerId, CallId>,
@@ -132,6 +134,7 @@ impl Core {
             attended: VecDeque::new(),
             outward,
             passage: Passage::default(),
+            errands: VecDeque::new(),
             outputs: VecDeque::new(),
             clients: HashMap::new(),
             servers: HashMap::new(),

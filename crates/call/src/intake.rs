@@ -6,7 +6,7 @@
 use cheling_model::call::{Offer, Party};
 use cheling_model::directory::{Extension, ForwardedCaller, Trunk};
 use cheling_model::reach::Reach;
-use cheling_model::{DealershipId, Direction, Lane, LineId, Presentation};
+use cheling_model::{CallId, DealershipId, Direction, Lane, LineId, Presentation};
 use cheling_sip::endpoint::Looping;
 use cheling_sip::refer::Replaces;
 use cheling_sip::reliable;
@@ -19,7 +19,7 @@ use crate::b2bua::media::read_body;
 use crate::b2bua::{Call, Invited, Place, Plan, Side, Target};
 use crate::core::{Core, RETRY_AFTER_S, SUPPORTED};
 use crate::dialling::{self, Dialled, Dialler, Refusal, Standing};
-use crate::hunt::Hunt;
+use crate::hunt::{Hunt, Over};
 use crate::io::{Command, CommandReply};
 use crate::router::{self, MAX_FORKS, Route};
 use crate::subscriptions::ALLOW_EVENTS;
@@ -464,6 +464,44 @@ pub(crate) fn transfer(core: &Core, extension: &str, number: &str, shown: &Party
     Some(from_phone(core, by, number, shown, Some(shown).filter(|_| !is_ours)).1)
 }
 
+/// Where a number leads that the console orders for one of our phones, with its rights: as
+/// click-to-dial, and to the dealership's own lines.
+///
+/// # Errors
+/// What the console is told if it leads nowhere.
+pub(crate) fn ordered(
+    core: &Core,
+    extension: &str,
+    number: &str,
+    shown: &Party,
+) -> Result<(Direction, Option<String>, Hunt), CommandReply> {
+    let by = router::extension(&core.directory, extension).ok_or(CommandReply::NoSuchExtension)?;
+    let id = by.dealership_id;
+    let is_for_help = dialling::is_for_help(&core.settings.trunks, number);
+    if let Some(other) = router::extension(&core.directory, number).filter(|_| !is_for_help) {
+        let is_there = core.registrar.is_registered(core.now.monotonic, &other.number);
+        if !is_there || other.number == by.number {
+            return Err(CommandReply::NotRegistered);
+        }
+        return Ok((Direction::Internal, None, Hunt::extension(&other.number, id, shown)));
+    }
+    let is_ours = router::extension(&core.directory, &shown.number).is_some();
+    let forwarded = Some(shown).filter(|_| !is_ours);
+    let to_trunk = Shown { own: &by.number, forwarded };
+    match trunk_targets(core, id, by.reach, number, Dialled::List, to_trunk) {
+        Ok(targets) => {
+            let trunk = targets.first().and_then(|target| target.side.trunk().map(str::to_owned));
+            Ok((Direction::Outbound, trunk, Hunt::trunks(targets, id, shown)))
+        }
+        Err(refusal) => {
+            match within(core, router::from_phone(&core.directory, id, number), shown) {
+                Some((_, _, hunt)) => Ok((Direction::Internal, None, hunt.but(&by.number))),
+                None => Err(refusal.into()),
+            }
+        }
+    }
+}
+
 /// Every registered phone of these extensions.
 pub(crate) fn phones<'a>(
     core: &Core,
@@ -671,6 +709,15 @@ pub(crate) fn ping_trunks(core: &mut Core) {
     }
 }
 
+impl From<Over> for CommandReply {
+    fn from(over: Over) -> Self {
+        match over {
+            Over::Refused(refusal) => refusal.into(),
+            Over::AsAnswered | Over::With { .. } => Self::NotRegistered,
+        }
+    }
+}
+
 impl From<Refusal> for CommandReply {
     fn from(refusal: Refusal) -> Self {
         match refusal {
@@ -680,6 +727,62 @@ impl From<Refusal> for CommandReply {
             Refusal::TrunksFull => Self::TrunksFull,
         }
     }
+}
+
+/// Obeys an order to consult: the agent's dialog goes to a call of its own.
+pub(crate) fn consult(
+    switch: &mut Switch,
+    call_id: CallId,
+    extension: Option<&str>,
+    consult_id: CallId,
+    number: &str,
+) -> CommandReply {
+    if switch.calls.contains_key(&consult_id) {
+        return CommandReply::Accepted;
+    }
+    let live = switch.calls.values().filter(|slot| slot.call.is_live()).count();
+    let core = &mut switch.core;
+    if switch.is_draining || live >= core.settings.max_calls {
+        return CommandReply::Overloaded;
+    }
+    let Some(slot) = switch.calls.get_mut(&call_id) else { return CommandReply::NoSuchCall };
+    let Some((by, phone)) = slot.call.may_consult(extension) else { return CommandReply::NotNow };
+    let directory = core.directory.clone();
+    let Some(agent) = router::extension(&directory, &phone) else {
+        return CommandReply::NoSuchExtension;
+    };
+    let number = router::dialled(number);
+    let shown = Party {
+        number: agent.number.clone(),
+        display_name: Some(agent.display_name.clone()).filter(|name| !name.is_empty()),
+        presentation: Presentation::Allowed,
+    };
+    let (direction, trunk, hunt) = match ordered(core, &agent.number, &number, &shown) {
+        Ok(led) => led,
+        Err(reply) => return reply,
+    };
+    // As of any call: who is outside is left, and of two colleagues the one who calls.
+    let caller_lane = match direction {
+        Direction::Outbound => Lane::Agent,
+        Direction::Internal | Direction::Inbound => Lane::Customer,
+    };
+    let offer = Offer {
+        direction,
+        dealership_id: agent.dealership_id,
+        caller: shown,
+        called: number,
+        trunk,
+        line_id: None,
+        extension: Some(agent.number.clone()),
+        user_id: agent.user_id,
+        follow_up_id: None,
+    };
+    let Some(leg) = slot.call.lend(core, by, consult_id) else { return CommandReply::NotNow };
+    let plan = Plan { offer, caller_lane, hunt };
+    let call = Call::consulting(core, consult_id, call_id, leg, plan);
+    switch.add(consult_id, call);
+    switch.settle(call_id);
+    CommandReply::Accepted
 }
 
 /// A number as the log may show it: extensions whole, anything longer without its middle.

@@ -5,10 +5,10 @@
 
 use crate::guard;
 use cheling_media::srtp::MasterKey;
-use cheling_model::call::{Digit, PausedBy};
+use cheling_model::call::{Digit, Format, PausedBy};
 use cheling_model::directory::{Directory, SrtpPolicy, Trunk, TrunkAddress};
 use cheling_model::reach::LocalMobiles;
-use cheling_model::{CallId, FollowUpId, Lane, TapEvent, Timestamp, UserId};
+use cheling_model::{CallId, FollowUpId, GuestRole, Lane, TapEvent, Timestamp, UserId};
 use cheling_sip::{Flow, session_timer};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -98,6 +98,15 @@ pub enum Input<'a> {
         /// For which call.
         call_id: CallId,
     },
+    /// What came of [`Output::OpenGuest`].
+    GuestOpened {
+        /// For which call.
+        call_id: CallId,
+        /// For which guest.
+        guest: u8,
+        /// Our RTP address facing the guest; `None` if there was no port.
+        local: Option<SocketAddr>,
+    },
     /// The relay is closed and has handed over its last packet.
     RelayClosed {
         /// For which call.
@@ -172,6 +181,38 @@ pub enum Output {
         /// Its keys; `None`: plain RTP.
         keys: Option<Box<SrtpKeys>>,
     },
+    /// Open a port of this call for a third party; answer with [`Input::GuestOpened`].
+    OpenGuest {
+        /// For which call.
+        call_id: CallId,
+        /// Its number, 1 to [`MAX_GUESTS`]; also its voice in the recording's right lane.
+        guest: u8,
+    },
+    /// Where a third party wants its media; `None` mutes it.
+    PointGuest {
+        /// Of which call.
+        call_id: CallId,
+        /// Which.
+        guest: u8,
+        /// Its address.
+        remote: Option<RelayRemote>,
+        /// How its packets are protected; `None`: plain RTP.
+        keys: Option<Box<SrtpKeys>>,
+    },
+    /// Close a third party's port. Closing the relay closes them all.
+    CloseGuest {
+        /// Of which call.
+        call_id: CallId,
+        /// Which.
+        guest: u8,
+    },
+    /// Who hears whom from now on; `None`: each side hears the other, as it came.
+    Mix {
+        /// In which call.
+        call_id: CallId,
+        /// The whole of it.
+        plan: Option<Box<MixPlan>>,
+    },
     /// Record from now on: the call is answered.
     StartRecording {
         /// For which call.
@@ -229,6 +270,53 @@ pub struct SrtpKeys {
     pub ours: MasterKey,
 }
 
+/// Third parties of one call at once.
+pub const MAX_GUESTS: u8 = cheling_model::tap::MAX_VOICE;
+
+/// One of those who talk in a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaker {
+    /// The customer's or the agent's side.
+    Side(Lane),
+    /// A third party, by number.
+    Guest(u8),
+}
+
+/// Who hears whom in a call that needs more than passing packets across.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MixPlan {
+    /// Whether what the customer's, and the agent's, side says goes to the other as it came.
+    pub forwards: [bool; 2],
+    /// Everybody whom the mixer reads or sends to.
+    pub voices: Vec<MixedVoice>,
+    /// The numbers of our own streams are drawn from it: random, and the same for all of a call.
+    pub seed: u64,
+}
+
+/// One voice of a [`MixPlan`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MixedVoice {
+    /// Whose.
+    pub who: Speaker,
+    /// How to read its packets.
+    pub formats: Vec<Format>,
+    /// What it is sent by the mixer; `None` if it gets packets across, or nothing.
+    pub sends: Option<MixSends>,
+    /// Whom it hears by the mixer.
+    pub hears: Vec<Speaker>,
+    /// Whether a guest is recorded, as that voice of the right lane. The two sides always are.
+    pub is_recorded: bool,
+}
+
+/// The stream that a voice is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MixSends {
+    /// Its codec.
+    pub format: Format,
+    /// The payload type of digits (RFC 4733), if it takes any.
+    pub event_payload_type: Option<u8>,
+}
+
 /// Call control from the API.
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -274,10 +362,63 @@ pub enum Command {
         /// Who asks.
         by: PausedBy,
     },
+    /// Change a call that is going on.
+    Control {
+        /// Names the answer.
+        ticket: u64,
+        /// Which call.
+        call_id: CallId,
+        /// The phone of whoever asks, if that phone is in the call; else the agent's side is meant.
+        extension: Option<String>,
+        /// What is to be done.
+        order: Order,
+    },
     /// Take no more calls (503); calls in progress go on.
     Drain,
     /// End all calls now.
     EndAll,
+}
+
+/// What is to be done to a call that is going on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The other side waits and hears nothing.
+    Hold,
+    /// The other side waits no more.
+    Resume,
+    /// Hand the call on to a number; whoever hands on goes when somebody has answered.
+    Transfer {
+        /// An extension, or a number to dial out.
+        number: String,
+    },
+    /// Speak with a third while the other side waits: a call of its own.
+    Consult {
+        /// The id of the second call, minted by whoever asks.
+        consult_id: CallId,
+        /// An extension, or a number to dial out.
+        number: String,
+    },
+    /// Hand the waiting side to whoever is consulted, who must have answered.
+    CompleteConsult,
+    /// End the consultation and go back to the waiting side.
+    CancelConsult,
+    /// Bring a third party in, so that all talk with all.
+    Invite {
+        /// An extension, or a number to dial out.
+        number: String,
+    },
+    /// Ring a supervisor's phone and let it hear the call; or, if it does already, change its role.
+    Monitor {
+        /// The supervisor's phone.
+        monitor: String,
+        /// What it may do; not [`GuestRole::Conference`].
+        role: GuestRole,
+    },
+    /// Put a third party out.
+    Dismiss {
+        /// Its number.
+        guest: u8,
+    },
 }
 
 /// What came of a command.
@@ -305,4 +446,10 @@ pub enum CommandReply {
     NotAnswered,
     /// Too many calls, or shutting down.
     Overloaded,
+    /// The call is not at a point where this can be done; soon it may be.
+    NotNow,
+    /// The two sides speak a codec that we cannot mix, or encrypt past us.
+    CannotMix,
+    /// There is no such third party in the call.
+    NoSuchGuest,
 }

@@ -14,10 +14,10 @@ use cheling_sip::endpoint::Event as SipEvent;
 use cheling_sip::{Flow, Message, Method, ParseErrorKind, Request, Response};
 
 use crate::auth::Offered;
-use crate::b2bua::{Attended, Call, Event, Lamp, Wish};
-use crate::core::Core;
+use crate::b2bua::{Attended, Call, Errand, Event, Lamp, Wish};
+use crate::core::{Core, Entries};
 use crate::guard::{self, ShutOut, Verdict};
-use crate::io::{Command, CommandReply, Input, Output, Settings};
+use crate::io::{Command, CommandReply, Input, Order, Output, Settings};
 use crate::messages::Messages;
 use crate::occupancy::Uses;
 use crate::outward::{Taken, TrunkStatus};
@@ -92,6 +92,9 @@ impl Switch {
             Input::RelayOpened { call_id, local } => {
                 self.feed(call_id, Event::RelayOpened(local));
             }
+            Input::GuestOpened { call_id, guest, local } => {
+                self.feed(call_id, Event::GuestOpened { guest, local });
+            }
             Input::RelayFailed { call_id } => self.feed(call_id, Event::RelayFailed),
             Input::RelayClosed { call_id, received_packets, tap_dropped_packets } => {
                 self.feed(call_id, Event::RelayClosed { received_packets, tap_dropped_packets });
@@ -122,6 +125,9 @@ impl Switch {
             while let Some((call_id, attended)) = self.core.attended.pop_front() {
                 self.attend(call_id, attended);
             }
+        }
+        while let Some(errand) = self.core.errands.pop_front() {
+            self.run(errand);
         }
     }
 
@@ -354,6 +360,10 @@ impl Switch {
                     self.feed(call_id, Event::HangUp);
                 }
             }
+            Command::Control { ticket, call_id, extension, order } => {
+                let reply = self.control(call_id, extension.as_deref(), &order);
+                self.core.put(Output::Reply { ticket, reply });
+            }
             Command::Drain => {
                 self.is_draining = true;
                 self.core.outward(|outward, desk| outward.leave(desk));
@@ -387,6 +397,65 @@ impl Switch {
             }
             (_, None) => {}
         }
+    }
+
+    /// Obeys an order about a call that is going on.
+    fn control(&mut self, call_id: CallId, extension: Option<&str>, order: &Order) -> CommandReply {
+        let live = self.calls.get_mut(&call_id).filter(|slot| slot.call.is_live());
+        let Some(slot) = live else { return CommandReply::NoSuchCall };
+        match order {
+            Order::Consult { consult_id, number } => {
+                intake::consult(self, call_id, extension, *consult_id, number)
+            }
+            // Either of the two calls may be meant.
+            Order::CompleteConsult | Order::CancelConsult => {
+                let call = &slot.call;
+                let waiting = call.consults_for().map(|waiting| (waiting, call_id));
+                let consults = call.consultation().map(|with| (call_id, with));
+                let Some((waiting, with)) = waiting.or(consults) else {
+                    return CommandReply::NotNow;
+                };
+                self.end_consult(waiting, with, order == &Order::CompleteConsult)
+            }
+            order => {
+                let reply = slot.call.obey(&mut self.core, extension, order);
+                self.settle(call_id);
+                reply
+            }
+        }
+    }
+
+    fn end_consult(&mut self, waiting: CallId, with: CallId, is_completed: bool) -> CommandReply {
+        if !is_completed {
+            self.feed(with, Event::HangUp);
+            return CommandReply::Accepted;
+        }
+        let Some(slot) = self.calls.get_mut(&with) else { return CommandReply::NoSuchCall };
+        let Some((leg, number)) = slot.call.hand_over(&mut self.core) else {
+            return CommandReply::NotNow;
+        };
+        self.settle(with);
+        self.run(Errand::Come { to: waiting, leg: Box::new(leg), instead: Some(number) });
+        CommandReply::Accepted
+    }
+
+    /// Carries a word from one call to another.
+    fn run(&mut self, errand: Errand) {
+        let (Errand::Come { to, .. } | Errand::Nobody { to } | Errand::Alone { to }) = &errand;
+        let to = *to;
+        let (slot, core) = (self.calls.get_mut(&to), &mut self.core);
+        match (errand, slot) {
+            (Errand::Come { leg, instead, .. }, Some(slot)) => {
+                slot.call.unpark(core, *leg, instead);
+            }
+            (Errand::Nobody { .. }, Some(slot)) => slot.call.abandon(core),
+            (Errand::Alone { .. }, Some(slot)) => slot.call.stands_alone(),
+            (Errand::Come { mut leg, .. }, None) => {
+                leg.0.bye(core, to, &mut Entries::default(), None);
+            }
+            (Errand::Nobody { .. } | Errand::Alone { .. }, None) => {}
+        }
+        self.settle(to);
     }
 
     /// Makes one call of two that a phone has.

@@ -135,7 +135,9 @@ fn a_blind_transfer_takes_the_place_of_who_handed_on() {
         world.story(),
         [
             "held Agent",
+            "transfer to 8003 Began",
             "ringing 8003",
+            "transfer to 8003 Done",
             "answered 8003",
             "resumed Agent",
             "formats Agent PCMA PCMU TELEPHONE-EVENT",

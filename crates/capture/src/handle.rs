@@ -5,7 +5,7 @@ use crate::relay::RelayWatch;
 use crate::sip_task::Request;
 use crate::transport::TransportCounters;
 use cheling_call::guard;
-use cheling_call::io::{Command, CommandReply};
+use cheling_call::io::{Command, CommandReply, Order};
 use cheling_call::outward::TrunkStatus;
 use cheling_call::registrar::Registration;
 use cheling_model::call::PausedBy;
@@ -105,6 +105,19 @@ impl Handle {
         by: PausedBy,
     ) -> Result<CommandReply, Stopped> {
         self.ask(|ticket| Command::ResumeRecording { ticket, call_id, by }).await
+    }
+
+    /// Changes a call that is going on, for whoever sits at `extension` if that phone is in it.
+    ///
+    /// # Errors
+    /// [`Stopped`] if there is no call control any more.
+    pub async fn control(
+        &self,
+        call_id: CallId,
+        extension: Option<String>,
+        order: Order,
+    ) -> Result<CommandReply, Stopped> {
+        self.ask(|ticket| Command::Control { ticket, call_id, extension, order }).await
     }
 
     /// Replaces extensions, lines and groups.

@@ -7,6 +7,8 @@
 mod call;
 mod counters;
 mod events;
+mod guest;
+mod mixing;
 mod poller;
 mod ports;
 mod protection;
@@ -22,7 +24,7 @@ pub use counters::{
 use crate::clock::AnchoredClock;
 use crate::sink::{SpareBlocks, TapSink};
 use call::Connecting;
-use cheling_call::io::{RelayRemote, SrtpKeys};
+use cheling_call::io::{MixPlan, RelayRemote, SrtpKeys};
 use cheling_model::call::Digit;
 use cheling_model::{CallId, Lane, Timestamp};
 use poller::Waker;
@@ -100,6 +102,15 @@ pub enum Report {
         /// Which key.
         digit: Digit,
     },
+    /// What came of opening a third party's port.
+    Guest {
+        /// In which call.
+        call_id: CallId,
+        /// Which.
+        guest: u8,
+        /// Our RTP address facing it; `None` without a port.
+        local: Option<SocketAddr>,
+    },
     /// The sockets are closed, and all packets have been handed to the sink.
     Closed {
         /// Which call.
@@ -119,6 +130,7 @@ impl Report {
             | Self::Failed { call_id }
             | Self::RecordingPaused { call_id, .. }
             | Self::Digit { call_id, .. }
+            | Self::Guest { call_id, .. }
             | Self::Closed { call_id, .. } => call_id,
         }
     }
@@ -290,6 +302,40 @@ impl Relays {
     pub fn protect(&mut self, call_id: CallId, lane: Lane, keys: Option<Box<SrtpKeys>>) {
         if let Some(thread) = self.owner(call_id) {
             thread.tell(Command::Protect { call_id, lane, keys });
+        }
+    }
+
+    /// Opens a port for a third party; [`Report::Guest`] follows. False if there is no such relay.
+    pub fn open_guest(&mut self, call_id: CallId, guest: u8) -> bool {
+        let Some(thread) = self.owner(call_id) else { return false };
+        thread.tell(Command::OpenGuest { call_id, guest });
+        true
+    }
+
+    /// Says where a third party wants its media; `None` mutes it.
+    pub fn point_guest(
+        &mut self,
+        call_id: CallId,
+        guest: u8,
+        remote: Option<RelayRemote>,
+        keys: Option<Box<SrtpKeys>>,
+    ) {
+        if let Some(thread) = self.owner(call_id) {
+            thread.tell(Command::PointGuest { call_id, guest, remote, keys });
+        }
+    }
+
+    /// Closes a third party's port.
+    pub fn close_guest(&mut self, call_id: CallId, guest: u8) {
+        if let Some(thread) = self.owner(call_id) {
+            thread.tell(Command::CloseGuest { call_id, guest });
+        }
+    }
+
+    /// Says who hears whom; `None`: each side hears the other, as it came.
+    pub fn mix(&mut self, call_id: CallId, plan: Option<Box<MixPlan>>) {
+        if let Some(thread) = self.owner(call_id) {
+            thread.tell(Command::Mix { call_id, plan });
         }
     }
 

@@ -175,6 +175,9 @@ impl SipTask {
                     Input::RecordingPaused { call_id, is_paused, at }
                 }
                 Report::Digit { call_id, digit } => Input::Digit { call_id, digit },
+                Report::Guest { call_id, guest, local } => {
+                    Input::GuestOpened { call_id, guest, local }
+                }
                 Report::Closed { call_id, received_packets, tap_dropped_packets } => {
                     Input::RelayClosed { call_id, received_packets, tap_dropped_packets }
                 }
@@ -255,6 +258,17 @@ impl SipTask {
             Output::ProtectRelay { call_id, lane, keys } => {
                 self.relays.protect(call_id, lane, keys);
             }
+            Output::OpenGuest { call_id, guest } => {
+                if !self.relays.open_guest(call_id, guest) {
+                    let report = Report::Guest { call_id, guest, local: None };
+                    return Some(Consequence::Relay(report));
+                }
+            }
+            Output::PointGuest { call_id, guest, remote, keys } => {
+                self.relays.point_guest(call_id, guest, remote, keys);
+            }
+            Output::CloseGuest { call_id, guest } => self.relays.close_guest(call_id, guest),
+            Output::Mix { call_id, plan } => self.relays.mix(call_id, plan),
             Output::StartRecording { call_id } => self.relays.start_recording(call_id),
             Output::PauseRecording { call_id, is_paused } => {
                 self.relays.pause_recording(call_id, is_paused);

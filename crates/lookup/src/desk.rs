@@ -7,6 +7,7 @@
 //! Belongs here: who is told what, when. Does not: numbering and sending (`web`), the card's
 //! contents (`card`), which task a call is for (`attach`).
 
+mod guests;
 mod live;
 mod oversight;
 mod patience;
@@ -15,7 +16,7 @@ mod write;
 use crate::{Result, attach, card, date, follow_up, number};
 use cheling_model::call::Offer;
 use cheling_model::card::{Card, CardKind};
-use cheling_model::console::{Audibility, ConsoleEvent, Notice, RecordingState};
+use cheling_model::console::{Audibility, CallGuest, ConsoleEvent, Notice, RecordingState};
 use cheling_model::follow_up::{AttachMethod, Outcome};
 use cheling_model::number::{CallerNumber, NumberKind, PhoneNumber};
 use cheling_model::recording::Recording;
@@ -171,6 +172,16 @@ impl Desk {
             TapKind::Ended { cause, by, sip_status } => {
                 self.ended(call_id, at, cause, by, sip_status).await
             }
+            TapKind::GuestJoined { guest, role, extension, number } => {
+                let seat = guests::Seat { guest, role, extension, number };
+                self.guest_joined(call_id, at, seat).await
+            }
+            TapKind::GuestChanged { guest, role } => {
+                self.guest_changed(call_id, at, guest, role).await
+            }
+            TapKind::GuestLeft { guest } => self.guest_left(call_id, at, guest).await,
+            TapKind::Transfer { to, stage, .. } => self.transfer(call_id, at, to, stage),
+            TapKind::Consulting { with } => self.consulting(call_id, at, with.is_some()),
             TapKind::Formats { .. } | TapKind::RelayClosed { .. } => Vec::new(),
         }
     }
@@ -300,6 +311,9 @@ impl Desk {
             recording: RecordingState::On,
             audio: Audibility::Both,
             audible_since: None,
+            guests: Vec::new(),
+            consulting: false,
+            transferring: String::new(),
         };
         let notice = dialling.map(|(user_id, extension)| live.offer_to(user_id, &extension, at));
         self.live().insert(live);
@@ -455,8 +469,10 @@ impl Desk {
             let Some(call) = live.get_mut(call_id) else { return Vec::new() };
             call.answered_at.get_or_insert(at);
             call.audible_since = Some(at);
+            let former = call.talking.take();
             call.talking = user_id.map(|user_id| (user_id, extension.to_owned()));
             extension.clone_into(&mut call.talks_at);
+            notices.extend(call.handed_on(former, at));
             if let Some(user_id) = user_id {
                 call.ringing.retain(|ring| ring.user_id != user_id);
             }
@@ -542,7 +558,17 @@ impl Desk {
         }
         let mut update = Update::default();
         fill(&mut update);
-        let Update { card, held, far_end_ringing, follow_up_id, recording, audio } = update;
+        let Update {
+            card,
+            held,
+            far_end_ringing,
+            follow_up_id,
+            recording,
+            audio,
+            guests,
+            consulting,
+            transferring,
+        } = update;
         let event = ConsoleEvent::CallUpdated {
             call_id,
             card,
@@ -551,6 +577,9 @@ impl Desk {
             follow_up_id,
             recording,
             audio,
+            guests,
+            consulting,
+            transferring,
         };
         vec![Notice { to, at, event }]
     }
@@ -595,6 +624,9 @@ struct Update {
     follow_up_id: Option<FollowUpId>,
     recording: Option<RecordingState>,
     audio: Option<Audibility>,
+    guests: Option<Vec<CallGuest>>,
+    consulting: Option<bool>,
+    transferring: Option<String>,
 }
 
 impl Phones {

@@ -353,6 +353,59 @@ impl StopReason {
     }
 }
 
+/// What a third party does in a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuestRole {
+    /// Talks with everybody: a conference.
+    Conference,
+    /// A supervisor who hears everybody and is heard by nobody.
+    Listen,
+    /// A supervisor who is heard by the agent alone.
+    Whisper,
+    /// A supervisor who talks with everybody.
+    Barge,
+}
+
+impl GuestRole {
+    /// The word used in JSON and SQL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Conference => "conference",
+            Self::Listen => "listen",
+            Self::Whisper => "whisper",
+            Self::Barge => "barge",
+        }
+    }
+
+    /// The variant of a word, if it is one.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Conference, Self::Listen, Self::Whisper, Self::Barge]
+            .into_iter()
+            .find(|it| it.as_str() == word)
+    }
+
+    /// Whether everybody hears who has this role.
+    pub const fn is_heard_by_all(self) -> bool {
+        matches!(self, Self::Conference | Self::Barge)
+    }
+}
+
+/// How a transfer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "stage", rename_all = "snake_case")]
+pub enum TransferStage {
+    /// Whoever is to take the call rings.
+    Began,
+    /// Somebody has taken it.
+    Done,
+    /// Nobody has: whoever handed on has it again.
+    Failed {
+        /// The SIP status that says why.
+        status: u16,
+    },
+}
+
 /// Something that happened to a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TapEvent {
@@ -433,6 +486,45 @@ pub enum TapKind {
     RecordingResumed {
         /// Who resumed it.
         by: PausedBy,
+    },
+    /// A third party has answered and is in the call.
+    GuestJoined {
+        /// Its number in the call, and its voice in the recording's right lane.
+        guest: u8,
+        /// What it does here.
+        role: GuestRole,
+        /// Its extension, if it is one of ours.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        extension: Option<String>,
+        /// The number that was called for it.
+        number: String,
+    },
+    /// A third party does something else from now on.
+    GuestChanged {
+        /// Which.
+        guest: u8,
+        /// What it does now.
+        role: GuestRole,
+    },
+    /// A third party is in the call no longer.
+    GuestLeft {
+        /// Which.
+        guest: u8,
+    },
+    /// One side hands the call on.
+    Transfer {
+        /// Which side.
+        by: Lane,
+        /// To which number.
+        to: String,
+        /// How it goes.
+        #[serde(flatten)]
+        stage: TransferStage,
+    },
+    /// The agent asks a third while the customer waits; that is a call of its own.
+    Consulting {
+        /// The other call; `None`: it is over, and the agent is back.
+        with: Option<CallId>,
     },
     /// The relay is closed: no packet of this call comes after this in the journal.
     RelayClosed {

@@ -3,7 +3,7 @@
 //! `lookup` makes these; `web` numbers them per user and sends them. Idempotent by
 //! (`call_id`, `type`): a browser that sees one twice paints the same thing.
 
-use crate::call::{Direction, EndCause, Lane, Withdrawal};
+use crate::call::{Direction, EndCause, GuestRole, Lane, Withdrawal};
 use crate::card::Card;
 use crate::{CallId, FollowUpId, RecordingId, Timestamp, UserId, Verdict};
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,15 @@ pub enum ConsoleEvent {
         /// Who is heard, if that changed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         audio: Option<Audibility>,
+        /// Who else is in the call, if that changed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        guests: Option<Vec<CallGuest>>,
+        /// Whether the other side waits while the agent consults, if that changed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        consulting: Option<bool>,
+        /// The number it is being handed on to, or `""`, if that changed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        transferring: Option<String>,
     },
     /// In a call of somebody else, one side or both are no longer heard, or are heard again: for
     /// those who oversee.
@@ -154,6 +163,20 @@ pub enum Audibility {
     },
     /// Neither side sends anything.
     Nobody,
+}
+
+/// A third party of a call, as the two sides' consoles show it. Who only listens is not shown to
+/// them: being listened to must not change how somebody speaks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallGuest {
+    /// Its number in the call.
+    pub guest: u8,
+    /// What it does here.
+    pub role: GuestRole,
+    /// The number that was called for it.
+    pub number: String,
+    /// Who sits there, by name, or `""`.
+    pub name: String,
 }
 
 /// A call at one user's phone.

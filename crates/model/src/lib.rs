@@ -18,7 +18,7 @@ pub mod recording;
 pub mod tap;
 pub mod time;
 
-pub use call::{Direction, EndCause, Lane, Presentation, TapEvent, TapKind, Withdrawal};
+pub use call::{Direction, EndCause, GuestRole, Lane, Presentation, TapEvent, TapKind, Withdrawal};
 pub use id::{
     CallId, CustomerId, DealershipId, FollowUpId, GroupId, LegId, LineId, RecordingId, UserId,
     VehicleId,

@@ -296,6 +296,8 @@ pub async fn ended(
                hangup_by = $4, sip_status = $5 where call_id = $1";
     let status = sip_status.map(i64::from);
     on.change(sql, args![call_id, at, cause, by, status]).await?;
+    let sql = "update call_guest set left_at_us = $2 where call_id = $1 and left_at_us is null";
+    on.execute(sql, args![call_id, at]).await?;
     let sql = "update call_leg set ended_at_us = $2 where call_id = $1 and ended_at_us is null";
     on.execute(sql, args![call_id, at]).await.map(|_| ())
 }

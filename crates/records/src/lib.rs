@@ -16,6 +16,7 @@ pub mod customer;
 pub mod database;
 pub mod error;
 pub mod follow_up;
+pub mod guest;
 pub mod import;
 pub mod migration;
 pub mod phone;

@@ -14,6 +14,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (3, "calls", include_str!("../../../migrations/0003_calls.sql")),
     (4, "pauses", include_str!("../../../migrations/0004_pauses.sql")),
     (5, "routing", include_str!("../../../migrations/0005_routing.sql")),
+    (6, "call_guests", include_str!("../../../migrations/0006_call_guests.sql")),
 ];
 
 /// All migrations, in the words of `engine`.

@@ -8,7 +8,7 @@ use cheling_model::call::PausedBy;
 use cheling_model::directory::Directory;
 use cheling_model::{CallId, UserId};
 use cheling_records::Database;
-use cheling_web::{CallControl, CallRefusal, DialRequest, Pausing, Registration};
+use cheling_web::{CallControl, CallRefusal, ControlRequest, DialRequest, Pausing, Registration};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +85,9 @@ fn judge(reply: Result<CommandReply, cheling_capture::Stopped>) -> Result<(), Ca
         Ok(CommandReply::ExtensionBusy) => Err(CallRefusal::ExtensionBusy),
         Ok(CommandReply::NoSuchCall) => Err(CallRefusal::NoSuchCall),
         Ok(CommandReply::NotAnswered) => Err(CallRefusal::NotAnswered),
+        Ok(CommandReply::NotNow) => Err(CallRefusal::NotNow),
+        Ok(CommandReply::CannotMix) => Err(CallRefusal::CannotMix),
+        Ok(CommandReply::NoSuchGuest) => Err(CallRefusal::NoSuchGuest),
         Ok(CommandReply::Overloaded) => Err(CallRefusal::Overloaded),
         Err(_) => Err(CallRefusal::Unavailable),
     }
@@ -115,6 +118,13 @@ impl CallControl for Control {
                 Pausing::Pause => self.handle.pause_recording(call_id, by).await,
                 Pausing::Resume => self.handle.resume_recording(call_id, by).await,
             })
+        })
+    }
+
+    fn control(&self, request: ControlRequest) -> BoxFuture<'_, Result<(), CallRefusal>> {
+        Box::pin(async move {
+            let ControlRequest { call_id, extension, order } = request;
+            judge(self.handle.control(call_id, extension, order).await)
         })
     }
 

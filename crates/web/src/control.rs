@@ -3,6 +3,7 @@
 //! The binary fills this in with the handle of the running switch; tests fill it with a fake, so
 //! that nothing here needs a socket.
 
+pub use cheling_call::io::Order;
 use cheling_model::{CallId, FollowUpId, UserId};
 use futures_util::future::BoxFuture;
 
@@ -19,6 +20,17 @@ pub struct DialRequest {
     pub user_id: UserId,
     /// The task it is dialled from.
     pub follow_up_id: Option<FollowUpId>,
+}
+
+/// Something to be done to a call that is going on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlRequest {
+    /// Which call.
+    pub call_id: CallId,
+    /// The phone of whoever asks.
+    pub extension: Option<String>,
+    /// What.
+    pub order: Order,
 }
 
 /// A phone that is registered now.
@@ -62,6 +74,15 @@ pub enum CallRefusal {
     /// The call has not been answered yet.
     #[error("the call has not been answered yet")]
     NotAnswered,
+    /// The call is not at a point where this can be done.
+    #[error("the call is not at a point where this can be done; try again in a moment")]
+    NotNow,
+    /// The codecs of the call cannot be mixed.
+    #[error("third parties cannot join: the phones speak a codec that is not mixed, or encrypt")]
+    CannotMix,
+    /// There is no such third party.
+    #[error("there is no such third party in the call")]
+    NoSuchGuest,
     /// Too many calls, or shutting down.
     #[error("too many calls, or shutting down")]
     Overloaded,
@@ -83,6 +104,9 @@ impl CallRefusal {
             Self::ExtensionBusy => "extension_busy",
             Self::NoSuchCall => "no_such_call",
             Self::NotAnswered => "not_answered",
+            Self::NotNow => "not_now",
+            Self::CannotMix => "cannot_mix",
+            Self::NoSuchGuest => "no_such_guest",
             Self::Overloaded => "overloaded",
             Self::Unavailable => "switch_unavailable",
         }
@@ -111,6 +135,8 @@ pub trait CallControl: Send + Sync + 'static {
         user_id: UserId,
         wanted: Pausing,
     ) -> BoxFuture<'_, Result<(), CallRefusal>>;
+    /// Holds, hands on, brings somebody in.
+    fn control(&self, request: ControlRequest) -> BoxFuture<'_, Result<(), CallRefusal>>;
     /// The phones that are registered now.
     fn registrations(&self) -> BoxFuture<'_, Vec<Registration>>;
     /// Phones, lines, groups or who sits where have changed: read them again.
@@ -134,6 +160,9 @@ impl CallControl for NoSwitch {
         _: UserId,
         _: Pausing,
     ) -> BoxFuture<'_, Result<(), CallRefusal>> {
+        Box::pin(async { Err(CallRefusal::Unavailable) })
+    }
+    fn control(&self, _: ControlRequest) -> BoxFuture<'_, Result<(), CallRefusal>> {
         Box::pin(async { Err(CallRefusal::Unavailable) })
     }
     fn registrations(&self) -> BoxFuture<'_, Vec<Registration>> {

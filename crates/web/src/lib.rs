@@ -26,6 +26,8 @@ mod socket;
 pub mod wire;
 
 pub use app::{App, Parts, Settings};
-pub use control::{CallControl, CallRefusal, DialRequest, NoSwitch, Pausing, Registration};
+pub use control::{
+    CallControl, CallRefusal, ControlRequest, DialRequest, NoSwitch, Order, Pausing, Registration,
+};
 pub use hub::Hub;
 pub use serve::serve;

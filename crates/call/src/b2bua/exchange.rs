@@ -30,7 +30,8 @@ pub(super) enum Step {
     Ours { client: ClientId, sdp: Box<Sdp> },
     /// A re-INVITE of our own offers our relay to a side that another call has given.
     Adopting { client: ClientId, offer: Box<Sdp> },
-    /// A re-INVITE of our own says what the other side knows already, as a sign of life.
+    /// A re-INVITE of our own says what the other side knows already: as a sign of life, or because
+    /// we hold for it.
     Refreshing { client: ClientId },
     /// A re-INVITE of our own met one of theirs, and is made again at this time.
     Again { at: Instant, step: Box<Step> },

@@ -247,9 +247,38 @@ impl Fork {
         if !is_of_use || self.state != ForkState::Calling {
             return false;
         }
-        self.retries += 1;
         let mut invite = self.invite.clone();
         core.settings.session_timer.ask_again(&mut invite, refusal);
+        self.send_again(core, call_id, entries, invite)
+    }
+
+    /// Sends the INVITE again with another offer; false if it has been sent again too often.
+    pub(crate) fn offer_again(
+        &mut self,
+        core: &mut Core,
+        call_id: CallId,
+        entries: &mut Entries,
+        offer: &Sdp,
+    ) -> bool {
+        if self.retries >= MAX_RETRIES || self.state != ForkState::Calling {
+            return false;
+        }
+        let (mut invite, mut offer) = (self.invite.clone(), offer.clone());
+        self.protection.take_back();
+        self.protection.write_offer(&mut offer, &mut core.random);
+        invite.set_body(CONTENT_TYPE, offer.to_bytes());
+        self.offer = Some(offer);
+        self.send_again(core, call_id, entries, invite)
+    }
+
+    fn send_again(
+        &mut self,
+        core: &mut Core,
+        call_id: CallId,
+        entries: &mut Entries,
+        mut invite: Request,
+    ) -> bool {
+        self.retries += 1;
         let number = self.last_cseq + 1;
         invite.headers.set(Name::CSeq, CSeq { number, method: Method::Invite });
         let Some(client) =

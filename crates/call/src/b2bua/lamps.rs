@@ -56,6 +56,20 @@ impl Call {
                 if let Some(transfer) = &talk.transfer {
                     self.light_forks(core, &mut lamps, transfer.forks(), transfer.by());
                 }
+                for leg in self.guests.legs() {
+                    let (state, dialog) = (DialogState::Confirmed, Some(leg.seen_from_there()));
+                    self.light(core, &mut lamps, &leg.side, Lane::Agent, state, dialog);
+                }
+            }
+            State::Parked(parked) => {
+                let (lane, leg) = parked.waiting();
+                let (state, dialog) = (DialogState::Confirmed, Some(leg.seen_from_there()));
+                self.light(core, &mut lamps, &leg.side, lane, state, dialog);
+            }
+            State::Moving(moving) => {
+                let leg = moving.leg();
+                let (state, dialog) = (DialogState::Confirmed, Some(leg.seen_from_there()));
+                self.light(core, &mut lamps, &leg.side, caller, state, dialog);
             }
         }
         lamps

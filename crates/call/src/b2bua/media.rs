@@ -1,7 +1,10 @@
 //! What the two sides agree on: descriptions passed across with our addresses in them, who is on
 //! hold, where the relay points, and how each side's packets are to be read.
 //!
-//! Codecs are never changed, so both sides share them. Only the first audio line is carried; all
+//! What one side says of its codecs is told to the other, so that both share them and packets pass
+//! as they are. Where the two share none, each is told what it speaks itself and the relay
+//! transcodes between them; a side is asked for that only after it has refused the other's codecs
+//! (`codecs`), so that no call is transcoded that need not be. Only the first audio line is carried; all
 //! other lines are refused (port 0). Protection is each side's own (see `protection`).
 
 use std::net::SocketAddr;
@@ -12,8 +15,9 @@ use cheling_model::{Lane, TapKind};
 use cheling_sip::sdp::{self, Direction, LocalMedia, MediaLine, Origin, Sdp};
 use cheling_sip::{Headers, Message, Method, Name, Request, Uri};
 
+use super::guests::can_mix;
 use super::protection::{Protection, Unprotected};
-use crate::io::{RelayRemote, SrtpKeys};
+use crate::io::{MixSends, RelayRemote, SrtpKeys};
 use crate::random::Random;
 
 /// What an agreement changes outside.
@@ -91,6 +95,7 @@ pub struct Media {
     protected: [Option<SrtpKeys>; 2],
     /// Makes keys.
     random: Random,
+    is_transcoding: bool,
 }
 
 impl Media {
@@ -109,6 +114,7 @@ impl Media {
             protection: Default::default(),
             protected: [None, None],
             random,
+            is_transcoding: false,
         }
     }
 
@@ -141,10 +147,129 @@ impl Media {
         self.pass(to, theirs, |protection, sdp, random| protection.write_offer(sdp, random))
     }
 
-    /// The answer to `to` that says what the other side said. What `to` offered must have been
-    /// heard: by [`Media::agree`] or [`Media::hear`].
+    /// The answer to `to` that says what the other side said; where the two share no codec, one of
+    /// our own in the first that we can transcode. What `to` offered must have been heard: by
+    /// [`Media::agree`] or [`Media::hear`].
     pub fn pass_answer(&mut self, to: Lane, theirs: &Sdp) -> Sdp {
-        self.pass(to, theirs, |protection, sdp, _| protection.write_answer(sdp))
+        let offer = self.agreed(to).filter(|offer| !shares(offer, theirs));
+        match offer.cloned().and_then(|offer| self.answer_instead(to, &offer, theirs)) {
+            Some(answer) => answer,
+            None => self.pass(to, theirs, |protection, sdp, _| protection.write_answer(sdp)),
+        }
+    }
+
+    /// Our own answer to an offer that shares no codec with what the other side says.
+    fn answer_instead(&mut self, to: Lane, offer: &Sdp, theirs: &Sdp) -> Option<Sdp> {
+        let line = offer.audio().filter(|_| is_mixable(theirs))?;
+        let first = line.formats.iter().find(|it| can_mix(it))?.payload_type;
+        let mut lines = vec![None; line.index];
+        lines.push(Some(self.local_media(to)));
+        let direction = theirs.audio().map_or(Direction::Inactive, |line| line.direction);
+        let is_spoken =
+            |format: &sdp::Format| format.payload_type == first || format.is("telephone-event");
+        let mut plain = offer.clone();
+        plain.set_crypto("RTP/AVP", &[]);
+        let mut ours = plain.answer(&self.origin[to.index()], &lines, direction, is_spoken);
+        self.protection[to.index()].write_answer(&mut ours);
+        Some(self.tell(to, ours))
+    }
+
+    /// What `to` speaks, if that is nothing of what the other side says.
+    fn spoken_instead(&self, to: Lane, theirs: &Sdp) -> Option<Vec<sdp::Format>> {
+        let known = self.agreed(to)?;
+        if shares(known, theirs) || !is_mixable(theirs) {
+            return None;
+        }
+        let line = known.audio()?;
+        let spoken = line.formats.iter().find(|format| can_mix(format))?;
+        let spoken = match self.sends(to) {
+            Some(sends) => line.format(sends.format.payload_type).unwrap_or(spoken),
+            None => spoken,
+        };
+        let mut formats = vec![spoken.clone()];
+        formats.extend(line.formats.iter().filter(|it| it.is("telephone-event")).cloned());
+        Some(formats)
+    }
+
+    /// What this side was told last, with another direction.
+    pub fn turn(&mut self, to: Lane, direction: Direction) -> Option<Sdp> {
+        let mut ours = self.sent(to)?.clone();
+        ours.set_direction(direction);
+        self.protection[to.index()].write_offer(&mut ours, &mut self.random);
+        Some(self.tell(to, ours))
+    }
+
+    /// The offer to `to` of all that we can transcode; `None` if `theirs`, the other side's, is
+    /// nothing that we can, or if there is nothing in it that was not in `refused`.
+    pub fn broad_offer(&self, to: Lane, theirs: &Sdp, refused: &Sdp) -> Option<Sdp> {
+        let all = sdp::rewrite::mixed_formats();
+        let was_there = |format: &sdp::Format| {
+            let line = refused.audio();
+            line.is_some_and(|line| line.formats.iter().any(|it| is_same(it, format)))
+        };
+        let has_more = all.iter().any(|format| !was_there(format));
+        let offer = || Sdp::offer(&self.origin[to.index()], self.local_media(to), &all);
+        (is_mixable(theirs) && has_more).then(offer)
+    }
+
+    /// An offer of our own to `to`, who is in the call already, of all that we can transcode.
+    pub(crate) fn any_offer(&mut self, to: Lane, protection: Protection) -> Sdp {
+        let local = self.local_media(to);
+        let mut offer = Sdp::offer(&self.origin[to.index()], local, &sdp::rewrite::mixed_formats());
+        self.protect(to, protection);
+        self.protection[to.index()].write_offer(&mut offer, &mut self.random);
+        self.sent[to.index()] = Some(offer.clone());
+        offer
+    }
+
+    /// Whether the two sides share no codec.
+    pub fn is_transcoding(&self) -> bool {
+        self.is_transcoding
+    }
+
+    /// Whether this side has the other on hold.
+    pub fn is_held(&self, by: Lane) -> bool {
+        self.held[by.index()]
+    }
+
+    /// How the packets that this side sends are to be read.
+    pub fn formats_of(&self, lane: Lane) -> &[Format] {
+        &self.formats[lane.index()]
+    }
+
+    /// The stream that this side would be sent by the mixer: the codec that it speaks now.
+    pub fn sends(&self, lane: Lane) -> Option<MixSends> {
+        let theirs = self.agreed(lane)?.audio()?;
+        let spoken = self.spoken_now(lane)?;
+        let format = theirs.formats.iter().find(|it| is_same(it, &spoken))?;
+        let event = theirs.formats.iter().find(|it| it.is("telephone-event"));
+        Some(MixSends {
+            format: model_format(format),
+            event_payload_type: event.map(|event| event.payload_type),
+        })
+    }
+
+    /// Whether both sides speak what we can mix.
+    pub fn can_mix(&self) -> bool {
+        Lane::BOTH.into_iter().all(|lane| self.spoken_now(lane).is_some())
+    }
+
+    /// The codec that this side speaks, if we can mix it: the first of the answer, which is the
+    /// shorter of what the two sides said; of a side that is transcoded, the first that we can.
+    fn spoken_now(&self, lane: Lane) -> Option<sdp::Format> {
+        let theirs = self.agreed(lane)?.audio()?;
+        if self.is_transcoding {
+            return theirs.formats.into_iter().find(can_mix);
+        }
+        let other = self.agreed(lane.other())?.audio()?;
+        let (narrow, wide) = match theirs.formats.len() <= other.formats.len() {
+            true => (theirs, other),
+            false => (other, theirs),
+        };
+        let is_sound = |it: &&sdp::Format| !it.is("telephone-event") && !it.is("CN");
+        let mut sounds = narrow.formats.iter().filter(is_sound);
+        let spoken = sounds.find(|it| wide.formats.iter().any(|other| is_same(it, other)))?;
+        can_mix(spoken).then(|| spoken.clone())
     }
 
     fn pass(
@@ -155,9 +280,26 @@ impl Media {
     ) -> Sdp {
         let local = self.local_media(to);
         let lane = to.index();
-        let mut ours = theirs.clone();
-        ours.rewrite_audio(&self.origin[lane], local);
+        let mut ours = match self.spoken_instead(to, theirs) {
+            Some(formats) => {
+                let direction = theirs.audio().map_or(Direction::Inactive, |line| line.direction);
+                let mut ours = Sdp::offer(&self.origin[lane], local, &formats);
+                ours.set_direction(direction);
+                ours
+            }
+            None => {
+                let mut ours = theirs.clone();
+                ours.rewrite_audio(&self.origin[lane], local);
+                ours
+            }
+        };
         protect(&mut self.protection[lane], &mut ours, &mut self.random);
+        self.tell(to, ours)
+    }
+
+    /// Tells a side something; the version moves only with the content.
+    fn tell(&mut self, to: Lane, mut ours: Sdp) -> Sdp {
+        let lane = to.index();
         match &self.sent[lane] {
             Some(sent) if ours.is_same_but_origin(sent) => return sent.clone(),
             Some(_) => {
@@ -370,7 +512,15 @@ impl Media {
             changes.extend(self.point(lane, said));
         }
         changes.extend(self.hold(offerer, offer, answer));
-        let (of_offerer, of_answerer) = (formats(answer, offer), formats(offer, answer));
+        self.is_transcoding = !shares(offer, answer) && is_mixable(offer) && is_mixable(answer);
+        let (of_offerer, of_answerer) = match self.is_transcoding {
+            // Each is answered as it numbered its offer itself, or as our offer did.
+            true => {
+                let told = self.sent(answerer).unwrap_or(answer);
+                (formats(offer, offer), formats(told, answer))
+            }
+            false => (formats(answer, offer), formats(offer, answer)),
+        };
         for (lane, formats) in [(offerer, of_offerer), (answerer, of_answerer)] {
             if !formats.is_empty() && self.formats[lane.index()] != formats {
                 self.formats[lane.index()].clone_from(&formats);
@@ -430,7 +580,44 @@ fn spoken(formats: &[sdp::Format]) -> Vec<sdp::Format> {
     kept
 }
 
-fn remote(line: &MediaLine) -> Option<RelayRemote> {
+/// Whether two descriptions have a codec in common. One without any does with all.
+fn shares(one: &Sdp, other: &Sdp) -> bool {
+    let sounds = |sdp: &Sdp| {
+        let formats = sdp.audio().map(|line| line.formats).unwrap_or_default();
+        let is_sound = |it: &sdp::Format| !it.is("telephone-event") && !it.is("CN");
+        formats.into_iter().filter(is_sound).collect::<Vec<_>>()
+    };
+    let (one, other) = (sounds(one), sounds(other));
+    if one.is_empty() || other.is_empty() {
+        return true;
+    }
+    one.iter().any(|it| other.iter().any(|theirs| is_same(it, theirs)))
+}
+
+/// Whether somebody speaks anything that we can transcode.
+fn is_mixable(sdp: &Sdp) -> bool {
+    sdp.audio().is_some_and(|line| line.formats.iter().any(can_mix))
+}
+
+/// Whether two formats are the same codec, however numbered.
+fn is_same(one: &sdp::Format, other: &sdp::Format) -> bool {
+    one.is(&other.encoding)
+        && one.clock_hz == other.clock_hz
+        && one.channels.max(1) == other.channels.max(1)
+}
+
+/// A format as the rest of the program knows it.
+pub fn model_format(format: &sdp::Format) -> Format {
+    Format {
+        payload_type: format.payload_type,
+        encoding: format.encoding.to_ascii_uppercase(),
+        clock_hz: format.clock_hz,
+        channels: format.channels,
+    }
+}
+
+/// Where a description wants its media; `None` to be sent nothing.
+pub fn remote(line: &MediaLine) -> Option<RelayRemote> {
     let rtp = line.rtp.filter(|rtp| !rtp.ip().is_unspecified() && rtp.port() != 0)?;
     Some(RelayRemote { rtp, rtcp: line.rtcp.unwrap_or(rtp) })
 }
@@ -442,12 +629,7 @@ pub fn formats(receiver: &Sdp, sender: &Sdp) -> Vec<Format> {
     for line in [receiver.audio(), sender.audio()].into_iter().flatten() {
         for format in line.formats {
             if formats.iter().all(|known| known.payload_type != format.payload_type) {
-                formats.push(Format {
-                    payload_type: format.payload_type,
-                    encoding: format.encoding.to_ascii_uppercase(),
-                    clock_hz: format.clock_hz,
-                    channels: format.channels,
-                });
+                formats.push(model_format(&format));
             }
         }
     }

@@ -63,7 +63,10 @@ impl Call {
                 Ok(Place::Talking(lane, talk.legs[lane.index()].side.clone()))
             }
             State::Over(_) => Err(ReplacesError::Ended),
-            State::Opening(_) | State::Fetching(_) => Err(ReplacesError::NoDialog),
+            // Who waits, or is on the way to another call of ours, cannot be taken over.
+            State::Opening(_) | State::Fetching(_) | State::Parked(_) | State::Moving(_) => {
+                Err(ReplacesError::NoDialog)
+            }
         }
     }
 

@@ -226,7 +226,7 @@ impl Talk {
 }
 
 impl Exchange {
-    fn refreshing(from: Lane, client: ClientId) -> Self {
+    pub(super) fn refreshing(from: Lane, client: ClientId) -> Self {
         Self { from, cseq: 0, step: Step::Refreshing { client } }
     }
 }

@@ -13,6 +13,7 @@ use cheling_sip::subscription::dialog_info::DialogState;
 use cheling_sip::{ClientId, Flow, Method, Name, Request, Response, ServerId};
 
 use super::caller::{Caller, Invited, early_request};
+use super::consult::Given;
 use super::exchange::Exchange;
 use super::fetch::Fetch;
 use super::fork::{
@@ -44,6 +45,8 @@ pub(crate) enum Opening {
     Invited { invited: Box<Invited>, way: Way, hunt: Box<Hunt> },
     /// Fetch the agent who clicked.
     Dialled { agent: Vec<Target>, hunt: Box<Hunt> },
+    /// Bring the agent who consults to our ports.
+    Consulting { leg: Box<Given>, hunt: Box<Hunt> },
 }
 
 /// The phones of whoever is called are ringing.
@@ -92,6 +95,7 @@ impl Call {
                 let session_ids = [core.random.u64(), core.random.u64()];
                 let keys = Random::new(&core.random.bytes(), core.random.u64());
                 self.media = Some(Media::new(local, session_ids, keys));
+                self.stream_seed = core.random.u64();
                 self.opened(core, *opening)
             }
             Event::RelayFailed | Event::Timeout => {
@@ -99,22 +103,22 @@ impl Call {
                     self.relay = Relay::None;
                 }
                 tracing::warn!(call_id = %self.id, "no relay for the call");
-                opening.refuse(core, 503);
+                self.refuse_opening(core, *opening, 503);
                 self.end(core, Ending::unanswered(503), Vec::new())
             }
             Event::Cancelled(_) => {
-                opening.refuse(core, 487);
+                self.refuse_opening(core, *opening, 487);
                 let by = Some(self.caller_lane);
                 let ending = Ending { cause: EndCause::Cancelled, by, status: Some(487) };
                 self.end(core, ending, Vec::new())
             }
             Event::HangUp => {
-                opening.refuse(core, 480);
+                self.refuse_opening(core, *opening, 480);
                 let ending = Ending { cause: EndCause::Cancelled, by: None, status: Some(480) };
                 self.end(core, ending, Vec::new())
             }
             Event::Shutdown => {
-                opening.refuse(core, 503);
+                self.refuse_opening(core, *opening, 503);
                 let ending = Ending { cause: EndCause::Shutdown, by: None, status: Some(503) };
                 self.end(core, ending, Vec::new())
             }
@@ -123,12 +127,25 @@ impl Call {
                 if request.method != Method::Bye {
                     return State::Opening(opening);
                 }
-                opening.refuse(core, 487);
+                self.refuse_opening(core, *opening, 487);
                 let by = Some(self.caller_lane);
                 let ending = Ending { cause: EndCause::Cancelled, by, status: Some(487) };
                 self.end(core, ending, Vec::new())
             }
             _ => State::Opening(opening),
+        }
+    }
+
+    fn refuse_opening(&mut self, core: &mut Core, opening: Opening, status: u16) {
+        match opening {
+            Opening::Invited { invited, .. } => invited.refuse(core, status, None),
+            Opening::Dialled { .. } => {}
+            Opening::Consulting { leg, .. } => {
+                let lane = self.caller_lane;
+                if let Some(mut leg) = self.give_back(core, lane, None, leg.0) {
+                    leg.bye(core, self.id, &mut self.entries, None);
+                }
+            }
         }
     }
 
@@ -142,6 +159,7 @@ impl Call {
 
     fn opened(&mut self, core: &mut Core, opening: Opening) -> State {
         match opening {
+            Opening::Consulting { leg, hunt } => self.consult_opened(core, *leg, hunt),
             Opening::Invited { invited, way, hunt } => {
                 let lane = self.caller_lane;
                 let protection = Protection::of(core, &invited.side, invited.flow);
@@ -436,7 +454,11 @@ impl Call {
         let Ringing { caller, forks, .. } = ringing;
         match caller {
             Caller::Invited(invited) => invited.refuse(core, status, None),
-            Caller::Fetched { mut leg, .. } => {
+            Caller::Fetched { leg, .. } => {
+                let lane = self.caller_lane;
+                let Some(mut leg) = self.give_back(core, lane, None, *leg) else {
+                    return self.end(core, ending, forks);
+                };
                 let phrase = cheling_sip::message::reason_phrase(status);
                 let reason = format!("SIP;cause={status};text=\"{phrase}\"");
                 leg.bye(core, self.id, &mut self.entries, Some(&reason));
@@ -478,6 +500,12 @@ impl Call {
                 return self.challenged(core, *ringing, response);
             }
             Event::Response(client, response) => {
+                let theirs = ringing.caller.offer().cloned();
+                let lane = self.caller_lane.other();
+                let (forks, status) = (&mut ringing.forks, response.status);
+                if self.offer_more(core, forks, client, status, lane, theirs.as_ref()) {
+                    return State::Ringing(ringing);
+                }
                 self.redirected(core, &mut ringing, client, response);
                 fork::note_trunk(core, &ringing.forks, client, response.status, Some(response));
                 self.fork_refused(core, &mut ringing.forks, client, response.status);
@@ -546,6 +574,7 @@ impl Call {
         let ending = Ending { cause, by, status: Some(status) };
         if by.is_some() && matches!(ringing.caller, Caller::Fetched { .. }) {
             // The agent's BYE has been answered: there is nobody left to refuse.
+            self.agent_is_gone(core);
             return self.end(core, ending, ringing.forks);
         }
         self.give_up(core, *ringing, status, ending)
@@ -857,12 +886,7 @@ impl Opening {
             Self::Dialled { agent, .. } => {
                 agent.first().map(|target| (&target.side, Hold::Talking)).into_iter().collect()
             }
-        }
-    }
-
-    fn refuse(&self, core: &mut Core, status: u16) {
-        if let Self::Invited { invited, .. } = self {
-            invited.refuse(core, status, None);
+            Self::Consulting { leg, .. } => vec![(&leg.0.side, Hold::Talking)],
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use cheling_model::{EndCause, Lane};
-use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
+use cheling_sip::sdp::{CONTENT_TYPE, Direction, Sdp};
 use cheling_sip::session_timer::{self, Judgement, judge};
 use cheling_sip::{ClientId, Flow, Method, Name, Request, Response, ServerId};
 
@@ -51,6 +51,8 @@ pub(crate) struct Talk {
     asked_alive: Vec<ClientId>,
     /// When to ask next.
     ask_alive_at: Instant,
+    /// What the side that holds by an order is to be told when the other knows.
+    pub(super) turn: Option<(Lane, Direction)>,
 }
 
 /// An INFO or MESSAGE that waits for the other side's answer.
@@ -85,6 +87,7 @@ impl Talk {
             gone: None,
             asked_alive: Vec::new(),
             ask_alive_at: now + KEEP_ALIVE,
+            turn: None,
         }
     }
 
@@ -178,6 +181,7 @@ impl Call {
             | Event::PauseRecording(_)
             | Event::RecordingPaused { .. }
             | Event::Digit(_)
+            | Event::GuestOpened { .. }
             | Event::FlowClosed(_)
             | Event::Renumbered { .. }
             | Event::Returned { .. } => {}
@@ -262,8 +266,11 @@ impl Call {
         if let Some(transfer) = transfer {
             forks.extend(self.end_transfer(core, *transfer));
         }
-        for (lane, mut leg) in Lane::BOTH.into_iter().zip(legs) {
-            if gone != Some(lane) && left != Some(lane) {
+        for (lane, leg) in Lane::BOTH.into_iter().zip(legs) {
+            if gone == Some(lane) || left == Some(lane) {
+                continue;
+            }
+            if let Some(mut leg) = self.give_back(core, lane, gone, leg) {
                 leg.bye(core, self.id, &mut self.entries, reason);
             }
         }
@@ -532,6 +539,7 @@ impl Call {
                         "the side that stays refused the new description");
                 }
                 self.joined(core, from, &sdp, answer);
+                self.turn(core, talk);
                 None
             }
             Exchange { from, step: Step::Refreshing { .. }, .. } => {
@@ -596,6 +604,7 @@ impl Call {
                 let changes = media.agree(from, offer, &sdp);
                 let passed = media.pass_answer(from, &sdp);
                 self.changed(core, changes);
+                self.resumed_by_phone(core);
                 talk.leg(to).ack(core, None);
                 (passed, Step::WaitsForAck)
             }

@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use cheling_model::call::Party;
+use cheling_model::call::{Party, TransferStage};
 use cheling_model::{EndCause, Lane, TapKind, Withdrawal};
 use cheling_sip::diversion::{Cause, History};
 use cheling_sip::refer::{self, Progress};
@@ -24,6 +24,7 @@ use super::talk::Talk;
 use super::{Call, Ending, State, fork, outcome, rings_at, withdraw_all};
 use crate::core::Core;
 use crate::hunt::{Fate, Hunt, Way};
+use crate::io::CommandReply;
 use crate::occupancy::Hold;
 use crate::{intake, router};
 
@@ -39,6 +40,8 @@ pub(super) struct Transfer {
     by: Lane,
     /// What its NOTIFYs are about; `None` if it wants none (RFC 4488).
     event: Option<EventType>,
+    /// The number it goes to.
+    to: String,
     forks: Vec<Fork>,
     hunt: Hunt,
     /// Where the forks of the way that rings begin.
@@ -147,25 +150,81 @@ impl Call {
         let Some(offer) = offer else { return core.refuse(server, request, 480) };
         core.refuse(server, request, 202);
         talk.has_referred = true;
-        let mut history = History::default();
-        let to = core.address_of(&number);
-        history.divert(core.address_of(&extension), to, Cause::Deflection);
-        talk.transfer = Some(Box::new(Transfer {
-            by,
-            event,
-            forks: Vec::new(),
-            hunt,
-            way_from: 0,
-            until: core.now.monotonic,
-            offer,
-            told: 0,
-            is_alone: false,
-            history,
-        }));
+        let history = deflection(core, &extension, &number);
+        self.begin_transfer(
+            core,
+            talk,
+            Transfer {
+                by,
+                history,
+                event,
+                to: number,
+                forks: Vec::new(),
+                hunt,
+                way_from: 0,
+                until: core.now.monotonic,
+                offer,
+                told: 0,
+                is_alone: false,
+            },
+            way,
+        );
+    }
+
+    /// Hands the call on by an order, as if this side's phone had asked for it.
+    pub(super) fn transfer_by_order(
+        &mut self,
+        core: &mut Core,
+        talk: &mut Talk,
+        by: Lane,
+        extension: &str,
+        number: &str,
+    ) -> CommandReply {
+        if talk.transfer.is_some() {
+            return CommandReply::NotNow;
+        }
+        let shown = self.party_beside(by);
+        let mut hunt = match intake::ordered(core, extension, number, &shown) {
+            Ok((_, _, hunt)) => hunt,
+            Err(reply) => return reply,
+        };
+        let way = match hunt.next(core, self.id, Fate::Begun) {
+            Ok(way) => way,
+            Err(over) => return over.into(),
+        };
+        let offer = self.media.as_ref().and_then(|media| media.transfer_offer(by));
+        let Some(offer) = offer else { return CommandReply::NotNow };
+        let history = deflection(core, extension, number);
+        self.begin_transfer(
+            core,
+            talk,
+            Transfer {
+                by,
+                history,
+                event: None,
+                to: number.to_owned(),
+                forks: Vec::new(),
+                hunt,
+                way_from: 0,
+                until: core.now.monotonic,
+                offer,
+                told: 0,
+                is_alone: false,
+            },
+            way,
+        );
+        CommandReply::Accepted
+    }
+
+    fn begin_transfer(&mut self, core: &mut Core, talk: &mut Talk, transfer: Transfer, way: Way) {
+        self.tell_stage(core, &transfer, TransferStage::Began);
+        talk.transfer = Some(Box::new(transfer));
         self.tell_referrer(core, talk, 100);
         if !self.ring_new(core, talk, way) && !self.ring_next(core, talk, Fate::Unreachable) {
             self.tell_referrer(core, talk, 480);
-            talk.transfer = None;
+            if let Some(transfer) = talk.transfer.take() {
+                self.tell_stage(core, &transfer, TransferStage::Failed { status: 480 });
+            }
         }
     }
 
@@ -187,6 +246,11 @@ impl Call {
             }
         };
         self.rest();
+    }
+
+    fn tell_stage(&self, core: &mut Core, transfer: &Transfer, stage: TransferStage) {
+        let kind = TapKind::Transfer { by: transfer.by, to: transfer.to.clone(), stage };
+        core.tap(self.id, kind);
     }
 
     /// Whoever hands on has hung up: the transfer goes on without it. False if there is none.
@@ -264,6 +328,12 @@ impl Call {
             return Some(None);
         }
         if !response.is_success() {
+            let place = transfer.by;
+            let theirs = self.media.as_ref().and_then(|media| media.agreed(place.other()).cloned());
+            let (forks, status) = (&mut transfer.forks, response.status);
+            if self.offer_more(core, forks, client, status, place, theirs.as_ref()) {
+                return Some(None);
+            }
             note_trunk(core, &transfer.forks, client, response.status, Some(response));
             self.fork_refused(core, &mut transfer.forks, client, response.status);
             return Some(self.transfer_on(core, talk));
@@ -336,6 +406,7 @@ impl Call {
         tracing::info!(call_id = %self.id, status, "transfer failed");
         self.tell_referrer(core, talk, status);
         let transfer = talk.transfer.take()?;
+        self.tell_stage(core, &transfer, TransferStage::Failed { status });
         let gone = transfer.gone();
         talk.forks.extend(transfer.forks.into_iter().filter(Fork::is_pending));
         if gone.is_some() {
@@ -348,6 +419,8 @@ impl Call {
     fn transferred(&mut self, core: &mut Core, talk: &mut Talk, leg: Leg, sdp: Sdp) {
         self.tell_referrer(core, talk, 200);
         let Some(transfer) = talk.transfer.take() else { return };
+        self.tell_stage(core, &transfer, TransferStage::Done);
+        self.holds_by_order = None;
         let Transfer { by, mut forks, offer, is_alone, .. } = *transfer;
         self.answered_elsewhere(core, &mut forks, &leg.side);
         talk.forks.extend(forks.into_iter().filter(Fork::is_pending));
@@ -429,4 +502,12 @@ impl Call {
             leg.notify(core, self.id, &mut self.entries, event, &progress, NOTIFY_FOR_S);
         }
     }
+}
+
+/// What whoever rings is told of how the call came there.
+fn deflection(core: &Core, extension: &str, number: &str) -> History {
+    let mut history = History::default();
+    let to = core.address_of(number);
+    history.divert(core.address_of(extension), to, Cause::Deflection);
+    history
 }

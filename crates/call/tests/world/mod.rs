@@ -2,12 +2,13 @@
 //! and a clock that jumps to whatever comes next.
 #![allow(dead_code, clippy::disallowed_methods)] // Each test uses a part; an instant to count from.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cheling_call::Switch;
-use cheling_call::io::{Command, CommandReply, Input, Output, PauseRules, Settings};
+use cheling_call::io::{Command, CommandReply, Input, MixPlan, Output, PauseRules, Settings};
 use cheling_model::directory::{
     CallerHeader, Dealership, Destination, Directory, Extension, Line, RingGroup, Trunk,
 };
@@ -55,6 +56,8 @@ pub struct World {
     pub replies: Vec<CommandReply>,
     /// Which payload types of which side are digits, as the relay was told.
     pub events: Vec<(Lane, u128)>,
+    /// Who hears whom, as the relay was told last.
+    pub plans: HashMap<CallId, Option<MixPlan>>,
     /// Start lines that the switch sent.
     pub sent: Vec<(SocketAddr, String)>,
     pub opens_relays: bool,
@@ -155,6 +158,7 @@ impl World {
             keys: [None, None],
             replies: Vec::new(),
             events: Vec::new(),
+            plans: HashMap::new(),
             sent: Vec::new(),
             opens_relays: true,
             connections: Vec::new(),
@@ -266,6 +270,24 @@ impl World {
             Output::ProtectRelay { lane, keys, .. } => {
                 self.outputs.push(format!("ProtectRelay {lane:?}"));
                 self.keys[lane.index()] = keys.map(|keys| *keys);
+            }
+            Output::OpenGuest { call_id, guest } => {
+                self.outputs.push(format!("OpenGuest {guest}"));
+                let port = self.next_port;
+                self.next_port = self.next_port.wrapping_add(4).max(30000);
+                let local = SocketAddr::new("192.0.2.1".parse().unwrap(), port);
+                let local = Some(local).filter(|_| self.opens_relays);
+                let input = Input::GuestOpened { call_id, guest, local };
+                self.relays.push((self.now.monotonic, input));
+            }
+            Output::PointGuest { guest, remote, .. } => {
+                let to = remote.map(|remote| remote.rtp.to_string());
+                self.outputs.push(format!("PointGuest {guest} {}", to.unwrap_or_default()));
+            }
+            Output::CloseGuest { guest, .. } => self.outputs.push(format!("CloseGuest {guest}")),
+            Output::Mix { call_id, plan } => {
+                self.outputs.push(if plan.is_some() { "Mix" } else { "Mix none" }.into());
+                self.plans.insert(call_id, plan.map(|plan| *plan));
             }
             Output::OpenRelay { call_id } => {
                 self.outputs.push("OpenRelay".into());
@@ -421,6 +443,12 @@ impl World {
         self.taps.iter().map(|(_, kind)| tell(kind)).collect()
     }
 
+    /// What happened to one call.
+    pub fn story_of(&self, call_id: CallId) -> Vec<String> {
+        let own = self.taps.iter().filter(|(id, _)| *id == call_id);
+        own.map(|(_, kind)| tell(kind)).collect()
+    }
+
     /// What was sent to an address.
     pub fn sent_to(&self, ua: usize) -> Vec<&str> {
         let address = self.uas[ua].address;
@@ -447,6 +475,16 @@ fn tell(kind: &TapKind) -> String {
         TapKind::Resumed { by } => format!("resumed {by:?}"),
         TapKind::RecordingPaused { by, .. } => format!("paused {by:?}"),
         TapKind::RecordingResumed { by } => format!("resumed {by:?}"),
+        TapKind::GuestJoined { guest, role, extension, number } => {
+            let who = extension.as_ref().unwrap_or(number);
+            format!("guest {guest} {who} joined to {}", role.as_str())
+        }
+        TapKind::GuestChanged { guest, role } => format!("guest {guest} may {}", role.as_str()),
+        TapKind::GuestLeft { guest } => format!("guest {guest} left"),
+        TapKind::Transfer { to, stage, .. } => format!("transfer to {to} {stage:?}"),
+        TapKind::Consulting { with } => {
+            format!("consulting {}", if with.is_some() { "began" } else { "over" })
+        }
         TapKind::RelayClosed { .. } => "relay closed".into(),
         TapKind::Ended { cause, by, sip_status } => {
             format!("ended {cause:?} {by:?} {sip_status:?}")

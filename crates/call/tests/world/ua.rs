@@ -9,7 +9,7 @@ use cheling_sip::endpoint::{Config, Event};
 use cheling_sip::refer;
 use cheling_sip::reliable::{self, Prack, Receipt, UasOutput, Wish};
 use cheling_sip::sdp::{
-    CONTENT_TYPE, Crypto, Direction, LocalMedia, Origin, Sdp, rewrite::basic_formats,
+    CONTENT_TYPE, Crypto, Direction, Format, LocalMedia, Origin, Sdp, rewrite::basic_formats,
 };
 use cheling_sip::transaction::Timers;
 use cheling_sip::{
@@ -85,6 +85,8 @@ pub struct Ua {
     pub refused: Vec<Response>,
     /// Hears nothing for now.
     pub is_deaf: bool,
+    /// The formats it knows; offers without any of them are refused with 488.
+    pub codecs: Vec<Format>,
     /// What its 302 says.
     pub redirects_to: Option<String>,
     /// Extra headers of its 200 to INVITE, re-INVITE and UPDATE.
@@ -134,6 +136,7 @@ impl Ua {
             final_extra: Vec::new(),
             refused: Vec::new(),
             is_deaf: false,
+            codecs: basic_formats(),
             redirects_to: None,
             answers_with: Vec::new(),
             answers_without_sdp: false,
@@ -197,7 +200,7 @@ impl Ua {
             rtp_port: self.port,
             rtcp_port: self.port + 1,
         };
-        let mut sdp = Sdp::offer(&origin, local, &basic_formats());
+        let mut sdp = Sdp::offer(&origin, local, &self.codecs);
         sdp.set_direction(direction);
         if let Some((protocol, fill)) = self.srtp {
             // An answer names the line that it has chosen; in an offer any number will do.
@@ -210,6 +213,20 @@ impl Ua {
             sdp.set_crypto(protocol, &[line]);
         }
         sdp
+    }
+
+    /// Speaks these alone, and digits.
+    pub fn speaks(&mut self, names: &[&str]) {
+        let all = cheling_sip::sdp::rewrite::mixed_formats();
+        let is_known =
+            |it: &Format| it.is("telephone-event") || names.iter().any(|name| it.is(name));
+        self.codecs = all.into_iter().filter(is_known).collect();
+    }
+
+    fn knows_any_of(&self, offer: Option<&Sdp>) -> bool {
+        let Some(line) = offer.and_then(|offer| offer.audio()) else { return true };
+        let is_known = |format: &Format| self.codecs.iter().any(|it| it.is(&format.encoding));
+        line.formats.iter().any(|format| !format.is("telephone-event") && is_known(format))
     }
 
     fn from(&mut self, host: &str) -> NameAddr {
@@ -486,6 +503,7 @@ impl Ua {
             _ => self.log.push(request.method.to_string()),
         }
         let call_id = request.headers.call_id().unwrap().into_owned();
+        let is_speakable = self.knows_any_of(Sdp::parse(&request.body).ok().as_ref());
         let in_dialog = self.legs.iter_mut().find(|leg| {
             leg.dialog.as_ref().is_some_and(|dialog| dialog.id.call_id == call_id) && !leg.is_over
         });
@@ -506,6 +524,9 @@ impl Ua {
                 self.endpoint.respond(now, id, &Response::to(&request, status, "", Some("x")));
             }
             (Method::Invite, None) if !request.is_in_dialog() => self.invited(now, id, request),
+            (Method::Invite | Method::Update, Some(_)) if !is_speakable => {
+                self.endpoint.respond(now, id, &Response::to(&request, 488, "", None));
+            }
             (Method::Invite | Method::Update, Some(leg)) => {
                 let offer = Sdp::parse(&request.body).ok();
                 let direction = offer
@@ -558,6 +579,9 @@ impl Ua {
             early: None,
             early_dialog: None,
         });
+        if !self.knows_any_of(self.legs.last().and_then(|leg| leg.heard.as_ref())) {
+            return self.answer(now, id, 488);
+        }
         let (provisional, act) = match self.manner {
             Manner::Answer(after) => (180, Some((after, 200))),
             Manner::EarlyMedia(after) => (183, Some((after, 200))),

@@ -3,6 +3,7 @@
 use super::Report;
 use super::counters::{CallCounters, ThreadCounters};
 use super::events::EventReader;
+use super::mixing::Mixing;
 use super::protection::Protection;
 use super::sockets::SocketPair;
 use super::source::{Judgement, Source};
@@ -50,6 +51,8 @@ pub(super) struct RelayedCall {
     pub(super) received_packets: [u64; 2],
     /// Of these, what the tap could not take.
     pub(super) tap_dropped_packets: [u64; 2],
+    /// Third parties, and who hears whom if that is more than passing packets across.
+    pub(super) mixing: Option<Box<Mixing>>,
     sides: [Side; 2],
     clock: AnchoredClock,
     connecting: Connecting,
@@ -88,6 +91,7 @@ impl RelayedCall {
             counters,
             received_packets: [0; 2],
             tap_dropped_packets: [0; 2],
+            mixing: None,
             sides: pairs.map(Side::new),
             clock,
             connecting,
@@ -151,6 +155,16 @@ impl RelayedCall {
             // Cannot be: keys have the length of their suite.
             Err(err) => tracing::error!(call_id = %self.call_id, %err, "media not protected"),
         }
+    }
+
+    /// Sends a packet of our own to one side; false if it could not be sent.
+    pub(super) fn send_rtp(&mut self, lane: Lane, bytes: &[u8]) -> bool {
+        self.sides[lane.index()].send(PacketKind::Rtp, bytes).is_ok()
+    }
+
+    /// The wall clock at this moment, as the call's packets are stamped.
+    pub(super) fn wall(&self, now: Instant) -> Timestamp {
+        self.clock.at(now).wall
     }
 
     /// Reads one datagram and sends it on. `None` if there was none, or none that is media.
@@ -221,6 +235,9 @@ impl RelayedCall {
             self.received_packets[lane.index()] += u64::from(self.is_recording && !self.is_paused);
         } else {
             counters.rtcp_packets.bump();
+        }
+        if self.mixing.as_ref().is_some_and(|mixing| !mixing.forwards(lane)) {
+            return Some(Relayed { kind, len, at });
         }
         match self.sides[lane.other().index()].send(kind, bytes) {
             Ok(true) => totals.relayed_packets.bump(),

@@ -2,6 +2,8 @@
 
 use super::call::{Connecting, Port, RelayedCall};
 use super::counters::{CallCounters, ThreadCounters};
+use super::guest::Guest;
+use super::mixing::{self, Mixing};
 use super::poller::{Poller, Ready, Waker};
 use super::ports::PortPool;
 use super::sockets::{OpenError, SocketPair, lock};
@@ -9,7 +11,7 @@ use super::tap::TapWriter;
 use super::{Report, Reporter};
 use crate::clock::AnchoredClock;
 use crate::sink::{SpareBlocks, TapSink};
-use cheling_call::io::{RelayRemote, SrtpKeys};
+use cheling_call::io::{MixPlan, RelayRemote, Speaker, SrtpKeys};
 use cheling_model::tap::{PacketKind, TapPacket};
 use cheling_model::{CallId, Lane};
 use std::collections::{HashMap, VecDeque};
@@ -32,13 +34,54 @@ const CLOSING_PATIENCE: Duration = Duration::from_secs(2);
 /// What a thread is told.
 #[derive(Debug)]
 pub(super) enum Command {
-    Open { call_id: CallId, clock: AnchoredClock, counters: Arc<CallCounters> },
-    Point { call_id: CallId, lane: Lane, remote: Option<RelayRemote> },
-    Protect { call_id: CallId, lane: Lane, keys: Option<Box<SrtpKeys>> },
-    StartRecording { call_id: CallId },
-    PauseRecording { call_id: CallId, is_paused: bool },
-    TelephoneEvents { call_id: CallId, lane: Lane, payload_types: u128 },
-    Close { call_id: CallId },
+    Open {
+        call_id: CallId,
+        clock: AnchoredClock,
+        counters: Arc<CallCounters>,
+    },
+    Point {
+        call_id: CallId,
+        lane: Lane,
+        remote: Option<RelayRemote>,
+    },
+    Protect {
+        call_id: CallId,
+        lane: Lane,
+        keys: Option<Box<SrtpKeys>>,
+    },
+    StartRecording {
+        call_id: CallId,
+    },
+    PauseRecording {
+        call_id: CallId,
+        is_paused: bool,
+    },
+    TelephoneEvents {
+        call_id: CallId,
+        lane: Lane,
+        payload_types: u128,
+    },
+    OpenGuest {
+        call_id: CallId,
+        guest: u8,
+    },
+    PointGuest {
+        call_id: CallId,
+        guest: u8,
+        remote: Option<RelayRemote>,
+        keys: Option<Box<SrtpKeys>>,
+    },
+    CloseGuest {
+        call_id: CallId,
+        guest: u8,
+    },
+    Mix {
+        call_id: CallId,
+        plan: Option<Box<MixPlan>>,
+    },
+    Close {
+        call_id: CallId,
+    },
     Stop,
 }
 
@@ -63,6 +106,8 @@ pub(super) struct RelayThread {
     slots: HashMap<CallId, usize>,
     tap: TapWriter,
     closing: Vec<Closing>,
+    /// The slots of calls that mix.
+    mixed: Vec<usize>,
     reports: VecDeque<Report>,
     is_stopping: bool,
 }
@@ -88,6 +133,7 @@ impl RelayThread {
             slots: HashMap::new(),
             tap,
             closing: Vec::new(),
+            mixed: Vec::new(),
             reports: VecDeque::new(),
             is_stopping: false,
         })
@@ -119,6 +165,7 @@ impl RelayThread {
             if woken {
                 self.obey(now);
             }
+            self.mix(now);
             self.tap.flush_if_due(now);
             self.finish_closing(now);
             self.send_reports();
@@ -129,21 +176,44 @@ impl RelayThread {
         if !self.closing.is_empty() || !self.reports.is_empty() {
             return Some(RETRY);
         }
-        self.tap.due().map(|due| due.saturating_duration_since(Instant::now()))
+        let mixing = self.mixed.iter().filter_map(|slot| self.mixing(*slot)?.due());
+        let due = self.tap.due().into_iter().chain(mixing).min();
+        due.map(|due| due.saturating_duration_since(Instant::now()))
+    }
+
+    fn mixing(&self, slot: usize) -> Option<&Mixing> {
+        self.calls.get(slot)?.as_ref()?.mixing.as_deref()
+    }
+
+    /// Makes the packets of the calls that mix.
+    fn mix(&mut self, now: Instant) {
+        for slot in &self.mixed {
+            if let Some(Some(call)) = self.calls.get_mut(*slot) {
+                mixing::speak(call, now, &self.parts.counters);
+            }
+        }
     }
 
     /// Relays one datagram, then copies it for the recording.
     fn receive(&mut self, token: u64, buffer: &mut [u8], now: Instant) {
+        if token & GUEST_TOKEN != 0 {
+            return self.receive_guest(token, buffer, now);
+        }
         let (slot, lane, port) = read_token(token);
         let Some(Some(call)) = self.calls.get_mut(slot) else { return };
         let Some(relayed) = call.relay(lane, port, buffer, now, &self.parts.counters) else {
             return;
         };
-        if relayed.kind == PacketKind::Rtp
-            && let Some(digit) = call.events.read(lane, &mut buffer[..relayed.len], now)
-            && self.reports.len() < MAX_WAITING_DIGITS
-        {
-            self.reports.push_back(Report::Digit { call_id: call.call_id, digit });
+        if relayed.kind == PacketKind::Rtp {
+            if call.mixing.is_some() {
+                let bytes = &buffer[..relayed.len];
+                mixing::hear(call, Speaker::Side(lane), bytes, &self.parts.counters);
+            }
+            if let Some(digit) = call.events.read(lane, &mut buffer[..relayed.len], now)
+                && self.reports.len() < MAX_WAITING_DIGITS
+            {
+                self.reports.push_back(Report::Digit { call_id: call.call_id, digit });
+            }
         }
         if !call.is_recorded() {
             return;
@@ -160,6 +230,78 @@ impl RelayThread {
             call.tap_dropped_packets[lane.index()] += 1;
             call.counters.lane(lane).tap_dropped_packets.bump();
         }
+    }
+
+    /// Takes one datagram of a third party.
+    fn receive_guest(&mut self, token: u64, buffer: &mut [u8], now: Instant) {
+        let (slot, number) = read_guest_token(token);
+        let Some(Some(call)) = self.calls.get_mut(slot) else { return };
+        let Some(mixing) = &mut call.mixing else { return };
+        let guest = mixing.guests.iter_mut().find(|guest| guest.number == number);
+        let Some(len) = guest.and_then(|guest| guest.receive(buffer, now)) else { return };
+        let is_recorded = mixing.is_recorded(number, buffer[1] & 0x7f) && call.is_recorded();
+        mixing::hear(call, Speaker::Guest(number), &buffer[..len], &self.parts.counters);
+        if !is_recorded {
+            return;
+        }
+        let packet = TapPacket {
+            call_id: call.call_id,
+            lane: Lane::Agent,
+            voice: number,
+            kind: PacketKind::Rtp,
+            at: call.wall(now),
+            bytes: &buffer[..len],
+        };
+        if !self.tap.push(packet, now) {
+            call.counters.lane(Lane::Agent).tap_dropped_packets.bump();
+        }
+    }
+
+    fn open_guest(&mut self, call_id: CallId, number: u8) {
+        let local = match self.try_open_guest(call_id, number) {
+            Ok(port) => port.map(|port| SocketAddr::new(self.parts.advertise, port)),
+            Err(err) => {
+                tracing::warn!(%call_id, %err, "no port for a third party");
+                None
+            }
+        };
+        self.reports.push_back(Report::Guest { call_id, guest: number, local });
+    }
+
+    fn try_open_guest(&mut self, call_id: CallId, number: u8) -> Result<Option<u16>, OpenError> {
+        let Some(&slot) = self.slots.get(&call_id) else { return Ok(None) };
+        let Some(Some(call)) = self.calls.get_mut(slot) else { return Ok(None) };
+        let guest = Guest::new(number, SocketPair::open(&self.parts.ports, self.parts.bind)?);
+        let (lease, last_ssrc) = guest.lease();
+        if let Err(err) = self.poller.add(guest.socket(), write_guest_token(slot, number)) {
+            lock(&self.parts.ports).release(lease, last_ssrc, Instant::now());
+            return Err(err.into());
+        }
+        let mixing = call.mixing.get_or_insert_with(|| Box::new(Mixing::new()));
+        mixing.guests.push(guest);
+        Ok(Some(lease.rtp_port))
+    }
+
+    fn close_guest(&mut self, call_id: CallId, number: u8) {
+        let Some(mixing) = self.call(call_id).and_then(|call| call.mixing.as_mut()) else { return };
+        let Some(at) = mixing.guests.iter().position(|guest| guest.number == number) else {
+            return;
+        };
+        let (lease, last_ssrc) = mixing.guests.swap_remove(at).lease();
+        lock(&self.parts.ports).release(lease, last_ssrc, Instant::now());
+    }
+
+    fn set_mix(&mut self, call_id: CallId, plan: Option<&MixPlan>, now: Instant) {
+        let Some(&slot) = self.slots.get(&call_id) else { return };
+        let Some(Some(call)) = self.calls.get_mut(slot) else { return };
+        let mut mixing = call.mixing.take().unwrap_or_else(|| Box::new(Mixing::new()));
+        mixing.set(plan, now);
+        self.mixed.retain(|mixed| *mixed != slot);
+        if mixing.due().is_some() {
+            self.mixed.push(slot);
+        }
+        let is_needed = plan.is_some() || !mixing.guests.is_empty();
+        call.mixing = Some(mixing).filter(|_| is_needed);
     }
 
     fn obey(&mut self, now: Instant) {
@@ -191,6 +333,18 @@ impl RelayThread {
                     if let Some(call) = self.call(call_id) {
                         call.events.set(lane, payload_types);
                     }
+                }
+                Ok(Command::OpenGuest { call_id, guest }) => self.open_guest(call_id, guest),
+                Ok(Command::PointGuest { call_id, guest, remote, keys }) => {
+                    let mixing = self.call(call_id).and_then(|call| call.mixing.as_mut());
+                    let mut guests = mixing.into_iter().flat_map(|mixing| &mut mixing.guests);
+                    if let Some(guest) = guests.find(|known| known.number == guest) {
+                        guest.point(remote, keys, now);
+                    }
+                }
+                Ok(Command::CloseGuest { call_id, guest }) => self.close_guest(call_id, guest),
+                Ok(Command::Mix { call_id, plan }) => {
+                    self.set_mix(call_id, plan.as_deref(), now);
                 }
                 Ok(Command::Close { call_id }) => self.close(call_id, now),
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => {
@@ -266,7 +420,8 @@ impl RelayThread {
     fn release_ports(&self, call: &RelayedCall) {
         let now = Instant::now();
         let mut pool = lock(&self.parts.ports);
-        for (lease, last_ssrc) in call.leases() {
+        let guests = call.mixing.iter().flat_map(|mixing| &mixing.guests).map(Guest::lease);
+        for (lease, last_ssrc) in call.leases().into_iter().chain(guests) {
             pool.release(lease, last_ssrc, now);
         }
     }
@@ -275,6 +430,7 @@ impl RelayThread {
         let Some(slot) = self.slots.remove(&call_id) else { return };
         let Some(call) = self.calls.get_mut(slot).and_then(Option::take) else { return };
         self.free_slots.push(slot);
+        self.mixed.retain(|mixed| *mixed != slot);
         self.release_ports(&call);
         self.parts.counters.open_calls.subtract(1);
         self.closing.push(Closing { call, give_up: now + CLOSING_PATIENCE });
@@ -313,6 +469,18 @@ impl RelayThread {
             }
         }
     }
+}
+
+/// Marks the token of a third party's socket.
+const GUEST_TOKEN: u64 = 1 << 62;
+
+/// A third party's token: its call's slot, then its number, at most 7.
+fn write_guest_token(slot: usize, number: u8) -> u64 {
+    GUEST_TOKEN | (slot as u64) << 3 | u64::from(number & 7)
+}
+
+fn read_guest_token(token: u64) -> (usize, u8) {
+    (((token & !GUEST_TOKEN) >> 3) as usize, (token & 7) as u8)
 }
 
 /// A socket's token: its call's slot, then lane, then RTP or RTCP.

@@ -1,8 +1,12 @@
 //! The calls that are going on, in memory: whose phones ring, who talks.
 
 use cheling_model::card::{Card, CardKind};
-use cheling_model::console::{Audibility, CallOffered, ConsoleEvent, Notice, RecordingState};
-use cheling_model::{CallId, DealershipId, Direction, FollowUpId, Lane, LegId, Timestamp, UserId};
+use cheling_model::console::{
+    Audibility, CallGuest, CallOffered, ConsoleEvent, Notice, RecordingState,
+};
+use cheling_model::{
+    CallId, DealershipId, Direction, FollowUpId, GuestRole, Lane, LegId, Timestamp, UserId,
+};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,6 +31,12 @@ pub struct LiveCall {
     pub recording: RecordingState,
     /// Who is heard.
     pub audio: Audibility,
+    /// Who else is in it.
+    pub guests: Vec<CallGuest>,
+    /// The other side waits while the agent consults.
+    pub consulting: bool,
+    /// The number it is being handed on to, or empty.
+    pub transferring: String,
 }
 
 /// A call in which both sides talk, as those who oversee see it.
@@ -107,9 +117,33 @@ pub(super) struct Call {
     pub(super) audio: Audibility,
     /// Since when both sides ought to be heard: the answer, or the end of the last hold.
     pub(super) audible_since: Option<Timestamp>,
+    pub(super) guests: Vec<Guest>,
+    pub(super) consulting: bool,
+    pub(super) transferring: String,
+}
+
+/// A third party.
+#[derive(Clone, Debug)]
+pub(super) struct Guest {
+    pub(super) shown: CallGuest,
+    pub(super) user_id: Option<UserId>,
+    pub(super) extension: String,
+}
+
+impl Guest {
+    /// Whether it takes part as the two sides do.
+    pub(super) fn is_party(&self) -> bool {
+        self.shown.role == GuestRole::Conference
+    }
 }
 
 impl Call {
+    /// The third parties that consoles show.
+    pub(super) fn shown_guests(&self) -> Vec<CallGuest> {
+        let shown = self.guests.iter().filter(|guest| guest.shown.role != GuestRole::Listen);
+        shown.map(|guest| guest.shown.clone()).collect()
+    }
+
     /// Notes how long nothing has come from [customer, agent]. Answers who is heard now, if that
     /// has changed. A side that is on hold need not say anything.
     pub(super) fn note_silence(
@@ -160,6 +194,7 @@ impl Call {
         let mut users: Vec<_> = self.dialling.iter().map(|(user_id, _)| *user_id).collect();
         users.extend(self.talking.iter().map(|(user_id, _)| *user_id));
         users.extend(self.ringing.iter().map(|ring| ring.user_id));
+        users.extend(self.guests.iter().filter(|it| it.is_party()).filter_map(|it| it.user_id));
         users.sort_unstable();
         users.dedup();
         users
@@ -208,7 +243,9 @@ impl Call {
         let talking = self.talking.as_ref().filter(is);
         let dialling = self.dialling.as_ref().filter(is);
         let ringing = self.ringing.iter().find(|ring| ring.user_id == user_id);
-        let (extension, state) = match (talking.or(dialling), ringing) {
+        let guest = self.guests.iter().find(|it| it.is_party() && it.user_id == Some(user_id));
+        let guest = guest.map(|guest| (user_id, guest.extension.clone()));
+        let (extension, state) = match (talking.or(dialling).or(guest.as_ref()), ringing) {
             (Some((_, extension)), _) if self.answered_at.is_some() => {
                 (extension, if self.held { LiveState::Held } else { LiveState::Talking })
             }
@@ -223,6 +260,9 @@ impl Call {
             far_end_ringing: self.far_end_ringing,
             recording: self.recording,
             audio: self.audio,
+            guests: self.shown_guests(),
+            consulting: self.consulting,
+            transferring: self.transferring.clone(),
         })
     }
 }

@@ -269,6 +269,24 @@ pub fn basic_formats() -> Vec<Format> {
     ]
 }
 
+/// All that we can hear and speak ourselves, where voices are mixed: G.711, G.722, Opus, and DTMF.
+/// The payload types of Opus and DTMF are those that most phones use.
+pub fn mixed_formats() -> Vec<Format> {
+    let wide = |payload_type, encoding: &str, clock_hz, channels, fmtp: Option<&str>| Format {
+        payload_type,
+        encoding: encoding.to_owned(),
+        clock_hz,
+        channels,
+        fmtp: fmtp.map(str::to_owned),
+    };
+    let mut formats = basic_formats();
+    let digits = formats.len() - 1;
+    let more =
+        [wide(9, "G722", 8000, 1, None), wide(111, "opus", 48_000, 2, Some("useinbandfec=1"))];
+    formats.splice(digits..digits, more);
+    formats
+}
+
 fn rtpmap(format: &Format) -> String {
     let Format { payload_type, encoding, clock_hz, channels, .. } = format;
     match channels {

@@ -4,12 +4,12 @@ use crate::app::App;
 use crate::auth::right::Right;
 use crate::endpoint::Request;
 use crate::error::ApiError;
-use crate::wire::call::{CallDetail, CallLegRow, CallRow, CallStopRow};
+use crate::wire::call::{CallDetail, CallGuestRow, CallLegRow, CallRow, CallStopRow};
 use cheling_lookup::desk::LiveState;
 use cheling_model::follow_up::Outcome;
-use cheling_model::{CallId, CustomerId, Direction, Presentation, Timestamp};
+use cheling_model::{CallId, CustomerId, Direction, GuestRole, Presentation, Timestamp};
 use cheling_records::call::{self, CallItem, MatchMethod};
-use cheling_records::{console, user};
+use cheling_records::{console, guest, user};
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -69,6 +69,8 @@ fn row(item: &CallItem, plate: String, now: Timestamp) -> CallRow {
 pub enum Tie {
     /// Talks, talked or dialled.
     Party,
+    /// Has talked, and handed the call on.
+    Former,
     /// Was rung; somebody else may have answered.
     Rung,
     /// May see it as it may see all.
@@ -92,8 +94,10 @@ pub async fn visible(request: &Request, id: Uuid) -> Result<(CallItem, Tie), Api
         return Ok((item, Tie::Party));
     }
     let legs = call::legs(&app.database, item.call_id).await?;
-    if legs.iter().any(|leg| leg.user_id == Some(user.user_id)) {
-        return Ok((item, Tie::Rung));
+    let mut own = legs.iter().filter(|leg| leg.user_id == Some(user.user_id)).peekable();
+    if own.peek().is_some() {
+        let has_talked = own.any(|leg| leg.answered_at.is_some());
+        return Ok((item, if has_talked { Tie::Former } else { Tie::Rung }));
     }
     match request.holds(Right::SeeAllCalls) {
         true => Ok((item, Tie::Overseer)),
@@ -137,6 +141,22 @@ pub async fn detail(request: &Request, call_id: CallId) -> Result<CallDetail, Ap
         why: stop.why.as_str().into(),
     });
     let route = route.collect();
+    let guests = guest::of_call(&app.database, call_id).await?;
+    let guests = guests
+        .into_iter()
+        .map(|guest| CallGuestRow {
+            guest: u8::try_from(guest.guest).unwrap_or_default(),
+            role: guest.role.as_str().into(),
+            user_name: name(guest.user_id).map_or(String::new(), |user| user.display_name.clone()),
+            number: guest.number,
+            joined_at: guest.joined_at.as_micros(),
+            left_at: guest.left_at.map(Timestamp::as_micros),
+        })
+        // Who is listened to is not to know while it goes on, nor after.
+        .filter(|guest| {
+            guest.role != GuestRole::Listen.as_str() || request.holds(Right::SeeAllCalls)
+        })
+        .collect();
     let match_method = match item.match_method {
         MatchMethod::None => "",
         method => method.as_str(),
@@ -149,5 +169,6 @@ pub async fn detail(request: &Request, call_id: CallId) -> Result<CallDetail, Ap
         note: item.note,
         legs,
         route,
+        guests,
     })
 }

@@ -1,5 +1,6 @@
 //! `/calls`: past and present calls, click-to-dial, hanging up, wrap-up, whose call it was.
 
+use super::call_control as control;
 use super::call_rows::{self, Tie, missing, visible};
 use super::lookup::card_of_call;
 use super::{Group, audit, checked, oversight, page_rows, word};
@@ -44,6 +45,16 @@ pub const GROUP: Group = Group {
         &oversight::RESUME,
         &WRAP_UP,
         &LINK,
+        &control::HOLD,
+        &control::RESUME,
+        &control::TRANSFER,
+        &control::CONSULT,
+        &control::COMPLETE,
+        &control::BACK,
+        &control::INVITE,
+        &control::DISMISS,
+        &control::MONITOR,
+        &control::LEAVE,
     ],
     routes,
 };
@@ -129,7 +140,7 @@ static LINK: Endpoint = Endpoint {
 };
 
 fn routes(app: &App) -> Vec<BoxedFilter<(Response,)>> {
-    vec![
+    let mut routes = vec![
         route(app, &LIST, list),
         route(app, &DIAL, dial),
         route(app, &LIVE, live),
@@ -140,7 +151,9 @@ fn routes(app: &App) -> Vec<BoxedFilter<(Response,)>> {
         route(app, &oversight::RESUME, oversight::resume),
         route(app, &WRAP_UP, wrap_up),
         route(app, &LINK, link),
-    ]
+    ];
+    routes.extend(control::routes(app));
+    routes
 }
 
 #[derive(Deserialize)]
@@ -233,7 +246,7 @@ fn before(now: Timestamp, by: Duration) -> Timestamp {
 
 /// What the switch is to dial for a number as typed: a colleague's extension as it is, any other with
 /// its area code.
-async fn digits_to_dial(app: &App, user: &SignedIn, typed: &str) -> Result<String, ApiError> {
+pub async fn digits_to_dial(app: &App, user: &SignedIn, typed: &str) -> Result<String, ApiError> {
     let typed = typed.trim();
     let is_short = (2..=8).contains(&typed.len()) && typed.bytes().all(|it| it.is_ascii_digit());
     if is_short
@@ -261,6 +274,9 @@ pub fn refused(refusal: CallRefusal) -> ApiError {
         | CallRefusal::NotPermitted
         | CallRefusal::NumberBlocked
         | CallRefusal::TrunksFull
+        | CallRefusal::NotNow
+        | CallRefusal::CannotMix
+        | CallRefusal::NoSuchGuest
         | CallRefusal::ExtensionBusy => {
             ApiError::Conflict { code: refusal.code(), field: None, message: refusal.to_string() }
         }
@@ -282,6 +298,9 @@ async fn live(request: Request, _: NoPart) -> ApiResult {
             far_end_ringing: false,
             recording: RecordingState::On,
             audio: Audibility::Both,
+            guests: Vec::new(),
+            consulting: false,
+            transferring: String::new(),
             offered: offered(app, user, item).await?,
         });
     }
@@ -303,6 +322,9 @@ fn in_progress(call: cheling_lookup::desk::LiveCall) -> LiveCall {
         far_end_ringing: call.far_end_ringing,
         recording: call.recording,
         audio: call.audio,
+        guests: call.guests,
+        consulting: call.consulting,
+        transferring: call.transferring,
     }
 }
 
@@ -340,7 +362,7 @@ async fn wrap_up(mut request: Request, id: Uuid) -> ApiResult {
     let (item, tie) = visible(&request, id).await?;
     // What nobody answered, whoever was rung may note down.
     let is_missed = item.answered_at.is_none() && tie == Tie::Rung;
-    if tie != Tie::Party && !is_missed {
+    if !matches!(tie, Tie::Party | Tie::Former) && !is_missed {
         return Err(ApiError::Forbidden);
     }
     let (app, user) = (&request.app, request.user()?);

@@ -11,6 +11,7 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 pub mod audio;
+pub mod call_control;
 pub mod call_rows;
 pub mod calls;
 pub mod customers;

@@ -17,10 +17,12 @@ pub enum Right {
     Desk,
     /// See the calls and hear the recordings of all users, not only one's own.
     SeeAllCalls,
-    /// End a call that one is not a party to.
+    /// End, hold or hand on a call that one is not a party to.
     HangUpAny,
     /// See the calls of others while they run, hear them, pause their recording.
     Oversee,
+    /// Listen to the calls of others, whisper to the agent, barge in.
+    Monitor,
     /// Make and change customers.
     ChangeCustomers,
     /// Import a file of customers.
@@ -43,6 +45,7 @@ const TABLE: &[(Right, &[Role])] = &[
     (Right::SeeAllCalls, &[Admin, Supervisor, Qa]),
     (Right::HangUpAny, &[Admin, Supervisor]),
     (Right::Oversee, &[Admin, Supervisor]),
+    (Right::Monitor, &[Admin, Supervisor]),
     (Right::ChangeCustomers, &[Admin, Supervisor, Agent]),
     (Right::Import, &[Admin, Supervisor]),
     (Right::ChangeFollowUps, &[Admin, Supervisor, Agent]),
@@ -82,6 +85,9 @@ mod tests {
     fn an_agent_sees_only_own_calls_and_qa_changes_nothing() {
         for (right, role, want) in [
             (Right::SeeAllCalls, Agent, false),
+            (Right::Monitor, Agent, false),
+            (Right::Monitor, Qa, false),
+            (Right::Monitor, Supervisor, true),
             (Right::SeeAllCalls, Qa, true),
             (Right::Oversee, Agent, false),
             (Right::Oversee, Qa, false),

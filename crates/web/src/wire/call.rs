@@ -1,6 +1,6 @@
 //! Calls: in progress, past, dialled from here, wrapped up.
 
-use cheling_model::console::{Audibility, CallOffered, RecordingState};
+use cheling_model::console::{Audibility, CallGuest, CallOffered, RecordingState};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -62,6 +62,8 @@ pub struct CallDetail {
     pub legs: Vec<CallLegRow>,
     /// Where a call to a line was sent, in order.
     pub route: Vec<CallStopRow>,
+    /// Every third party, in the order they came.
+    pub guests: Vec<CallGuestRow>,
 }
 
 /// One place that a call to a line was sent to.
@@ -75,6 +77,39 @@ pub struct CallStopRow {
     pub name: String,
     /// `called`, `closed`, `no_answer`, `all_busy`, `nobody`, `loop`.
     pub why: String,
+}
+
+/// Somebody who was in a call beside its two sides.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CallGuestRow {
+    /// Its number in the call, 1 to 7: its voice in the recording's right lane.
+    pub guest: u8,
+    /// `conference`, `listen`, `whisper`, `barge`: what it was last.
+    pub role: String,
+    /// The number that was called for it.
+    pub number: String,
+    /// Who sat there, by name, or `""`.
+    pub user_name: String,
+    /// Came.
+    pub joined_at: i64,
+    /// Left, if it has.
+    pub left_at: Option<i64>,
+}
+
+/// A number to hand a call on to, to consult or to bring in.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ToNumber {
+    /// A colleague's extension or a number outside, as typed.
+    pub number: String,
+}
+
+/// What a supervisor wants to do in a call.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Monitoring {
+    /// `listen`: hears both; `whisper`: the agent hears him, too; `barge`: all hear all.
+    pub role: String,
 }
 
 /// One phone of ours that rang.
@@ -145,6 +180,16 @@ pub struct LiveCall {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub audio: Audibility,
+    /// Who else is in the call.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub guests: Vec<CallGuest>,
+    /// The other side waits while the agent consults.
+    #[serde(default)]
+    pub consulting: bool,
+    /// The number it is being handed on to, or `""`.
+    #[serde(default)]
+    pub transferring: String,
 }
 
 /// The calls of all users in which both sides talk.

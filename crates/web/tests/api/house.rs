@@ -11,7 +11,8 @@ use cheling_model::{
 use cheling_records::{Database, insert, mint, testing, user};
 use cheling_store::files::RecordingFiles;
 use cheling_web::{
-    App, CallControl, CallRefusal, DialRequest, Hub, Parts, Pausing, Registration, Settings, serve,
+    App, CallControl, CallRefusal, ControlRequest, DialRequest, Hub, Parts, Pausing, Registration,
+    Settings, serve,
 };
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ pub struct FakeSwitch {
     pub dialled: Mutex<Vec<DialRequest>>,
     pub hung_up: Mutex<Vec<CallId>>,
     pub paused: Mutex<Vec<(CallId, Pausing)>>,
+    pub controlled: Mutex<Vec<ControlRequest>>,
     pub refuses: Mutex<Option<CallRefusal>>,
     pub changes: Mutex<u32>,
 }
@@ -54,6 +56,13 @@ impl CallControl for FakeSwitch {
     ) -> BoxFuture<'_, Result<(), CallRefusal>> {
         let refusal = *self.refuses.lock().unwrap();
         self.paused.lock().unwrap().push((call_id, wanted));
+        Box::pin(async move { refusal.map_or(Ok(()), Err) })
+    }
+    fn control(&self, request: ControlRequest) -> BoxFuture<'_, Result<(), CallRefusal>> {
+        let refusal = *self.refuses.lock().unwrap();
+        if refusal.is_none() {
+            self.controlled.lock().unwrap().push(request);
+        }
         Box::pin(async move { refusal.map_or(Ok(()), Err) })
     }
     fn registrations(&self) -> BoxFuture<'_, Vec<Registration>> {

@@ -1,0 +1,717 @@
+//! Third parties of a call: a conference, and a supervisor who listens, whispers or barges in.
+//!
+//! The call stays one call of two sides, and its recording stays what it was: the left lane is the
+//! customer and nobody else. Each guest is a dialog of its own with a port of its own at the relay,
+//! numbered 1 to 7, and that number is its voice in the recording's **right** lane: whoever our side
+//! brings in, a colleague or somebody outside, speaks on our side. Who only listens says nothing,
+//! and what is **whispered is not recorded**: it is said for the agent's ear alone, and no copy of
+//! it may reach who hears the recording of the customer's call. When the whisperer barges in, his
+//! voice is recorded from then on.
+//!
+//! Belongs here: ringing guests, their dialogs, their end. Does not: who hears whom (`mixing`).
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use cheling_media::codec::{Codec, PayloadFormat};
+use cheling_media::mixer;
+use cheling_model::call::{Format, Party};
+use cheling_model::{GuestRole, Lane, TapKind};
+use cheling_sip::diversion::History;
+use cheling_sip::sdp::{self, CONTENT_TYPE, Direction, LocalMedia, Origin, Sdp};
+use cheling_sip::{ClientId, Flow, Method, Name, Request, Response, ServerId};
+
+use super::fork::{self, ANSWERED_ELSEWHERE, ENDED_BY_US, Fork, ForkState, Manner, Target};
+use super::leg::Leg;
+use super::leg::Side;
+use super::media::{self, read_body};
+use super::protection::Protection;
+use super::{Call, Event, rings_at};
+use crate::core::{ALLOW, Core};
+use crate::hunt::{Fate, Hunt, Way};
+use crate::intake;
+use crate::io::{CommandReply, MAX_GUESTS, MixPlan, MixSends, Output, RelayRemote};
+use crate::occupancy::Hold;
+
+/// How long a supervisor's own phone rings, should it not answer by itself.
+const RING_MONITOR: Duration = Duration::from_secs(30);
+/// How long the relay may take to open a port.
+const PORT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The third parties of one call.
+#[derive(Debug, Default)]
+pub(super) struct Guests {
+    all: Vec<Guest>,
+    /// INVITEs given up, and those answered, that may have another answer.
+    pub(super) forks: Vec<Fork>,
+    /// What the relay was told last.
+    pub(super) plan: Option<Box<MixPlan>>,
+}
+
+/// One third party.
+#[derive(Debug)]
+struct Guest {
+    number: u8,
+    role: GuestRole,
+    dialled: String,
+    origin: Origin,
+    state: GuestState,
+}
+
+#[derive(Debug)]
+enum GuestState {
+    /// Waits for a port.
+    Opening { way: Way, hunt: Box<Option<Hunt>>, until: Instant },
+    /// Rings.
+    Ringing {
+        local: SocketAddr,
+        forks: Vec<Fork>,
+        /// Where the forks of the way that rings begin.
+        way_from: usize,
+        hunt: Box<Option<Hunt>>,
+        until: Instant,
+    },
+    /// Is in the call.
+    Joined(Box<Joined>),
+}
+
+/// Somebody who is in.
+#[derive(Debug)]
+struct Joined {
+    local: SocketAddr,
+    leg: Leg,
+    winner: Fork,
+    sent: Sdp,
+    formats: Vec<Format>,
+    sends: MixSends,
+    is_listening: bool,
+    protection: Protection,
+}
+
+/// A guest as the mixer needs to know it.
+#[derive(Debug)]
+pub(super) struct GuestVoice<'a> {
+    pub(super) number: u8,
+    pub(super) role: GuestRole,
+    pub(super) formats: &'a [Format],
+    pub(super) sends: &'a MixSends,
+    /// Not while it has the call on hold.
+    pub(super) is_listening: bool,
+}
+
+impl Guests {
+    /// Those who are in.
+    pub(super) fn voices(&self) -> impl Iterator<Item = GuestVoice<'_>> {
+        self.all.iter().filter_map(|guest| {
+            let GuestState::Joined(joined) = &guest.state else { return None };
+            Some(GuestVoice {
+                number: guest.number,
+                role: guest.role,
+                formats: &joined.formats,
+                sends: &joined.sends,
+                is_listening: joined.is_listening,
+            })
+        })
+    }
+
+    /// When one of them is to be looked after.
+    pub(super) fn until(&self) -> Option<Instant> {
+        let until = self.all.iter().filter_map(|guest| match &guest.state {
+            GuestState::Opening { until, .. } | GuestState::Ringing { until, .. } => Some(*until),
+            GuestState::Joined(_) => None,
+        });
+        until.min()
+    }
+
+    /// Whose phone or trunk the guests have in use.
+    pub(super) fn sides(&self) -> Vec<(&Side, Hold)> {
+        let mut sides = Vec::new();
+        for guest in &self.all {
+            match &guest.state {
+                GuestState::Opening { .. } => {}
+                GuestState::Ringing { forks, .. } => sides.extend(rings_at(forks, Hold::Ringing)),
+                GuestState::Joined(joined) => sides.push((&joined.leg.side, Hold::Talking)),
+            }
+        }
+        sides
+    }
+
+    /// Whether a phone of this extension rings here or is in.
+    pub(super) fn holds(&self, extension: &str) -> bool {
+        self.all.iter().any(|guest| match &guest.state {
+            GuestState::Opening { .. } => false,
+            GuestState::Ringing { forks, .. } => forks.iter().any(|fork| {
+                fork.state == ForkState::Calling && fork.target.side.extension() == Some(extension)
+            }),
+            GuestState::Joined(joined) => joined.leg.side.extension() == Some(extension),
+        })
+    }
+
+    /// The dialogs of those who are in, to be looked at.
+    pub(super) fn legs(&self) -> impl Iterator<Item = &Leg> {
+        self.all.iter().filter_map(|guest| match &guest.state {
+            GuestState::Joined(joined) => Some(&joined.leg),
+            GuestState::Opening { .. } | GuestState::Ringing { .. } => None,
+        })
+    }
+
+    /// The dialogs of those who are in.
+    pub(super) fn legs_mut(&mut self) -> impl Iterator<Item = &mut Leg> {
+        self.all.iter_mut().filter_map(|guest| match &mut guest.state {
+            GuestState::Joined(joined) => Some(&mut joined.leg),
+            GuestState::Opening { .. } | GuestState::Ringing { .. } => None,
+        })
+    }
+
+    /// The INVITEs to those who ring.
+    pub(super) fn forks_mut(&mut self) -> impl Iterator<Item = &mut Fork> {
+        self.all.iter_mut().flat_map(|guest| match &mut guest.state {
+            GuestState::Ringing { forks, .. } => forks.as_mut_slice(),
+            GuestState::Opening { .. } | GuestState::Joined(_) => &mut [],
+        })
+    }
+
+    fn free_number(&self) -> Option<u8> {
+        (1..=MAX_GUESTS).find(|number| self.all.iter().all(|guest| guest.number != *number))
+    }
+
+    fn of_client(&self, client: ClientId) -> Option<usize> {
+        self.all.iter().position(|guest| match &guest.state {
+            GuestState::Opening { .. } => false,
+            GuestState::Ringing { forks, .. } => forks.iter().any(|fork| fork.client == client),
+            GuestState::Joined(joined) => joined.winner.client == client,
+        })
+    }
+
+    fn of_request(&self, request: &Request) -> Option<usize> {
+        let to = request.headers.to()?;
+        let tag = to.tag()?;
+        self.all.iter().position(
+            |guest| matches!(&guest.state, GuestState::Joined(joined) if joined.leg.tag() == tag),
+        )
+    }
+}
+
+impl Call {
+    /// Rings somebody to join the call.
+    pub(super) fn invite_guest(
+        &mut self,
+        core: &mut Core,
+        by: Lane,
+        extension: &str,
+        number: &str,
+    ) -> CommandReply {
+        let shown = self.party_beside(by);
+        let mut hunt = match intake::ordered(core, extension, number, &shown) {
+            Ok((_, _, hunt)) => hunt,
+            Err(reply) => return reply,
+        };
+        let mut way = match hunt.next(core, self.id, Fate::Begun) {
+            Ok(way) => way,
+            Err(over) => return over.into(),
+        };
+        // Who is in the call already is not rung.
+        way.targets.retain(|it| it.side.extension().is_none_or(|phone| !self.holds(phone)));
+        if way.targets.is_empty() {
+            return CommandReply::NotRegistered;
+        }
+        self.add_guest(core, GuestRole::Conference, number, way, Some(hunt))
+    }
+
+    /// Rings a supervisor's phone, or changes what its user may do here.
+    pub(super) fn monitor(
+        &mut self,
+        core: &mut Core,
+        monitor: &str,
+        role: GuestRole,
+    ) -> CommandReply {
+        let known = self.guests.all.iter_mut().find(|guest| guest.dialled == monitor);
+        if let Some(guest) = known {
+            if guest.role == GuestRole::Conference {
+                return CommandReply::ExtensionBusy;
+            }
+            guest.role = role;
+            if matches!(guest.state, GuestState::Joined(_)) {
+                let guest = guest.number;
+                core.tap(self.id, TapKind::GuestChanged { guest, role });
+                self.remix(core);
+            }
+            return CommandReply::Accepted;
+        }
+        if !core.directory.extensions.iter().any(|extension| extension.number == monitor) {
+            return CommandReply::NoSuchExtension;
+        }
+        if self.holds(monitor) {
+            return CommandReply::ExtensionBusy;
+        }
+        // The supervisor's phone shows whose call it is.
+        let agent = core.directory.extensions.iter().find(|it| self.holds(&it.number));
+        let caller = agent.map_or_else(Party::default, |agent| Party {
+            number: agent.number.clone(),
+            display_name: Some(agent.display_name.clone()).filter(|name| !name.is_empty()),
+            ..Party::default()
+        });
+        let targets = intake::phones(core, std::iter::once(monitor), &caller);
+        if targets.is_empty() {
+            return CommandReply::NotRegistered;
+        }
+        let way = Way { targets, ring_for: RING_MONITOR, patience: None };
+        self.add_guest(core, role, monitor, way, None)
+    }
+
+    fn add_guest(
+        &mut self,
+        core: &mut Core,
+        role: GuestRole,
+        dialled: &str,
+        way: Way,
+        hunt: Option<Hunt>,
+    ) -> CommandReply {
+        if !self.media.as_ref().is_some_and(media::Media::can_mix) {
+            return CommandReply::CannotMix;
+        }
+        let Some(number) = self.guests.free_number() else { return CommandReply::Overloaded };
+        let origin = Origin::new(core.random.u64() >> 1, core.settings.advertise);
+        let until = core.now.monotonic + PORT_PATIENCE;
+        let state = GuestState::Opening { way, hunt: Box::new(hunt), until };
+        self.guests.all.push(Guest { number, role, dialled: dialled.to_owned(), origin, state });
+        core.put(Output::OpenGuest { call_id: self.id, guest: number });
+        CommandReply::Accepted
+    }
+
+    /// Puts a third party out.
+    pub(super) fn dismiss(&mut self, core: &mut Core, number: u8) -> CommandReply {
+        match self.guests.all.iter().position(|guest| guest.number == number) {
+            Some(at) => {
+                self.guest_leaves(core, at, true);
+                self.remix(core);
+                CommandReply::Accepted
+            }
+            None => CommandReply::NoSuchGuest,
+        }
+    }
+
+    /// The call is over: so it is for its guests. What comes back waits for last answers.
+    pub(super) fn dismiss_all(&mut self, core: &mut Core) -> Vec<Fork> {
+        while !self.guests.all.is_empty() {
+            self.guest_leaves(core, 0, true);
+        }
+        self.guests.plan = None;
+        std::mem::take(&mut self.guests.forks)
+    }
+
+    /// Takes what concerns a guest; anything else comes back.
+    pub(super) fn guest_event<'a>(
+        &mut self,
+        core: &mut Core,
+        event: Event<'a>,
+    ) -> Option<Event<'a>> {
+        match event {
+            Event::GuestOpened { guest, local } => {
+                self.guest_opened(core, guest, local);
+                None
+            }
+            Event::Response(client, response) => {
+                if let Some(at) = self.guests.of_client(client) {
+                    self.guest_response(core, at, client, response);
+                    return None;
+                }
+                self.late_answer(core, client, Some(response)).then_some(event)
+            }
+            Event::NoResponse(client, status) => {
+                if let Some(at) = self.guests.of_client(client) {
+                    self.guest_refused(core, at, client, status);
+                    return None;
+                }
+                self.late_answer(core, client, None).then_some(event)
+            }
+            Event::Request { server, flow, request } => {
+                let Some(at) = self.guests.of_request(&request) else {
+                    return Some(Event::Request { server, flow, request });
+                };
+                self.guest_request(core, at, server, flow, &request);
+                None
+            }
+            Event::Ack(request) => self.guests.of_request(request).is_none().then_some(event),
+            Event::Timeout if self.guests.until().is_some_and(|at| at <= core.now.monotonic) => {
+                self.guests_overdue(core);
+                None
+            }
+            event => Some(event),
+        }
+    }
+
+    /// An answer to an INVITE that was given up; true if it was to none.
+    fn late_answer(
+        &mut self,
+        core: &mut Core,
+        client: ClientId,
+        response: Option<&Response>,
+    ) -> bool {
+        let Some(at) = self.guests.forks.iter().position(|fork| fork.client == client) else {
+            return true;
+        };
+        if response.is_none_or(|response| !response.is_provisional()) {
+            let fork = self.guests.forks.swap_remove(at);
+            if let Some(response) = response.filter(|response| response.is_success()) {
+                fork.hang_up(core, self.id, &mut self.entries, response, ANSWERED_ELSEWHERE);
+            }
+        }
+        false
+    }
+
+    fn guest_opened(&mut self, core: &mut Core, number: u8, local: Option<SocketAddr>) {
+        let Some(at) = self.guests.all.iter().position(|guest| guest.number == number) else {
+            // It was put out meanwhile.
+            core.put(Output::CloseGuest { call_id: self.id, guest: number });
+            return;
+        };
+        let guest = &mut self.guests.all[at];
+        let Some(local) = local else { return self.guest_leaves(core, at, true) };
+        let until = core.now.monotonic;
+        let (forks, way_from) = (Vec::new(), 0);
+        let ringing = |hunt| GuestState::Ringing { local, forks, way_from, hunt, until };
+        let state = std::mem::replace(&mut guest.state, ringing(Box::new(None)));
+        let GuestState::Opening { way, hunt: goes_on, .. } = state else {
+            guest.state = state;
+            return;
+        };
+        if let GuestState::Ringing { hunt, .. } = &mut guest.state {
+            *hunt = goes_on;
+        }
+        if !self.ring_guest(core, at, way) {
+            self.ring_next_guest(core, at, Fate::Unreachable);
+        }
+    }
+
+    /// Rings these; false if not even an INVITE could be sent.
+    fn ring_guest(&mut self, core: &mut Core, at: usize, way: Way) -> bool {
+        let guest = &self.guests.all[at];
+        let (role, origin) = (guest.role, guest.origin);
+        let GuestState::Ringing { local, .. } = &guest.state else { return false };
+        let (offer, history) = (offer(&origin, *local), History::default());
+        let manner = match role {
+            GuestRole::Conference => Manner::Ring,
+            _ => Manner::AutoAnswer,
+        };
+        let invite =
+            fork::Invite { offer: Some(&offer), max_forwards: 70, manner, history: &history };
+        let new = match role {
+            // The colleague's console shows the card, as for any call that rings there.
+            GuestRole::Conference => self.fork(core, way.targets, invite),
+            _ => self.fork_quietly(core, way.targets, invite),
+        };
+        let GuestState::Ringing { forks, way_from, until, .. } = &mut self.guests.all[at].state
+        else {
+            return false;
+        };
+        if new.is_empty() {
+            return false;
+        }
+        *way_from = forks.len();
+        forks.extend(new);
+        *until = core.now.monotonic + way.ring_for;
+        true
+    }
+
+    /// Rings whoever is next; without anybody the guest does not come.
+    fn ring_next_guest(&mut self, core: &mut Core, at: usize, mut fate: Fate) {
+        loop {
+            let GuestState::Ringing { hunt, .. } = &mut self.guests.all[at].state else { return };
+            let next = hunt.as_mut().as_mut().and_then(|hunt| hunt.next(core, self.id, fate).ok());
+            let Some(way) = next else { return self.guest_leaves(core, at, true) };
+            if self.ring_guest(core, at, way) {
+                return;
+            }
+            fate = Fate::Unreachable;
+        }
+    }
+
+    /// Sends INVITEs, and tells no console.
+    fn fork_quietly(
+        &mut self,
+        core: &mut Core,
+        targets: Vec<Target>,
+        invite: fork::Invite<'_>,
+    ) -> Vec<Fork> {
+        let ids = (self.id, core.random.leg_id(core.now.wall));
+        let mut forks = Vec::with_capacity(targets.len());
+        for target in targets {
+            forks.extend(Fork::start(core, &mut self.entries, ids, target, invite));
+        }
+        forks
+    }
+
+    fn guest_response(
+        &mut self,
+        core: &mut Core,
+        at: usize,
+        client: ClientId,
+        response: &Response,
+    ) {
+        let guest = &mut self.guests.all[at];
+        let forks = match &mut guest.state {
+            GuestState::Ringing { forks, .. } => forks,
+            GuestState::Joined(joined) => {
+                // A proxy beyond had a second phone answer.
+                if response.is_success() && !joined.leg.is_from_there(response) {
+                    let reason = ANSWERED_ELSEWHERE;
+                    joined.winner.hang_up(core, self.id, &mut self.entries, response, reason);
+                }
+                return;
+            }
+            GuestState::Opening { .. } => return,
+        };
+        if response.is_provisional() {
+            if let Some(fork) = forks.iter_mut().find(|fork| fork.client == client)
+                && response.status > 100
+                && fork.state == ForkState::Calling
+                && fork.take_provisional(core, self.id, &mut self.entries, response)
+            {
+                if let Ok(Some(sdp)) = read_body(&response.headers, &response.body) {
+                    fork.note_early(response, sdp);
+                }
+            }
+            return;
+        }
+        if !response.is_success() {
+            return self.guest_refused(core, at, client, response.status);
+        }
+        let mut forks = std::mem::take(forks);
+        let early = forks.iter().find(|it| it.client == client).and_then(|it| it.early(response));
+        let taken = self.taken(core, &mut forks, client, response, early);
+        let Some((mut leg, sdp, winner)) = taken else {
+            self.keep_forks(at, forks);
+            return self.guest_goes_on(core, at);
+        };
+        leg.ack(core, None);
+        let Some(sends) = sends(&sdp) else {
+            tracing::warn!(call_id = %self.id, "a third party answered without a codec of ours");
+            leg.bye(core, self.id, &mut self.entries, Some(ENDED_BY_US));
+            self.keep_forks(at, forks);
+            return self.guest_goes_on(core, at);
+        };
+        self.answered_elsewhere(core, &mut forks, &leg.side);
+        self.guests.forks.extend(forks.into_iter().filter(Fork::is_pending));
+        self.guest_joins(core, at, leg, sdp, sends, winner);
+    }
+
+    fn keep_forks(&mut self, at: usize, kept: Vec<Fork>) {
+        if let GuestState::Ringing { forks, .. } = &mut self.guests.all[at].state {
+            *forks = kept;
+        }
+    }
+
+    fn guest_joins(
+        &mut self,
+        core: &mut Core,
+        at: usize,
+        leg: Leg,
+        theirs: Sdp,
+        sends: MixSends,
+        winner: Fork,
+    ) {
+        let guest = &mut self.guests.all[at];
+        let GuestState::Ringing { local, .. } = &guest.state else { return };
+        let (number, role, local) = (guest.number, guest.role, *local);
+        let mut protection = winner.protection.clone();
+        if let Err(err) = protection.hear(&theirs, &mut core.random) {
+            tracing::warn!(call_id = %self.id, %err, "a third party's media is not protected");
+        }
+        let keys = protection.keys().cloned().map(Box::new);
+        let sent = winner.offer.clone().unwrap_or_else(|| offer(&guest.origin, local));
+        let formats = media::formats(&sent, &theirs);
+        let extension = leg.side.extension().map(str::to_owned);
+        let dialled = guest.dialled.clone();
+        let is_listening = is_listening(&theirs);
+        guest.state = GuestState::Joined(Box::new(Joined {
+            local,
+            leg,
+            winner,
+            sent,
+            formats: formats.clone(),
+            sends,
+            is_listening,
+            protection,
+        }));
+        let remote = remote(&theirs);
+        core.put(Output::PointGuest { call_id: self.id, guest: number, remote, keys });
+        core.tap(self.id, TapKind::Formats { lane: Lane::Agent, voice: number, formats });
+        let joined = TapKind::GuestJoined { guest: number, role, extension, number: dialled };
+        core.tap(self.id, joined);
+        self.remix(core);
+    }
+
+    /// A phone of a guest has refused, or never answered.
+    fn guest_refused(&mut self, core: &mut Core, at: usize, client: ClientId, status: u16) {
+        let GuestState::Ringing { forks, .. } = &mut self.guests.all[at].state else { return };
+        let mut forks = std::mem::take(forks);
+        self.fork_refused(core, &mut forks, client, status);
+        self.keep_forks(at, forks);
+        self.guest_goes_on(core, at);
+    }
+
+    /// Waits for the other phones, rings the next way, or gives the guest up.
+    fn guest_goes_on(&mut self, core: &mut Core, at: usize) {
+        let GuestState::Ringing { forks, way_from, .. } = &self.guests.all[at].state else {
+            return;
+        };
+        if forks.iter().any(|fork| fork.state == ForkState::Calling) {
+            return;
+        }
+        let fate = Fate::of(fork::statuses(forks.get(*way_from..).unwrap_or_default()));
+        self.ring_next_guest(core, at, fate);
+    }
+
+    fn guests_overdue(&mut self, core: &mut Core) {
+        let now = core.now.monotonic;
+        while let Some(at) = self.guests.all.iter().position(|guest| match &guest.state {
+            GuestState::Opening { until, .. } | GuestState::Ringing { until, .. } => *until <= now,
+            GuestState::Joined(_) => false,
+        }) {
+            self.guest_leaves(core, at, true);
+        }
+    }
+
+    /// Takes a guest out, hanging up if it has not done so itself.
+    fn guest_leaves(&mut self, core: &mut Core, at: usize, is_there: bool) {
+        let guest = self.guests.all.remove(at);
+        let number = guest.number;
+        match guest.state {
+            GuestState::Opening { .. } => return,
+            GuestState::Ringing { mut forks, .. } => {
+                let why = cheling_model::Withdrawal::CallerHungUp;
+                match guest.role {
+                    GuestRole::Conference => {
+                        super::withdraw_all(core, self.id, &mut forks, fork::CALLER_GONE, &why);
+                    }
+                    _ => forks.iter_mut().for_each(|fork| fork.cancel(core, fork::CALLER_GONE)),
+                }
+                self.guests.forks.extend(forks.into_iter().filter(Fork::is_pending));
+            }
+            GuestState::Joined(mut joined) => {
+                if is_there {
+                    joined.leg.bye(core, self.id, &mut self.entries, Some(ENDED_BY_US));
+                }
+                core.tap(self.id, TapKind::GuestLeft { guest: number });
+            }
+        }
+        core.put(Output::CloseGuest { call_id: self.id, guest: number });
+    }
+
+    /// A request within a guest's dialog.
+    fn guest_request(
+        &mut self,
+        core: &mut Core,
+        at: usize,
+        server: ServerId,
+        flow: Flow,
+        request: &Request,
+    ) {
+        let guest = &mut self.guests.all[at];
+        let GuestState::Joined(joined) = &mut guest.state else {
+            return core.refuse(server, request, 481);
+        };
+        if let Err(err) = joined.leg.receive(request, flow) {
+            return core.refuse(server, request, err.status());
+        }
+        match request.method {
+            Method::Bye => {
+                core.refuse(server, request, 200);
+                self.guest_leaves(core, at, false);
+                self.remix(core);
+            }
+            Method::Invite | Method::Update => {
+                let theirs = match read_body(&request.headers, &request.body) {
+                    Ok(theirs) => theirs,
+                    Err(err) => return core.refuse(server, request, err.status()),
+                };
+                let place = LocalMedia {
+                    address: joined.local.ip(),
+                    rtp_port: joined.local.port(),
+                    rtcp_port: joined.local.port().saturating_add(1),
+                };
+                if let Some(theirs) = theirs {
+                    let Some(new) = sends(&theirs) else {
+                        return core.refuse(server, request, 488);
+                    };
+                    guest.origin.version += 1;
+                    let is_spoken = |format: &sdp::Format| {
+                        format.is(&new.format.encoding) || format.is("telephone-event")
+                    };
+                    if let Err(err) = joined.protection.hear(&theirs, &mut core.random) {
+                        tracing::warn!(call_id = %self.id, %err, "offer of a third party refused");
+                        return core.refuse(server, request, 488);
+                    }
+                    let keys = joined.protection.keys().cloned().map(Box::new);
+                    let mut plain = theirs.clone();
+                    plain.set_crypto("RTP/AVP", &[]);
+                    let (lines, both) = ([Some(place)], Direction::SendRecv);
+                    joined.sent = plain.answer(&guest.origin, &lines, both, is_spoken);
+                    joined.protection.write_answer(&mut joined.sent);
+                    joined.formats = media::formats(&joined.sent, &theirs);
+                    joined.sends = new;
+                    joined.is_listening = is_listening(&theirs);
+                    let remote = remote(&theirs);
+                    let number = guest.number;
+                    let point =
+                        Output::PointGuest { call_id: self.id, guest: number, remote, keys };
+                    core.put(point);
+                    let formats = joined.formats.clone();
+                    let (lane, voice) = (Lane::Agent, number);
+                    core.tap(self.id, TapKind::Formats { lane, voice, formats });
+                }
+                if request.method == Method::Invite {
+                    core.bind_server(self.id, &mut self.entries, server);
+                }
+                let mut response = Response::to(request, 200, "", None);
+                response.headers.push(Name::Contact, core.contact(joined.leg.flow()));
+                response.headers.push(Name::Allow, ALLOW);
+                if request.method == Method::Invite || !request.body.is_empty() {
+                    response.set_body(CONTENT_TYPE, joined.sent.to_bytes());
+                }
+                core.respond(server, response);
+                self.remix(core);
+            }
+            Method::Options => core.refuse(server, request, 200),
+            Method::Info => core.refuse(server, request, 200),
+            Method::Refer => core.refuse(server, request, 403),
+            _ => core.refuse(server, request, 405),
+        }
+    }
+}
+
+/// What we offer to whoever is mixed in: all that we can encode.
+fn offer(origin: &Origin, local: SocketAddr) -> Sdp {
+    let place = LocalMedia {
+        address: local.ip(),
+        rtp_port: local.port(),
+        rtcp_port: local.port().saturating_add(1),
+    };
+    Sdp::offer(origin, place, &sdp::rewrite::mixed_formats())
+}
+
+fn remote(theirs: &Sdp) -> Option<RelayRemote> {
+    theirs.audio().and_then(|line| media::remote(&line))
+}
+
+fn is_listening(theirs: &Sdp) -> bool {
+    theirs.audio().is_some_and(|line| line.direction.receives())
+}
+
+/// The stream to send to who says this: the first codec that we can encode.
+pub(super) fn sends(theirs: &Sdp) -> Option<MixSends> {
+    let line = theirs.audio()?;
+    let format = line.formats.iter().find(|format| can_mix(format))?;
+    let event = line.formats.iter().find(|format| format.is("telephone-event"));
+    Some(MixSends {
+        format: media::model_format(format),
+        event_payload_type: event.map(|event| event.payload_type),
+    })
+}
+
+/// Whether the mixer can hear and speak this.
+pub(super) fn can_mix(format: &sdp::Format) -> bool {
+    let codec = Codec::named(&format.encoding, format.channels);
+    mixer::can_mix(&PayloadFormat { codec, clock_rate_hz: format.clock_hz })
+}

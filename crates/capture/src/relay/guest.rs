@@ -1,0 +1,91 @@
+//! A third party's port: where one more voice of a call comes in and what it hears goes out.
+//!
+//! Its packets are learned from one source as those of the two sides are (`source`). RTCP is not
+//! read: the stream that a guest hears is our own.
+
+use super::ports::PortLease;
+use super::protection::Protection;
+use super::sockets::SocketPair;
+use super::source::{Judgement, Source};
+use cheling_call::io::{RelayRemote, SrtpKeys};
+use cheling_media::rtp::DatagramKind;
+use cheling_model::tap::PacketKind;
+use std::net::UdpSocket;
+use std::time::Instant;
+
+/// One guest.
+pub(super) struct Guest {
+    /// Its number in the call.
+    pub(super) number: u8,
+    lease: PortLease,
+    rtp: UdpSocket,
+    /// Held so that nobody else gets the port.
+    _rtcp: UdpSocket,
+    source: Source,
+    last_ssrc: Option<u32>,
+    protection: Option<Protection>,
+}
+
+impl Guest {
+    pub(super) fn new(number: u8, pair: SocketPair) -> Self {
+        let SocketPair { lease, rtp, rtcp } = pair;
+        let source = Source::new(lease.previous_ssrc);
+        Self { number, lease, rtp, _rtcp: rtcp, source, last_ssrc: None, protection: None }
+    }
+
+    /// Its socket, to be watched.
+    pub(super) fn socket(&self) -> &UdpSocket {
+        &self.rtp
+    }
+
+    /// Its lease, with the last SSRC heard there.
+    pub(super) fn lease(&self) -> (PortLease, Option<u32>) {
+        (self.lease, self.last_ssrc)
+    }
+
+    pub(super) fn point(
+        &mut self,
+        remote: Option<RelayRemote>,
+        keys: Option<Box<SrtpKeys>>,
+        now: Instant,
+    ) {
+        self.source.point(remote.map(|remote| remote.rtp), now);
+        let before = self.protection.take();
+        self.protection = keys.and_then(|keys| {
+            let made = Protection::new(*keys, before);
+            // Cannot be: keys have the length of their suite.
+            made.inspect_err(|err| tracing::error!(%err, "media not protected")).ok()
+        });
+    }
+
+    /// Reads one datagram: the length of an RTP packet that is the guest's own.
+    pub(super) fn receive(&mut self, buffer: &mut [u8], now: Instant) -> Option<usize> {
+        let (mut len, from) = self.rtp.recv_from(buffer).ok()?;
+        if DatagramKind::of(&buffer[..len]) != DatagramKind::Rtp || len < 12 {
+            return None;
+        }
+        if let Some(protection) = &mut self.protection {
+            // Before the source is judged: only who has the key may be learned from.
+            len = protection.open(PacketKind::Rtp, &mut buffer[..len]).ok()?;
+        }
+        let bytes = buffer.get(..len).filter(|bytes| bytes.len() >= 12)?;
+        let ssrc = u32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
+        if self.source.judge(from, Some(ssrc), now) == Judgement::Stranger {
+            return None;
+        }
+        self.last_ssrc = Some(ssrc);
+        Some(len)
+    }
+
+    /// Sends a packet of our own; false if it could not be sent.
+    pub(super) fn send(&mut self, bytes: &[u8]) -> bool {
+        let Some(to) = self.source.destination() else { return true };
+        match &mut self.protection {
+            None => self.rtp.send_to(bytes, to).is_ok(),
+            Some(protection) => match protection.seal(PacketKind::Rtp, bytes) {
+                Ok(sealed) => self.rtp.send_to(sealed.as_ref(), to).is_ok(),
+                Err(_) => false,
+            },
+        }
+    }
+}
