@@ -230,6 +230,8 @@ pub(crate) struct Call {
     consults_for: Option<CallId>,
     /// Our own media streams' numbers are drawn from it.
     stream_seed: u64,
+    /// The ring-back tone that an agent who was fetched hears now.
+    rung_back: Option<crate::io::MixSends>,
 }
 
 impl Call {
@@ -286,6 +288,7 @@ impl Call {
 
     fn new(id: CallId, plan: &Plan) -> Self {
         Self {
+            rung_back: None,
             id,
             offer: plan.offer.clone(),
             caller_lane: plan.caller_lane,
@@ -364,6 +367,7 @@ impl Call {
             State::Moving(moving) => self.moving(core, moving, event),
             State::Over(forks) => self.over(core, forks, event),
         };
+        self.ring_back(core);
         self.rest();
     }
 

@@ -304,6 +304,8 @@ pub struct MixedVoice {
     pub sends: Option<MixSends>,
     /// Whom it hears by the mixer.
     pub hears: Vec<Speaker>,
+    /// Whether it hears the network's ring-back tone: whom it waits for rings, and sends nothing.
+    pub is_rung_back: bool,
     /// Whether a guest is recorded, as that voice of the right lane. The two sides always are.
     pub is_recorded: bool,
 }

@@ -616,6 +616,12 @@ pub fn model_format(format: &sdp::Format) -> Format {
     }
 }
 
+/// A stream that this side could be sent by the mixer, before anybody else has agreed with it.
+pub(super) fn sends_of(theirs: &Sdp) -> Option<MixSends> {
+    let format = theirs.audio()?.formats.into_iter().find(can_mix)?;
+    Some(MixSends { format: model_format(&format), event_payload_type: None })
+}
+
 /// Where a description wants its media; `None` to be sent nothing.
 pub fn remote(line: &MediaLine) -> Option<RelayRemote> {
     let rtp = line.rtp.filter(|rtp| !rtp.ip().is_unspecified() && rtp.port() != 0)?;

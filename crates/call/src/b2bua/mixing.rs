@@ -16,9 +16,9 @@
 
 use cheling_model::{GuestRole, Lane};
 
-use super::Call;
+use super::{Call, State, media};
 use crate::core::Core;
-use crate::io::{MixPlan, MixedVoice, Output, Speaker};
+use crate::io::{MixPlan, MixSends, MixedVoice, Output, Speaker};
 
 const CUSTOMER: Speaker = Speaker::Side(Lane::Customer);
 const AGENT: Speaker = Speaker::Side(Lane::Agent);
@@ -33,7 +33,39 @@ impl Call {
         }
     }
 
+    /// Has an agent who was fetched hear that the other side rings, where there is nothing else to
+    /// be heard: his own phone plays no tone, since it has answered.
+    pub(super) fn ring_back(&mut self, core: &mut Core) {
+        let sends = match &self.state {
+            State::Ringing(ringing) => ringing.rung_back().and_then(media::sends_of),
+            _ => None,
+        };
+        if sends != self.rung_back {
+            self.rung_back = sends;
+            if self.is_live() {
+                self.remix(core);
+            }
+        }
+    }
+
+    fn ring_back_plan(&self, sends: &MixSends) -> MixPlan {
+        let mut forwards = [true, true];
+        forwards[self.caller_lane.other().index()] = false;
+        let voice = MixedVoice {
+            who: Speaker::Side(self.caller_lane),
+            formats: Vec::new(),
+            sends: Some(sends.clone()),
+            hears: Vec::new(),
+            is_rung_back: true,
+            is_recorded: false,
+        };
+        MixPlan { forwards, voices: vec![voice], seed: self.stream_seed }
+    }
+
     fn mix_plan(&self) -> Option<MixPlan> {
+        if let Some(sends) = &self.rung_back {
+            return Some(self.ring_back_plan(sends));
+        }
         let media = self.media.as_ref()?;
         let is_special = media.is_transcoding()
             || self.holds_by_order.is_some()
@@ -57,6 +89,7 @@ impl Call {
                 formats: media.formats_of(lane).to_vec(),
                 sends,
                 hears: by_mixer,
+                is_rung_back: false,
                 is_recorded: false,
             });
         }
@@ -67,6 +100,7 @@ impl Call {
                 formats: guest.formats.to_vec(),
                 sends: Some(guest.sends.clone()).filter(|_| guest.is_listening),
                 hears: self.heard_by(who, waiting),
+                is_rung_back: false,
                 is_recorded: guest.role.is_heard_by_all(),
             });
         }

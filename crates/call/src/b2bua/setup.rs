@@ -64,6 +64,8 @@ pub(crate) struct Ringing {
     /// The provisional response the caller has had, and whether it had a body.
     told: (u16, bool),
     has_far_end_rung: bool,
+    /// Whether whoever is called has said that it rings.
+    is_rung: bool,
     /// The one phone whose early media is passed on: its fork, and its tag.
     early: Option<(ClientId, String)>,
     /// The 2xx of a fork that came while the caller had not yet acknowledged a description.
@@ -650,6 +652,7 @@ impl Call {
             ringing.early = Some(here);
             self.changed(core, changes);
         }
+        ringing.is_rung = true;
         let news = (status, passed.is_some());
         if let Caller::Invited(invited) = &mut ringing.caller
             && ringing.told != news
@@ -902,6 +905,7 @@ impl Ringing {
             may_ring_until: None,
             told: (100, false),
             has_far_end_rung: false,
+            is_rung: false,
             early: None,
             held: None,
             redirections: 0,
@@ -911,6 +915,15 @@ impl Ringing {
     /// Who waits.
     pub(super) fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// What the agent who was fetched speaks, if he should hear a ring-back tone: the other side
+    /// rings and is not to be heard itself.
+    pub(super) fn rung_back(&self) -> Option<&Sdp> {
+        match &self.caller {
+            Caller::Fetched { chosen, .. } if self.is_rung && self.early.is_none() => Some(chosen),
+            Caller::Fetched { .. } | Caller::Invited(_) => None,
+        }
     }
 
     /// Whether the caller has had a description.

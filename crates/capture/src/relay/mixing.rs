@@ -12,6 +12,7 @@ use super::guest::Guest;
 use cheling_call::io::{MixPlan, MixSends, MixedVoice, Speaker};
 use cheling_media::codec::{Codec, PayloadFormat, PayloadMap};
 use cheling_media::mixer::{Mixer, Sends, StreamStart, Voice};
+use cheling_media::tone::Tone;
 use cheling_model::Lane;
 use cheling_model::call::Format;
 use std::time::Instant;
@@ -56,6 +57,10 @@ impl Mixing {
             *streams += 1;
             start(plan.seed, *streams)
         });
+        for voice in &plan.voices {
+            let tone = voice.is_rung_back.then_some(Tone::RingBack);
+            conversation.mixer.play(number_of(voice.who), tone);
+        }
     }
 
     /// Whether packets of this payload type of a guest are recorded: its digits never are.
