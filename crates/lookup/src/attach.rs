@@ -80,10 +80,10 @@ async fn only_task(on: &mut On<'_>, call: &Call) -> Result<Option<FollowUpId>> {
 
 /// The contact record of an answered inbound call, made if it is not there.
 async fn contact_record(on: &mut On<'_>, call: &Call) -> Result<Option<FollowUpId>> {
-    if let Some(record) = follow_up::of_origin(&mut *on, call.call_id).await? {
-        return Ok(Some(record.follow_up_id));
-    }
-    let Some(answered_at) = call.answered_at else { return Ok(None) };
+    let Some(answered_at) = call.answered_at else {
+        let record = follow_up::of_origin(on, call.call_id).await?;
+        return Ok(record.map(|record| record.follow_up_id));
+    };
     let record = FollowUp {
         follow_up_id: mint(),
         dealership_id: call.dealership_id,
@@ -105,8 +105,10 @@ async fn contact_record(on: &mut On<'_>, call: &Call) -> Result<Option<FollowUpI
         closed_at: None,
         closed_by: None,
     };
-    insert_new(&mut *on, &record).await?;
-    // Another run may have been first: its record counts.
+    if insert_new(&mut *on, &record).await? {
+        return Ok(Some(record.follow_up_id));
+    }
+    // Another run was first: its record counts.
     Ok(follow_up::of_origin(on, call.call_id).await?.map(|record| record.follow_up_id))
 }
 

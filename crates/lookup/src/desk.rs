@@ -516,8 +516,16 @@ impl Desk {
     ) -> Vec<Notice> {
         let written = call::ended(&self.db, call_id, at, cause, by, sip_status);
         self.tried(call_id, written).await;
-        let link = self.tried(call_id, attach::run(&self.db, call_id)).await.flatten();
-        let Some(live) = self.live().remove(call_id) else { return Vec::new() };
+        let live = self.live().remove(call_id);
+        // What was linked when it was answered stays so, and its recording is linked when it lands.
+        let is_settled = live
+            .as_ref()
+            .is_some_and(|live| live.answered_at.is_some() && live.follow_up_id.is_some());
+        let link = match is_settled {
+            true => None,
+            false => self.tried(call_id, attach::run(&self.db, call_id)).await.flatten(),
+        };
+        let Some(live) = live else { return Vec::new() };
         let mut notices = Vec::new();
         if live.answered_at.is_none()
             && live.direction == Direction::Outbound
