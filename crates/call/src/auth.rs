@@ -28,8 +28,9 @@ const FAILURES_PER_SOURCE: u32 = 100;
 const MEMORY: Duration = Duration::from_secs(300);
 /// Failing sources and accounts that are remembered at most; the oldest go first.
 const MAX_REMEMBERED: usize = 4096;
-/// Nonces whose use is counted at most; older ones are challenged anew.
-const MAX_NONCES: usize = 8192;
+/// Nonces whose use is counted at most, one a phone; older ones are challenged anew. Ten thousand
+/// phones that register twice in a nonce's life must not drive each other out. Some 6 MiB.
+const MAX_NONCES: usize = 32_768;
 /// Hex digits of a nonce that [`Nonces`] makes; what follows makes it one of a kind.
 const SEALED_CHARS: usize = 48;
 
