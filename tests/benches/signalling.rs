@@ -245,6 +245,7 @@ async fn add_extensions(cheling: &Cheling, count: usize) {
             ha1_sha256: ha1(Algorithm::Sha256, &number, REALM, &password),
             number,
             display_name: String::new(),
+            reach: Default::default(),
             disabled: false,
             created_at: cheling_model::Timestamp::from_micros(1_700_000_000_000_000),
         };

@@ -467,10 +467,9 @@ impl Call {
                 && response.status > 100
                 && fork.state == ForkState::Calling
                 && fork.take_provisional(core, self.id, &mut self.entries, response)
+                && let Ok(Some(sdp)) = read_body(&response.headers, &response.body)
             {
-                if let Ok(Some(sdp)) = read_body(&response.headers, &response.body) {
-                    fork.note_early(response, sdp);
-                }
+                fork.note_early(response, sdp);
             }
             return;
         }
