@@ -491,3 +491,23 @@ fn calls_and_garbage_are_bounded() {
     }
     assert_eq!(observer.live_calls(), 20_000);
 }
+
+#[test]
+fn what_is_srtp_is_said_to_be_srtp() {
+    let key = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 \
+               inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n";
+    let secure = |port| sdp(port, key).replace("RTP/AVP", "RTP/SAVP");
+    for (offer, answer, want) in [
+        (secure(4000), secure(5000), "SRTP"),
+        (sdp(4000, key), sdp(5000, key), "SRTP"), // a choice that was taken
+        (sdp(4000, key), sdp(5000, ""), "PCMA"),  // and one that was not
+    ] {
+        let mut script = Script::new("13812345678", "8001");
+        script.forth("INVITE", "1 INVITE", ("a", ""), &offer);
+        script.back("200", "1 INVITE", ("a", "b"), &answer);
+        let told = script.words();
+        let formats: Vec<_> = told.iter().filter(|word| word.contains(" sends ")).collect();
+        assert_eq!(formats.len(), 2, "{told:?}");
+        assert!(formats.iter().all(|word| word.ends_with(want)), "{want}: {formats:?}");
+    }
+}

@@ -124,12 +124,16 @@ pub struct Party {
     pub presentation: Presentation,
 }
 
+/// The encoding of packets that are SRTP and whose keys we do not have.
+pub const SRTP: &str = "SRTP";
+
 /// How an RTP payload type is to be read (RFC 3551, SDP `rtpmap`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Format {
     /// 0 to 127.
     pub payload_type: u8,
-    /// SDP encoding name in upper case: `PCMA`, `PCMU`, `G722`, `TELEPHONE-EVENT`, `CN` …
+    /// SDP encoding name in upper case: `PCMA`, `PCMU`, `G722`, `TELEPHONE-EVENT`, `CN` …; [`SRTP`]
+    /// where the packets cannot be opened.
     pub encoding: String,
     /// The RTP clock, in Hz.
     pub clock_hz: u32,

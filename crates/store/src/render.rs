@@ -21,6 +21,7 @@ use cheling_media::codec::PayloadFormat;
 use cheling_media::ogg_opus::OpusSettings;
 use cheling_media::rtp::RtpPacket;
 use cheling_media::speech::Measures;
+use cheling_model::call::SRTP;
 use cheling_model::recording::{Container, LaneQuality, Recording, SpeechMeasures};
 use cheling_model::tap::{PacketKind, TapPacket};
 use cheling_model::{CallId, DealershipId, Lane, RecordingId, Timestamp, Verdict};
@@ -103,6 +104,7 @@ pub fn render(
         duration_us,
         heard_packets: scan.lanes.each_ref().map(|lane| lane.decodable_packets),
         undecodable_packets: scan.lanes.each_ref().map(|lane| lane.undecodable_packets),
+        is_encrypted: scan.lanes.each_ref().map(|lane| lane.encoding() == SRTP),
         tap_dropped_packets: facts.tap_dropped_packets,
         has_gap: records.has_gap(),
         has_damage: scan.damaged_records > 0,

@@ -11,6 +11,8 @@ pub struct Evidence {
     pub heard_packets: [u64; 2],
     /// Packets with sound that could not be decoded.
     pub undecodable_packets: [u64; 2],
+    /// What could not be decoded of a lane is SRTP, whose keys we do not have.
+    pub is_encrypted: [bool; 2],
     /// Packets that the tap dropped because the journal was behind.
     pub tap_dropped_packets: [u64; 2],
     /// The disk refused or lost media.
@@ -40,8 +42,14 @@ pub fn judge(evidence: &Evidence) -> (Verdict, String) {
         let index = lane.index();
         undecodable[index] > heard[index]
     });
-    let raw: Vec<_> = raw.map(word).collect();
+    let raw: Vec<Lane> = raw.collect();
+    let is_encrypted = raw.iter().any(|lane| evidence.is_encrypted[lane.index()]);
+    let raw: Vec<_> = raw.into_iter().map(word).collect();
     let nothing_heard = heard == [0; 2];
+    if is_encrypted {
+        let lanes = raw.join(" and ");
+        return (Verdict::Encrypted, format!("{lanes} lane kept raw: SRTP without its keys"));
+    }
     if !raw.is_empty() {
         return (Verdict::Undecodable, format!("{} lane kept raw", raw.join(" and ")));
     }
@@ -135,6 +143,16 @@ mod tests {
                 Evidence { tap_dropped_packets: [9, 9], heard_packets: [0, 0], ..good },
                 Verdict::NotRecorded,
                 "the tap dropped all media",
+            ),
+            (
+                Evidence {
+                    undecodable_packets: [9, 9],
+                    heard_packets: [0, 0],
+                    is_encrypted: [true, true],
+                    ..good
+                },
+                Verdict::Encrypted,
+                "customer and agent lane kept raw: SRTP without its keys",
             ),
             (
                 Evidence { undecodable_packets: [9, 0], heard_packets: [0, 9], ..good },

@@ -128,18 +128,23 @@ fn a_jumping_timestamp_makes_no_hours_of_silence() {
 fn verdicts_are_told_from_what_came() {
     let left_only = tone(Lane::Customer, Law::A, 440.0, 0, 3000);
     let short = two_tones(400);
-    let ilbc: Vec<Sent> = (0..150)
-        .map(|n| {
-            let bytes = packet(99, Ssrc(9), n as u16, n as u32 * 160, &[7; 20]);
-            Sent { at_us: n * 20_000, lane: Lane::Agent, voice: 0, bytes }
-        })
-        .collect();
-    let mixed = [left_only.clone(), ilbc].concat();
+    let of = |payload_type| -> Vec<Sent> {
+        (0..150)
+            .map(|n| {
+                let bytes = packet(payload_type, Ssrc(9), n as u16, n as u32 * 160, &[7; 20]);
+                Sent { at_us: n * 20_000, lane: Lane::Agent, voice: 0, bytes }
+            })
+            .collect()
+    };
+    let ilbc = [left_only.clone(), of(99)].concat();
+    let srtp = [left_only.clone(), of(100)].concat();
+    let without_keys = "agent lane kept raw: SRTP without its keys";
     for (packets, length_ms, verdict, detail) in [
         (left_only, 3000, Verdict::OneWay, "agent lane silent"),
         (Vec::new(), 3001, Verdict::Silent, "no media from either side"),
         (short, 400, Verdict::Short, ""),
-        (mixed, 3002, Verdict::Undecodable, "agent lane kept raw"),
+        (ilbc, 3002, Verdict::Undecodable, "agent lane kept raw"),
+        (srtp, 3003, Verdict::Encrypted, without_keys),
     ] {
         let studio = Studio::new();
         let recording = studio.recorded(packets, length_ms);
@@ -147,9 +152,11 @@ fn verdicts_are_told_from_what_came() {
         let path = studio.files.resolve(&recording.path).unwrap();
         assert_eq!(path.metadata().unwrap().len(), 44 + length_ms as u64 * 32);
         let raw = path.with_extension("right.rtpdump");
-        assert_eq!(raw.exists(), verdict == Verdict::Undecodable, "{verdict:?}");
+        let is_raw = matches!(verdict, Verdict::Undecodable | Verdict::Encrypted);
+        assert_eq!(raw.exists(), is_raw, "{verdict:?}");
         if raw.exists() {
-            assert_eq!(recording.encodings, ["PCMA", "ILBC"]);
+            let spoken = if verdict == Verdict::Encrypted { "SRTP" } else { "ILBC" };
+            assert_eq!(recording.encodings, ["PCMA", spoken]);
             assert_eq!(raw.metadata().unwrap().len(), 23 + 16 + 150 * (8 + 32));
         }
     }

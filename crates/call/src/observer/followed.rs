@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use cheling_model::call::Format;
+use cheling_model::call::{Format, SRTP};
 use cheling_model::{CallId, EndCause, Lane, LegId, TapEvent, TapKind, Timestamp, Withdrawal};
 use cheling_sip::sdp::{Direction, Sdp};
 use cheling_sip::{Headers, Method, Request, Response};
@@ -272,11 +272,16 @@ impl Followed {
         for lane in Lane::BOTH {
             let receiver = self.descriptions[lane.other().index()].as_ref();
             let sender = self.descriptions[lane.index()].as_ref();
-            let formats = match (receiver, sender) {
+            let mut formats = match (receiver, sender) {
                 (Some(receiver), Some(sender)) => formats(receiver, sender),
                 (Some(only), None) | (None, Some(only)) => formats(only, only),
                 (None, None) => continue,
             };
+            if is_encrypted(receiver, sender) {
+                for format in &mut formats {
+                    format.encoding = SRTP.into();
+                }
+            }
             if !formats.is_empty() && formats != self.formats[lane.index()] {
                 self.formats[lane.index()].clone_from(&formats);
                 self.tell(at, TapKind::Formats { lane, voice: 0, formats }, seen);
@@ -340,6 +345,14 @@ impl Followed {
         self.descriptions = [None, None];
         self.tell(at, TapKind::Ended { cause, by, sip_status }, seen);
     }
+}
+
+/// Whether what is sent cannot be opened: the line is SRTP, or both sides have keys for it.
+fn is_encrypted(receiver: Option<&Sdp>, sender: Option<&Sdp>) -> bool {
+    let is_secure = |sdp: &Sdp| sdp.audio().is_some_and(|audio| audio.is_secure());
+    let has_keys = |sdp: Option<&Sdp>| sdp.is_some_and(|sdp| !sdp.crypto().is_empty());
+    [receiver, sender].into_iter().flatten().any(is_secure)
+        || (has_keys(receiver) && has_keys(sender))
 }
 
 fn direction(sdp: &Sdp) -> Option<Direction> {

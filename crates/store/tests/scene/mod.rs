@@ -115,6 +115,7 @@ pub fn begin(journal: &JournalHandle, id: CallId) {
             format(97, "L16", 16_000, 1),
             format(98, "L16", 44_100, 2),
             format(99, "ILBC", 8000, 1),
+            format(100, "SRTP", 8000, 1),
             format(101, "TELEPHONE-EVENT", 8000, 1),
         ];
         journal.event(event(id, 0, TapKind::Formats { lane, voice: 0, formats })).unwrap();
