@@ -8,6 +8,7 @@ use crate::sink::{SpareBlocks, TapSink};
 use crate::sip_task::SipTask;
 use crate::transport::{ARRIVAL_QUEUE, BindError, TransportConfig, Transports};
 use cheling_call::io::Settings;
+use cheling_call::outward::TrunkStatus;
 use cheling_call::switch::Switch;
 use cheling_model::TapEvent;
 use cheling_model::directory::Directory;
@@ -162,6 +163,7 @@ impl Capture {
     pub async fn stop(self, deadline: Duration) {
         let start = Instant::now();
         if self.handle.drain().await.is_ok() {
+            self.await_farewell().await;
             self.await_idle(start + deadline).await;
             if self.open_calls() > 0 && self.handle.end_all().await.is_ok() {
                 self.await_idle(Instant::now() + FAREWELL).await;
@@ -182,6 +184,20 @@ impl Capture {
 
     fn open_calls(&self) -> u64 {
         self.handle.relays().totals().open_calls
+    }
+
+    /// Registrations are being taken back: a challenge to that needs an answer.
+    async fn await_farewell(&self) {
+        let deadline = Instant::now() + FAREWELL;
+        while Instant::now() < deadline {
+            let Ok(trunks) = self.handle.trunks().await else { return };
+            let is_leaving =
+                |it: &TrunkStatus| it.registration.as_ref().is_some_and(|it| it.is_leaving);
+            if !trunks.iter().any(is_leaving) {
+                return;
+            }
+            tokio::time::sleep(STOP_POLL).await;
+        }
     }
 
     async fn await_idle(&self, deadline: Instant) {

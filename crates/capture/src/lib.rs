@@ -1,7 +1,7 @@
 //! Carries bytes between the network and the call machines of `cheling_call`.
 //!
 //! Read [`Capture`] for how the parts are wired, `sip_task` for the loop round the machines,
-//! [`relay`] for media, [`transport`] for SIP on the wire, [`pcap`] for capture files.
+//! [`relay`] for media, [`resolve`] for trunks known by name, [`transport`] for SIP on the wire, [`pcap`] for capture files.
 //!
 //! Belongs here: sockets, relay threads, the SIP task's loop, capture files.
 //! Does not: any opinion about a call (`call`), audio files (`store`), who is calling (`lookup`).
@@ -13,6 +13,7 @@ mod events;
 mod handle;
 pub mod pcap;
 pub mod relay;
+pub mod resolve;
 pub mod sink;
 mod sip_task;
 pub mod transport;

@@ -10,6 +10,7 @@ use crate::{recovery, switchboard};
 use anyhow::Context as _;
 use cheling_call::io::Settings;
 use cheling_capture::relay::RelayConfig;
+use cheling_capture::resolve::{self, Families, Names};
 use cheling_capture::transport::{CertificateFiles, TlsFiles, TlsPeer, TlsTrust, TransportConfig};
 use cheling_capture::{Capture, CaptureConfig, LOOKUP_QUEUE, Sinks, SpareBlocks};
 use cheling_lookup::desk::Desk;
@@ -57,6 +58,7 @@ pub struct Node {
     desk_task: JoinHandle<()>,
     web_task: JoinHandle<()>,
     watch_task: JoinHandle<()>,
+    names_task: Option<JoinHandle<()>>,
     stop_watch: CancellationToken,
     stop_web: CancellationToken,
 }
@@ -132,6 +134,7 @@ impl Node {
             known,
         ));
         let stop_watch = CancellationToken::new();
+        let names_task = names(config, &capture, stop_watch.clone())?;
         let watch_task = tokio::spawn(watch(control.clone(), database.clone(), stop_watch.clone()));
         let registry = meters::registry(Meters {
             capture: capture.handle(),
@@ -162,6 +165,7 @@ impl Node {
             desk_task,
             web_task,
             watch_task,
+            names_task,
             stop_watch,
             stop_web,
         })
@@ -206,6 +210,9 @@ impl Node {
         ended("conversion", tokio::task::spawn_blocking(move || drop(converter))).await;
         ended("desk", self.desk_task).await;
         ended("directory watch", self.watch_task).await;
+        if let Some(task) = self.names_task {
+            ended("trunk names", task).await;
+        }
         self.stop_web.cancel();
         ended("console", self.web_task).await;
         let journal = self.journal;
@@ -334,6 +341,21 @@ fn capture_config(config: &Config) -> anyhow::Result<CaptureConfig> {
             ..RelayConfig::at(advertise)
         },
     })
+}
+
+/// Keeps call control told where trunks are that are known by name, if there are any.
+fn names(
+    config: &Config,
+    capture: &Capture,
+    stop: CancellationToken,
+) -> anyhow::Result<Option<JoinHandle<()>>> {
+    let wanted: Vec<_> = config.trunk.iter().filter_map(TrunkEntry::wanted).collect();
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let families = Families::of(capture.udp_addresses());
+    let names = Names::new(&config.sip.dns_servers, families)?;
+    Ok(Some(tokio::spawn(resolve::keep(names, wanted, capture.handle(), stop))))
 }
 
 /// What the TLS listeners show, if there are any: what is configured, else what we make ourselves.

@@ -1,6 +1,7 @@
 //! One `[[trunk]]`: a gateway, a provider or a telephone system, how it is reached, and what it
 //! knows us by.
 
+use cheling_capture::resolve::Wanted;
 use cheling_model::directory::{
     Account, CallerHeader, DiversionHeader, EarlyMedia, ForwardedCaller, IdentityHeader,
     LocalNumbers, SrtpPolicy, Trunk, TrunkAddress, TrunkManners, TrunkRole, TrunkTransport,
@@ -295,6 +296,19 @@ impl TrunkEntry {
     /// The name that its certificate must carry.
     pub fn certificate_name(&self) -> String {
         self.tls_name.clone().unwrap_or_else(|| self.address.host.clone())
+    }
+
+    /// What DNS is asked for; `None` if the address is one already.
+    pub fn wanted(&self) -> Option<Wanted> {
+        if self.address.ip().is_some() {
+            return None;
+        }
+        Some(Wanted {
+            trunk: self.name.clone(),
+            host: self.address.host.clone(),
+            port: self.address.port,
+            transport: self.transport.transport(),
+        })
     }
 
     /// The trunk as the call machines know it, its password read.
