@@ -38,7 +38,9 @@ pub(crate) fn request(switch: &mut Switch, server: ServerId, flow: Flow, request
     }
     let known = [reliable::OPTION_TAG, session_timer::OPTION_TAG, "replaces"];
     let is_known = |tag: &str| {
-        request.method == Method::Invite && known.iter().any(|ours| tag.eq_ignore_ascii_case(ours))
+        let is_path = request.method == Method::Register && tag.eq_ignore_ascii_case("path");
+        let is_ours = known.iter().any(|ours| tag.eq_ignore_ascii_case(ours));
+        is_path || request.method == Method::Invite && is_ours
     };
     let mut unsupported = request.headers.require();
     unsupported.retain(|tag| !is_known(tag));
@@ -516,7 +518,7 @@ pub(crate) fn phones<'a>(
                 flow: binding.flow,
                 caller: caller.clone(),
                 domain: None,
-                route: Vec::new(),
+                route: binding.path.clone(),
                 credentials: None,
                 shown_to: Vec::new(),
             })

@@ -12,6 +12,8 @@ use cheling_sip::{Contacts, Flow, Name, NameAddr, Request, Response, Uri};
 
 /// Contacts of one extension at most.
 pub const MAX_CONTACTS: usize = 8;
+/// Proxies between a phone and us at most.
+const MAX_PATH: usize = 4;
 /// Longest User-Agent that is kept, in characters.
 const MAX_AGENT_CHARS: usize = 100;
 
@@ -22,6 +24,8 @@ pub struct Binding {
     pub contact: Uri,
     /// The way it came by and requests go.
     pub flow: Flow,
+    /// The proxies that it came by and requests pass (RFC 3327).
+    pub path: Vec<NameAddr>,
     /// What the phone calls itself.
     pub user_agent: String,
     /// Since when it is registered without a break.
@@ -192,6 +196,9 @@ impl Registrar {
 
     fn response(&self, now: Now, extension: &str, request: &Request, to_tag: &str) -> Response {
         let mut response = Response::to(request, 200, "", Some(to_tag));
+        if request.headers.supported().iter().any(|tag| tag.eq_ignore_ascii_case("path")) {
+            response.headers.copy_from(&request.headers, Name::Path);
+        }
         for binding in self.contacts(now.monotonic, extension) {
             let left = binding.expires.saturating_duration_since(now.monotonic);
             let seconds = left.as_secs_f64().ceil();
@@ -230,6 +237,7 @@ impl Registrar {
             bindings.push(Binding {
                 contact,
                 flow,
+                path: Vec::new(),
                 user_agent: user_agent.clone(),
                 since,
                 expires_at: now.wall + expires,
@@ -332,6 +340,10 @@ fn change(
     cseq: u32,
 ) -> Result<Vec<Binding>, RegisterError> {
     let user_agent = user_agent(request);
+    let path = request.headers.addresses(Name::Path);
+    if path.len() > MAX_PATH {
+        return Err(RegisterError::TooMany);
+    }
     let mut bindings = known.to_vec();
     for wish in wishes {
         let instance = wish.address.params.unquoted("+sip.instance").map(|id| id.into_owned());
@@ -346,7 +358,8 @@ fn change(
         // A phone that restarted registers another Contact from the same address: it is one phone,
         // and must not be rung twice.
         bindings.retain(|b| {
-            let is_restart = same_peer(b.flow, flow) && b.sip_call_id != sip_call_id;
+            let is_direct = path.is_empty() && b.path.is_empty();
+            let is_restart = is_direct && same_peer(b.flow, flow) && b.sip_call_id != sip_call_id;
             !is_same(b) && !is_restart
         });
         if wish.expires.is_zero() {
@@ -358,6 +371,7 @@ fn change(
         bindings.push(Binding {
             contact: wish.address.uri.clone(),
             flow,
+            path: path.clone(),
             user_agent: user_agent.clone(),
             since,
             expires_at: now.wall + wish.expires,
@@ -503,6 +517,28 @@ mod tests {
             .send("e", "192.0.2.5:2", "<sip:8001@y>;+sip.instance=\"<urn:uuid:1>\"", None)
             .unwrap();
         assert_eq!(scene.remotes(), ["192.0.2.5:2", A, B]);
+    }
+
+    #[test]
+    fn phones_behind_one_proxy_are_told_apart_and_reached_by_its_path() {
+        let mut scene = scene();
+        let address = NameAddr::parse("<sip:8001@h>").unwrap();
+        let flow = Flow::udp("192.0.2.1:5060".parse().unwrap(), A.parse().unwrap());
+        for (call_id, contact) in [("a", "<sip:8001@10.0.0.1>"), ("b", "<sip:8001@10.0.0.2>")] {
+            let uri = Uri::sip(None, "h", None);
+            let from = address.clone().with_tag("1");
+            let mut request =
+                Request::outside_dialog(Method::Register, uri, &from, &address, call_id, 1);
+            request.headers.push(Name::Contact, contact);
+            request.headers.push(Name::Path, format!("<sip:{call_id}@edge.example;lr>"));
+            request.headers.push(Name::Supported, "path");
+            let response =
+                scene.registrar.register(scene.now, "8001", &request, flow, "t").unwrap();
+            assert_eq!(response.headers.values(Name::Path).len(), 1);
+        }
+        let contacts = scene.registrar.contacts(scene.now.monotonic, "8001");
+        let paths: Vec<_> = contacts.map(|binding| binding.path[0].to_string()).collect();
+        assert_eq!(paths, ["<sip:b@edge.example;lr>", "<sip:a@edge.example;lr>"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod admission;
 mod config;
 mod stream;
+mod stun;
 mod tcp;
 mod tls;
 mod udp;

@@ -1,6 +1,6 @@
 //! SIP over UDP (RFC 3261 §18): one datagram is one message.
 
-use super::{Arrived, Shared, TransportCounters};
+use super::{Arrived, Shared, TransportCounters, stun};
 use bytes::Bytes;
 use cheling_sip::Flow;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -79,6 +79,11 @@ pub(super) async fn receive(socket: UdpSocket, local: SocketAddr, shared: Shared
             }
         };
         if is_keep_alive(&buffer[..len]) {
+            continue;
+        }
+        if let Some(answer) = stun::answer(&buffer[..len], from) {
+            // A full buffer loses it; the phone asks again.
+            let _ = socket.try_send_to(&answer, from);
             continue;
         }
         TransportCounters::bump(&shared.counters.received_messages);
