@@ -7,12 +7,14 @@
 pub mod codec;
 pub mod decoder;
 pub mod dtmf;
+pub mod dtmf_tones;
 pub mod encoder;
 pub mod g711;
 pub mod g722;
 pub mod gsm;
 pub mod half_band;
 pub mod lane;
+pub mod live;
 pub mod mixer;
 pub mod ogg_opus;
 #[cfg(feature = "g729-amr")]

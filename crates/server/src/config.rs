@@ -135,6 +135,9 @@ pub struct Media {
     /// Whether the media of phones is SRTP: `off`, `optional` (default: offered to phones on TLS and
     /// WSS, and taken from every phone that offers it) or `required`.
     pub srtp: SrtpPolicy,
+    /// Seconds after which a side of a running call that sends nothing is an alarm; 0 for none.
+    /// Phones that send nothing while their user is silent want more. Default 8.
+    pub silence_seconds: u64,
 }
 
 /// Facts.
@@ -233,7 +236,13 @@ impl Default for Sip {
 
 impl Default for Media {
     fn default() -> Self {
-        Self { first_port: 20_000, last_port: 29_999, threads: 0, srtp: SrtpPolicy::default() }
+        Self {
+            first_port: 20_000,
+            last_port: 29_999,
+            threads: 0,
+            srtp: SrtpPolicy::default(),
+            silence_seconds: 8,
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod lists;
 mod log;
 mod meters;
 mod node;
+mod oversight;
 mod people;
 mod recovery;
 mod switchboard;

@@ -1,6 +1,8 @@
 //! What the relay, the journal and the render workers count, for `/metrics`.
 
-use cheling_capture::Handle;
+use crate::oversight::OversightCounters;
+use cheling_capture::{Handle, Listeners};
+use cheling_lookup::desk::Desk;
 use cheling_store::conversion::ConversionCounters;
 use cheling_store::journal::{JournalCounters, JournalHandle};
 use cheling_store::workers::WorkerCounters;
@@ -32,6 +34,12 @@ pub struct Meters {
     pub workers: Arc<WorkerCounters>,
     /// The conversion of old recordings.
     pub conversion: Arc<ConversionCounters>,
+    /// Running calls.
+    pub desk: Arc<Desk>,
+    /// Who listens to them.
+    pub listeners: Arc<Listeners>,
+    /// What they and the alarms came to.
+    pub oversight: Arc<OversightCounters>,
 }
 
 impl fmt::Debug for Meters {
@@ -43,6 +51,7 @@ impl fmt::Debug for Meters {
 impl Collector for Meters {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let relay = self.capture.relays().totals();
+        let [one_way, silent] = self.desk.unheard();
         let (sip, events) = (self.capture.transports(), self.capture.events());
         let guard = self.capture.guard();
         let workers = &self.workers;
@@ -129,6 +138,21 @@ impl Collector for Meters {
             ),
             ("cheling_recordings_landed", "Recordings finished", workers.landed.load(Relaxed)),
             ("cheling_render_failures", "Failed renderings", workers.failures.load(Relaxed)),
+            (
+                "cheling_silence_alarms",
+                "Times a side of a running call was no longer heard",
+                self.oversight.alarms.load(Relaxed),
+            ),
+            (
+                "cheling_listening_dropped_packets",
+                "Packets that live listeners missed because they were behind",
+                self.listeners.dropped_packets(),
+            ),
+            (
+                "cheling_listening_left_out",
+                "Stretches of sound that browsers were too slow to take",
+                self.oversight.left_out.load(Relaxed),
+            ),
         ] {
             let counter = ConstCounter::new(value);
             let kind = counter.metric_type();
@@ -136,6 +160,9 @@ impl Collector for Meters {
         }
         for (name, help, value) in [
             ("cheling_calls", "Calls with media now", relay.open_calls),
+            ("cheling_calls_one_way", "Calls with one side unheard now", one_way as u64),
+            ("cheling_calls_silent", "Calls with both sides unheard now", silent as u64),
+            ("cheling_listeners", "Who listens to running calls", self.listeners.count() as u64),
             ("cheling_journal_calls", "Calls in the journal", self.journal.calls() as u64),
             (
                 "cheling_conversion_waiting",

@@ -5,6 +5,7 @@ use crate::control::Control;
 use crate::conversion::Converter;
 use crate::facts::{self, Facts, private_dir, time_zone};
 use crate::meters::{self, Meters};
+use crate::oversight::{LiveCalls, OversightCounters, watch_silence};
 use crate::tap::{JournalSink, Rows, attend};
 use crate::{recovery, switchboard};
 use anyhow::Context as _;
@@ -12,7 +13,9 @@ use cheling_call::io::Settings;
 use cheling_capture::relay::RelayConfig;
 use cheling_capture::resolve::{self, Families, Names};
 use cheling_capture::transport::{CertificateFiles, TlsFiles, TlsPeer, TlsTrust, TransportConfig};
-use cheling_capture::{Capture, CaptureConfig, LOOKUP_QUEUE, Sinks, SpareBlocks};
+use cheling_capture::{
+    Capture, CaptureConfig, LOOKUP_QUEUE, Listeners, ListeningSink, Sinks, SpareBlocks,
+};
 use cheling_lookup::desk::Desk;
 use cheling_lookup::{attach, directory};
 use cheling_model::reach::LocalMobiles;
@@ -59,6 +62,7 @@ pub struct Node {
     web_task: JoinHandle<()>,
     watch_task: JoinHandle<()>,
     names_task: Option<JoinHandle<()>>,
+    silence_task: JoinHandle<()>,
     stop_watch: CancellationToken,
     stop_web: CancellationToken,
 }
@@ -110,8 +114,10 @@ impl Node {
 
         let known = directory::build(&database, &config.sip.realm, config.utc_offset_s()).await?;
         let (lookup, events) = mpsc::channel(LOOKUP_QUEUE);
+        let listeners = Arc::new(Listeners::default());
+        let sink = Arc::new(JournalSink(journal.handle()));
         let sinks = Sinks {
-            journal: Arc::new(JournalSink(journal.handle())),
+            journal: Arc::new(ListeningSink::new(sink, Arc::clone(&listeners))),
             spare_blocks: Arc::new(SpareBlocks::new(0)),
             lookup,
         };
@@ -136,11 +142,23 @@ impl Node {
         let stop_watch = CancellationToken::new();
         let names_task = names(config, &capture, stop_watch.clone())?;
         let watch_task = tokio::spawn(watch(control.clone(), database.clone(), stop_watch.clone()));
+        let oversight = Arc::new(OversightCounters::default());
+        let silence_task = tokio::spawn(watch_silence(
+            capture.handle(),
+            Arc::clone(&desk),
+            Arc::clone(&hub),
+            Duration::from_secs(config.media.silence_seconds),
+            Arc::clone(&oversight),
+            stop_watch.clone(),
+        ));
         let registry = meters::registry(Meters {
             capture: capture.handle(),
             journal: journal.handle(),
             workers: workers.counters(),
             conversion: converter.counters(),
+            desk: Arc::clone(&desk),
+            listeners: Arc::clone(&listeners),
+            oversight: Arc::clone(&oversight),
         });
         let app = App::new(Parts {
             settings: web_settings(config, sip.port()),
@@ -148,6 +166,7 @@ impl Node {
             hub,
             desk,
             calls: control,
+            live: Arc::new(LiveCalls::new(listeners, oversight)),
             files,
             registry,
         });
@@ -166,6 +185,7 @@ impl Node {
             web_task,
             watch_task,
             names_task,
+            silence_task,
             stop_watch,
             stop_web,
         })
@@ -213,6 +233,7 @@ impl Node {
         if let Some(task) = self.names_task {
             ended("trunk names", task).await;
         }
+        ended("silence watch", self.silence_task).await;
         self.stop_web.cancel();
         ended("console", self.web_task).await;
         let journal = self.journal;

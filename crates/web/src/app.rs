@@ -6,6 +6,7 @@ use crate::auth::throttle::Throttle;
 use crate::control::CallControl;
 use crate::error::ApiError;
 use crate::hub::{Hub, wall_clock};
+use crate::live::LiveAudio;
 use crate::metrics::Metrics;
 use cheling_lookup::desk::Desk;
 use cheling_media::ogg_opus::OpusSettings;
@@ -69,6 +70,8 @@ pub struct Parts {
     pub desk: Arc<Desk>,
     /// The switch.
     pub calls: Arc<dyn CallControl>,
+    /// The calls that run here, to be heard.
+    pub live: Arc<dyn LiveAudio>,
     /// The audio.
     pub files: RecordingFiles,
     /// Counters of the whole process; this crate adds its own.
@@ -91,6 +94,8 @@ pub struct Inner {
     pub desk: Arc<Desk>,
     /// The switch.
     pub calls: Arc<dyn CallControl>,
+    /// The calls that run here, to be heard.
+    pub live: Arc<dyn LiveAudio>,
     /// The audio.
     pub files: RecordingFiles,
     /// Hashes and checks passwords.
@@ -124,7 +129,7 @@ impl std::ops::Deref for App {
 impl App {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { settings, database, hub, desk, calls, files, mut registry } = parts;
+        let Parts { settings, database, hub, desk, calls, live, files, mut registry } = parts;
         let metrics = Metrics::register(&mut registry, Arc::clone(&hub));
         let forgotten = FAILURE_FORGOTTEN_AFTER;
         Self(Arc::new(Inner {
@@ -133,6 +138,7 @@ impl App {
             hub,
             desk,
             calls,
+            live,
             files,
             passwords: Passwords::default(),
             imports: Semaphore::new(IMPORTS_AT_ONCE),

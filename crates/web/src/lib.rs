@@ -17,6 +17,7 @@ mod day;
 mod endpoint;
 pub mod error;
 pub mod hub;
+pub mod live;
 mod metrics;
 mod openapi;
 mod range;
@@ -30,4 +31,5 @@ pub use control::{
     CallControl, CallRefusal, ControlRequest, DialRequest, NoSwitch, Order, Pausing, Registration,
 };
 pub use hub::Hub;
+pub use live::{ListenRefusal, LiveAudio, LivePart, NoLiveAudio};
 pub use serve::serve;

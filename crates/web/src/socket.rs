@@ -100,7 +100,7 @@ async fn talk(
             frame = events.recv() => {
                 // Too slow, or somebody signed out or lost the right: the session says which.
                 let Some(frame) = frame else {
-                    let is_good = holds(app, listener).await;
+                    let is_good = holds(app, &listener.token_hash).await;
                     return Some(if is_good { Closing::TryAgain } else { Closing::SignedOut });
                 };
                 seq = frame.seq;
@@ -115,7 +115,7 @@ async fn talk(
                     return None;
                 }
                 beats = beats.wrapping_add(1);
-                if beats.is_multiple_of(SESSION_CHECK) && !holds(app, listener).await {
+                if beats.is_multiple_of(SESSION_CHECK) && !holds(app, &listener.token_hash).await {
                     return Some(Closing::SignedOut);
                 }
                 let at = app.now().as_micros();
@@ -133,8 +133,7 @@ async fn send(sink: &mut SplitSink<WebSocket, Message>, message: Message) -> Opt
 }
 
 /// Whether the session is still good. A database that does not answer signs nobody out.
-async fn holds(app: &App, listener: &Listener) -> bool {
-    let found =
-        cheling_records::session::signed_in(&app.database, &listener.token_hash, app.now()).await;
+pub(crate) async fn holds(app: &App, token_hash: &str) -> bool {
+    let found = cheling_records::session::signed_in(&app.database, token_hash, app.now()).await;
     !matches!(found, Ok(None))
 }

@@ -1,17 +1,30 @@
-//! `/calls/running` and what is done to a call while it runs: its recording paused and resumed.
+//! `/calls/running` and what is done to a call while it runs: it is listened to, its recording is
+//! paused and resumed.
 
 use super::audit;
-use super::call_rows::{Tie, visible};
+use super::call_rows::{Tie, missing, visible};
 use super::calls::refused;
+use crate::app::App;
 use crate::auth::right::Right;
+use crate::auth::session;
 use crate::control::{CallRefusal, Pausing};
-use crate::endpoint::{Endpoint, Gives, NoPart, Request, Takes, Verb, empty, json, schema_of};
+use crate::endpoint::{
+    Endpoint, Gives, Head, NoPart, Request, Takes, Verb, admit, empty, finish, head, json, path,
+    schema_of,
+};
 use crate::error::{ApiError, ApiResult};
+use crate::live::{self, ListenRefusal, LiveListener};
 use crate::wire::call::{RunningCall, RunningCalls};
 use cheling_lookup::desk;
+use cheling_model::CallId;
+use cheling_records::call;
 use std::time::Duration;
 use uuid::Uuid;
+use warp::filters::BoxedFilter;
 use warp::http::StatusCode;
+use warp::reply::Response;
+use warp::ws::Ws;
+use warp::{Filter as _, Rejection};
 
 /// How long the relay may take to say that nothing more is recorded.
 const RELAY_PATIENCE: Duration = Duration::from_secs(5);
@@ -45,6 +58,55 @@ pub static RESUME: Endpoint = Endpoint {
     takes: Takes::Nothing,
     gives: Gives::Empty(204),
 };
+
+pub static LISTEN: Endpoint = Endpoint {
+    verb: Verb::Get,
+    path: "/calls/{id}/listen",
+    right: Right::Oversee,
+    summary: "A running call as it is spoken, by WebSocket: binary messages with a time and G.711 \
+              A-law stereo, left the customer. Nothing while the recording is paused. Audited",
+    query: &[],
+    takes: Takes::Nothing,
+    gives: Gives::Socket,
+};
+
+pub fn listen_route(app: &App) -> BoxedFilter<(Response,)> {
+    let app = app.clone();
+    path(&LISTEN)
+        .and(head())
+        .and(warp::ws())
+        .and_then(move |part: String, head: Head, handshake: Ws| {
+            let app = app.clone();
+            async move { Ok::<_, Rejection>(finish(listen(&app, &part, &head, handshake).await)) }
+        })
+        .boxed()
+}
+
+async fn listen(app: &App, part: &str, head: &Head, handshake: Ws) -> ApiResult {
+    let user = admit(app, &LISTEN, head).await?.ok_or(ApiError::NotSignedIn)?;
+    let id: Uuid = part.parse().map_err(|_| ApiError::NotFound("path"))?;
+    let found = call::item(&app.database, user.dealership_id, CallId(id)).await;
+    let item = found.map_err(|error| missing(error, "call"))?;
+    let token = session::token_of(&head.headers).ok_or(ApiError::NotSignedIn)?;
+    let parts = app.live.listen(item.call_id).map_err(|refusal| match refusal {
+        ListenRefusal::NotRunning => ApiError::NotFound("call in progress"),
+        ListenRefusal::TooMany => ApiError::Conflict {
+            code: "too_many_listeners",
+            field: None,
+            message: "too many are listening; ask one of them to stop".into(),
+        },
+    })?;
+    let listener = LiveListener {
+        user_id: user.user_id,
+        dealership_id: user.dealership_id,
+        token_hash: session::hash_of(token),
+        ip: head.client(app).to_string(),
+        call_id: item.call_id,
+    };
+    // Nothing is heard before it is known who hears it.
+    listener.audit(app, "call.listen", String::new()).await?;
+    Ok(live::accept(app, handshake, listener, parts))
+}
 
 pub async fn running(request: Request, _: NoPart) -> ApiResult {
     let (app, user) = (&request.app, request.user()?);

@@ -14,6 +14,7 @@ const TABLE: &[(&str, &str)] = &[
     ("GET", "/calls/{id}"),
     ("DELETE", "/calls/{id}"),
     ("GET", "/calls/running"),
+    ("GET", "/calls/{id}/listen"),
     ("POST", "/calls/{id}/pause"),
     ("POST", "/calls/{id}/resume"),
     ("PUT", "/calls/{id}/wrap-up"),
@@ -75,7 +76,9 @@ async fn every_path_of_the_wire_table_is_described_and_answers_only_to_the_signe
         let answer = house.send(method, &path, &JSON, body.as_bytes()).await;
         match (*method, path.as_str()) {
             ("POST", "/api/v1/session") => assert_eq!(answer.status, 400, "{answer:?}"),
-            ("GET", "/api/v1/ws") => assert_eq!(answer.code(), "upgrade_required"),
+            ("GET", path) if path.ends_with("/ws") || path.ends_with("/listen") => {
+                assert_eq!(answer.code(), "upgrade_required");
+            }
             ("POST", "/api/v1/imports") => assert!(matches!(answer.status, 400 | 401 | 415)),
             _ => assert_eq!((answer.status, answer.code().as_str()), (401, "not_signed_in")),
         }

@@ -11,8 +11,8 @@ use cheling_model::{
 use cheling_records::{Database, insert, mint, testing, user};
 use cheling_store::files::RecordingFiles;
 use cheling_web::{
-    App, CallControl, CallRefusal, ControlRequest, DialRequest, Hub, Parts, Pausing, Registration,
-    Settings, serve,
+    App, CallControl, CallRefusal, ControlRequest, DialRequest, Hub, ListenRefusal, LiveAudio,
+    LivePart, Parts, Pausing, Registration, Settings, serve,
 };
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub const PASSWORD: &str = "correct horse battery";
@@ -80,12 +81,33 @@ impl CallControl for FakeSwitch {
     }
 }
 
+/// Running calls: what is said in them is what the test sends.
+#[derive(Default)]
+pub struct FakeCalls {
+    pub running: Mutex<HashMap<CallId, mpsc::Sender<LivePart>>>,
+}
+
+impl LiveAudio for FakeCalls {
+    fn listen(&self, call_id: CallId) -> Result<mpsc::Receiver<LivePart>, ListenRefusal> {
+        let (sender, receiver) = mpsc::channel(8);
+        match self.running.lock().unwrap().get_mut(&call_id) {
+            None => Err(ListenRefusal::NotRunning),
+            Some(taken) if !taken.is_closed() => Err(ListenRefusal::TooMany),
+            Some(free) => {
+                *free = sender;
+                Ok(receiver)
+            }
+        }
+    }
+}
+
 pub struct House {
     pub address: SocketAddr,
     pub db: Database,
     pub hub: Arc<Hub>,
     pub desk: Arc<Desk>,
     pub switch: Arc<FakeSwitch>,
+    pub live: Arc<FakeCalls>,
     pub dealership: DealershipId,
     pub folder: tempfile::TempDir,
     pub app: App,
@@ -114,6 +136,7 @@ pub async fn house() -> House {
     let desk = Arc::new(Desk::new(db.clone()).await.unwrap());
     let hub = Arc::new(Hub::default());
     let switch = Arc::new(FakeSwitch::default());
+    let live = Arc::new(FakeCalls::default());
     let settings = Settings {
         secure_cookies: false,
         trusted_proxies: Vec::new(),
@@ -130,6 +153,7 @@ pub async fn house() -> House {
         hub: Arc::clone(&hub),
         desk: Arc::clone(&desk),
         calls: Arc::clone(&switch) as Arc<dyn CallControl>,
+        live: Arc::clone(&live) as Arc<dyn LiveAudio>,
         files: RecordingFiles::open(folder.path().join("recordings")).unwrap(),
         registry: prometheus_client::registry::Registry::default(),
     });
@@ -137,7 +161,7 @@ pub async fn house() -> House {
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     let served = tokio::spawn(serve(app.clone(), listener, stop.clone()));
-    House { address, db, hub, desk, switch, dealership, folder, app, stop, served }
+    House { address, db, hub, desk, switch, live, dealership, folder, app, stop, served }
 }
 
 fn password_hash() -> String {

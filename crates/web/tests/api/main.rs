@@ -7,6 +7,7 @@ mod house;
 mod audio;
 mod calls;
 mod contract;
+mod listening;
 mod oversight;
 mod people;
 mod socket;

@@ -136,6 +136,31 @@ function page(response, url) {
   return response.end(fs.readFileSync(file))
 }
 
+/** Sends a running call: a tone on the left, silence on the right, nothing while paused. */
+function listen(socket, id) {
+  world.stat.listens.push(id)
+  const isOver = () => !world.live.some((l) => l.offered.call_id === id && l.state !== 'wrap_up')
+  let wasPaused = false
+  let at = Date.now() * 1000
+  const timer = setInterval(() => {
+    if (isOver()) return socket.close(1000)
+    const isPaused = world.at(id).recording.state === 'paused'
+    if (isPaused !== wasPaused)
+      socket.send(JSON.stringify({ recording: isPaused ? 'paused' : 'on' }))
+    wasPaused = isPaused
+    at += 100_000
+    if (isPaused) return undefined
+    const message = Buffer.alloc(8 + 1600)
+    message.writeDoubleLE(at, 0)
+    for (let n = 0; n < 800; n++) message.set([n % 16 < 8 ? 0xb5 : 0x35, 0xd5], 8 + 2 * n)
+    return socket.send(message)
+  }, 100)
+  socket.on('close', () => {
+    clearInterval(timer)
+    world.stat.listensEnded++
+  })
+}
+
 function up() {
   server = http.createServer((request, response) => {
     const url = new URL(request.url, 'http://double')
@@ -146,7 +171,17 @@ function up() {
       json(response, status, { error: { code, message: error.message, field } }, headers)
     })
   })
-  sockets = new WebSocketServer({ server, path: `${BASE}/ws` })
+  sockets = new WebSocketServer({ noServer: true })
+  const listeners = new WebSocketServer({ noServer: true })
+  server.on('upgrade', (request, socket, head) => {
+    const { pathname } = new URL(request.url, 'http://double')
+    const id = /\/calls\/([\w-]+)\/listen$/.exec(pathname)?.[1]
+    if (id) {
+      listeners.handleUpgrade(request, socket, head, (listener) => listen(listener, id))
+    } else {
+      sockets.handleUpgrade(request, socket, head, (it) => sockets.emit('connection', it, request))
+    }
+  })
   sockets.on('connection', (socket, request) => {
     if (!userOf(request)) return socket.close(4401)
     const since = Number(new URL(request.url, 'http://double').searchParams.get('since'))
@@ -183,6 +218,7 @@ const steer = {
   offer: (q) => world.offer({ number: q.get('number') ?? undefined }),
   answer: (q) => world.answer(q.get('id')),
   hold: (q) => world.hold(q.get('id'), q.get('held') !== 'false'),
+  pause: (q) => world.pause(q.get('id'), q.get('paused') !== 'false'),
   silence: (q) => world.silence(q.get('id'), q.get('heard') ?? 'both', q.get('missing')),
   withdraw: (q) => world.withdraw(q.get('id')),
   end: (q) => world.end(q.get('id')),

@@ -9,6 +9,8 @@ export interface Stat {
   ranges: string[]
   dials: number
   wrapUps: { outcome: string; note: string; next_on: string | null; follow_up_id: string | null }[]
+  listens: string[]
+  listensEnded: number
   seq: number
 }
 

@@ -10,7 +10,15 @@ export class World {
     this.live = []
     this.sockets = new Set()
     this.dialled = new Map()
-    this.stat = { connections: 0, since: [], ranges: [], dials: 0, wrapUps: [] }
+    this.stat = {
+      connections: 0,
+      since: [],
+      ranges: [],
+      dials: 0,
+      wrapUps: [],
+      listens: [],
+      listensEnded: 0,
+    }
     this.failures = 0
     this.count = 0
   }
@@ -97,7 +105,9 @@ export class World {
   silence(id, heard, missing) {
     const live = this.at(id)
     live.audio = missing ? { heard, missing } : { heard }
-    this.emit({ type: 'call.updated', call_id: live.offered.call_id, audio: live.audio })
+    const { call_id, extension } = live.offered
+    this.emit({ type: 'call.updated', call_id, audio: live.audio })
+    this.emit({ type: 'call.alarm', call_id, extension, user_name: '陈静', audio: live.audio })
   }
 
   withdraw(id) {

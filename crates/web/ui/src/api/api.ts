@@ -104,6 +104,12 @@ export const api = {
   },
 }
 
+/** Where a running call is heard. */
+export function listenUrl(id: Uuid, at: Location = location): string {
+  const scheme = at.protocol === 'https:' ? 'wss' : 'ws'
+  return `${scheme}://${at.host}${url(`/calls/${id}/listen`)}`
+}
+
 /** Where the live connection is; `since` is the last number seen. */
 export function socketUrl(since: number, at: Location = location): string {
   const scheme = at.protocol === 'https:' ? 'wss' : 'ws'

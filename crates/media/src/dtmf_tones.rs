@@ -1,0 +1,300 @@
+//! Finds DTMF tones in sound and makes them silence (ITU-T Q.23, Q.24).
+//!
+//! Telephones without RFC 4733 send digits as pairs of tones: card numbers and passwords would be
+//! in a recording for whoever can hear. Each 12.75 ms is measured at the eight frequencies
+//! (Goertzel's filter), every 6 ms anew; a pair that holds nearly all the energy for 32 ms is a
+//! digit, and speech all but never is. Which digit it is, nobody is told.
+//!
+//! Belongs here: samples in, samples out. Does not: digits as packets (`dtmf`).
+
+use std::collections::VecDeque;
+use std::f32::consts::TAU;
+use std::ops::Range;
+
+/// Low and high group, Hz.
+const GROUPS_HZ: [[f32; 4]; 2] = [[697.0, 770.0, 852.0, 941.0], [1209.0, 1336.0, 1477.0, 1633.0]];
+/// Samples measured at once, at 8 kHz: short enough that 1.5 % beside the frequency still counts.
+const BLOCK: usize = 102;
+/// Samples between two measurements, at 8 kHz.
+const HOP: usize = BLOCK / 2;
+/// Measurements in a row that find the same pair before it is a digit: a tone of 40 ms has as many.
+const RUN: usize = 4;
+/// The share of the energy that the pair must hold.
+const LEAST_SHARE: f32 = 0.65;
+/// How much stronger one tone of the pair may be: 9 dB.
+const MOST_TWIST: f32 = 8.0;
+/// How much of the strongest tone the others of its group may have.
+const MOST_BESIDE: f32 = 0.4;
+/// Mean square below which nothing is a digit: -50 dBFS.
+const LEAST_POWER: f32 = 107_000_000.0 * 1e-4;
+
+/// Silences the DTMF tones of one lane, a moment behind.
+#[derive(Debug)]
+pub struct ToneMute {
+    /// Goertzel's coefficient of each frequency.
+    coefficients: [[f32; 4]; 2],
+    block: usize,
+    hop: usize,
+    /// Samples not yet given out.
+    held: VecDeque<i16>,
+    /// Samples of `held` that have been measured, up to the next hop.
+    measured: usize,
+    /// The pair found last, and how often in a row.
+    run: Option<([usize; 2], usize)>,
+    /// Samples that are digits, counted from the first.
+    muted: VecDeque<Range<u64>>,
+    /// Samples given out.
+    given: u64,
+    scratch: Vec<f32>,
+}
+
+impl ToneMute {
+    /// Begins a lane at `rate_hz`, not below 8000.
+    pub fn new(rate_hz: u32) -> Self {
+        let scale = |samples: usize| samples * rate_hz as usize / 8000;
+        let coefficient = |hz: f32| 2.0 * (TAU * hz / rate_hz as f32).cos();
+        Self {
+            coefficients: GROUPS_HZ.map(|group| group.map(coefficient)),
+            block: scale(BLOCK),
+            hop: scale(HOP),
+            held: VecDeque::new(),
+            measured: 0,
+            run: None,
+            muted: VecDeque::new(),
+            given: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// How many samples it holds back.
+    fn hold(&self) -> usize {
+        self.block + (RUN + 2) * self.hop
+    }
+
+    /// Takes samples, and appends to `out` those that are decided.
+    pub fn push(&mut self, samples: &[i16], out: &mut Vec<i16>) {
+        self.held.extend(samples);
+        while self.held.len() >= self.measured + self.block {
+            self.measure();
+            self.measured += self.hop;
+        }
+        let ready = self.held.len().saturating_sub(self.hold());
+        self.give(ready, out);
+    }
+
+    /// Appends what is left.
+    pub fn finish(&mut self, out: &mut Vec<i16>) {
+        self.give(self.held.len(), out);
+    }
+
+    fn give(&mut self, count: usize, out: &mut Vec<i16>) {
+        let (from, start) = (self.given, out.len());
+        out.extend(self.held.drain(..count));
+        self.given += count as u64;
+        self.measured = self.measured.saturating_sub(count);
+        for muted in &self.muted {
+            let (first, end) = (muted.start.max(from), muted.end.min(self.given));
+            if first < end {
+                out[start + (first - from) as usize..start + (end - from) as usize].fill(0);
+            }
+        }
+        while self.muted.front().is_some_and(|muted| muted.end <= self.given) {
+            self.muted.pop_front();
+        }
+    }
+
+    /// Looks at the block that begins at `measured`, and notes that it is to be silence if a digit
+    /// is under way.
+    fn measure(&mut self) {
+        self.scratch.clear();
+        let block = self.held.range(self.measured..self.measured + self.block);
+        self.scratch.extend(block.map(|&sample| f32::from(sample)));
+        let found = pair(&self.coefficients, &self.scratch);
+        self.run = match (found, self.run) {
+            (Some(pair), Some((same, count))) if pair == same => Some((pair, count + 1)),
+            (Some(pair), _) => Some((pair, 1)),
+            (None, _) => None,
+        };
+        let Some((_, count)) = self.run.filter(|(_, count)| *count >= RUN) else { return };
+        // The tone began before the first block that held it, and ends behind the last.
+        let at = self.given + self.measured as u64;
+        let end = at + (self.block + self.hop) as u64;
+        match self.muted.back_mut() {
+            Some(muted) if count > RUN => muted.end = end,
+            _ => self.muted.push_back(at.saturating_sub((RUN * self.hop) as u64)..end),
+        }
+    }
+}
+
+/// The pair of tones that these samples are, if they are one: an index into either group.
+fn pair(coefficients: &[[f32; 4]; 2], samples: &[f32]) -> Option<[usize; 2]> {
+    let energy: f32 = samples.iter().map(|sample| sample * sample).sum();
+    let length = samples.len() as f32;
+    if energy / length < LEAST_POWER {
+        return None;
+    }
+    let mut found = [0; 2];
+    let mut powers = [0.0; 2];
+    for (group, coefficients) in coefficients.iter().enumerate() {
+        let all = coefficients.map(|coefficient| goertzel(coefficient, samples));
+        let (at, power) = strongest(&all);
+        let beside = all.iter().enumerate().filter(|(other, _)| *other != at);
+        if beside.into_iter().any(|(_, other)| *other > power * MOST_BESIDE) {
+            return None;
+        }
+        (found[group], powers[group]) = (at, power);
+    }
+    // A sine of all the energy measures energy × length / 2.
+    let share = (powers[0] + powers[1]) * 2.0 / (energy * length);
+    let twist = (powers[0] / powers[1]).max(powers[1] / powers[0]);
+    (share >= LEAST_SHARE && twist <= MOST_TWIST).then_some(found)
+}
+
+fn strongest(powers: &[f32; 4]) -> (usize, f32) {
+    let all = powers.iter().copied().enumerate();
+    all.fold((0, 0.0), |best, it| if it.1 > best.1 { it } else { best })
+}
+
+fn goertzel(coefficient: f32, samples: &[f32]) -> f32 {
+    let (mut last, mut before) = (0.0_f32, 0.0_f32);
+    for sample in samples {
+        let next = sample + coefficient * last - before;
+        before = last;
+        last = next;
+    }
+    last * last + before * before - coefficient * last * before
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tones(low_hz: f32, high_hz: f32, gains: [f32; 2], rate: u32, ms: usize) -> Vec<i16> {
+        let sample = |n: usize| {
+            let at = n as f32 * TAU / rate as f32;
+            gains[0] * (low_hz * at).sin() + gains[1] * (high_hz * at).sin()
+        };
+        (0..ms * rate as usize / 1000).map(|n| sample(n) as i16).collect()
+    }
+
+    fn noise(seed: &mut u32) -> f32 {
+        *seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (*seed >> 8) as f32 / 8_388_608.0 - 1.0
+    }
+
+    /// Something like speech: a pulse train of changing pitch through three formants, with
+    /// breath, syllables and pauses.
+    fn speech(seconds: usize, seed: u32) -> Vec<i16> {
+        let (mut seed, mut out, mut phase) = (seed, Vec::new(), 0.0_f32);
+        let (mut pitch, mut formants) = (120.0_f32, [500.0_f32, 1500.0, 2500.0]);
+        let mut states = [[0.0_f32; 2]; 3];
+        for n in 0..seconds * 8000 {
+            if n % 1200 == 0 {
+                pitch = 170.0 + 90.0 * noise(&mut seed);
+                formants = [550.0, 1500.0, 2500.0].map(|hz| hz * (1.0 + 0.4 * noise(&mut seed)));
+            }
+            phase += pitch / 8000.0;
+            let is_pulse = phase >= 1.0;
+            phase = phase.fract();
+            let is_pause = n / 4000 % 7 == 6;
+            let mut source = if is_pulse { 1.0 } else { 0.05 * noise(&mut seed) };
+            if is_pause {
+                source = 0.0;
+            }
+            let mut sum = 0.0;
+            for (state, hz) in states.iter_mut().zip(formants) {
+                let r = 0.97_f32;
+                let next =
+                    source + 2.0 * r * (TAU * hz / 8000.0).cos() * state[0] - r * r * state[1];
+                *state = [next, state[0]];
+                sum += next;
+            }
+            out.push((sum * 2500.0).clamp(-32_000.0, 32_000.0) as i16);
+        }
+        out
+    }
+
+    fn muted(rate: u32, samples: &[i16]) -> Vec<i16> {
+        let (mut mute, mut out) = (ToneMute::new(rate), Vec::new());
+        samples.chunks(177).for_each(|part| mute.push(part, &mut out));
+        mute.finish(&mut out);
+        assert_eq!(out.len(), samples.len());
+        out
+    }
+
+    fn level(samples: &[i16]) -> f32 {
+        let sum: f32 = samples.iter().map(|&it| f32::from(it) * f32::from(it)).sum();
+        (sum / samples.len() as f32).sqrt()
+    }
+
+    #[test]
+    fn every_digit_beside_its_frequency_and_twisted_is_silence() {
+        for low in GROUPS_HZ[0] {
+            for high in GROUPS_HZ[1] {
+                for (off, gains) in [
+                    ([1.0, 1.0], [6000.0, 6000.0]),
+                    ([1.015, 0.985], [6000.0, 6000.0]),
+                    ([0.985, 1.015], [6000.0, 6000.0]),
+                    ([1.0, 1.0], [8000.0, 3500.0]),
+                    ([1.0, 1.0], [4000.0, 8500.0]),
+                    ([1.0, 1.0], [400.0, 400.0]),
+                ] {
+                    let mut samples = vec![0; 800];
+                    samples.extend(tones(low * off[0], high * off[1], gains, 8000, 60));
+                    samples.extend([0; 800]);
+                    let out = muted(8000, &samples);
+                    let loud = out.iter().filter(|it| it.abs() > 50).count();
+                    assert_eq!(loud, 0, "{low}+{high} Hz {off:?} {gains:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_digit_of_40_ms_in_noise_and_at_other_rates_is_silence() {
+        let mut seed = 9;
+        for rate in [8000, 16_000, 48_000] {
+            let mut samples = vec![0; rate as usize / 10];
+            samples.extend(tones(852.0, 1336.0, [5000.0, 5000.0], rate, 45));
+            samples.extend(vec![0; rate as usize / 10]);
+            // 18 dB below the tones.
+            samples.iter_mut().for_each(|it| *it += (noise(&mut seed) * 1000.0) as i16);
+            let out = muted(rate, &samples);
+            let tone = rate as usize / 10..rate as usize * 145 / 1000;
+            assert!(level(&out[tone]) < 150.0, "{rate}");
+        }
+    }
+
+    #[test]
+    fn speech_stays_as_it_is() {
+        for seed in 1..=4 {
+            let samples = speech(60, seed * 7919);
+            assert!(level(&samples) > 300.0, "there is something to hear");
+            let out = muted(8000, &samples);
+            let changed = samples.iter().zip(&out).filter(|(was, is)| was != is).count();
+            // A tenth of a second in a minute at most.
+            assert!(changed < 8000 / 10, "seed {seed}: {changed} samples");
+        }
+    }
+
+    #[test]
+    fn one_tone_alone_music_and_a_busy_tone_are_no_digits() {
+        for pair in
+            [[440.0, 554.0], [450.0, 450.0], [770.0, 770.0], [941.0, 1000.0], [350.0, 1336.0]]
+        {
+            let samples = tones(pair[0], pair[1], [6000.0, 6000.0], 8000, 500);
+            assert_eq!(muted(8000, &samples), samples, "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_beside_a_digit_is_kept() {
+        let mut samples = tones(440.0, 440.0, [4000.0, 4000.0], 8000, 1000);
+        let digit = tones(697.0, 1209.0, [6000.0, 6000.0], 8000, 100);
+        samples.splice(4000..4800, digit);
+        let out = muted(8000, &samples);
+        assert!(out[4040..4760].iter().all(|it| *it == 0));
+        assert_eq!(out[..3600], samples[..3600]);
+        assert_eq!(out[5100..], samples[5100..]);
+    }
+}
