@@ -8,10 +8,13 @@ use cheling_phone::{Law, Sound};
 use tokio::process::Command;
 
 use crate::child::Process;
+use crate::eventually;
 
 /// One run of SIPp.
 pub struct Sipp {
     process: Process,
+    local: SocketAddr,
+    folder: PathBuf,
 }
 
 /// What a run is told.
@@ -53,7 +56,18 @@ impl Sipp {
             .args(["-nostdin", "-trace_err", "-timeout", "60", "-timeout_error"])
             .args(run.more)
             .env("TERM", "dumb");
-        Self { process: Process::start(&name, command, folder) }
+        let process = Process::start(&name, command, folder);
+        Self { process, local: run.local, folder: folder.to_owned() }
+    }
+
+    /// Waits until its UDP socket is open: a call before that meets a closed port.
+    pub async fn listens(&self) {
+        let IpAddr::V4(ip) = self.local.ip() else { panic!("IPv4 only") };
+        let socket = format!("{:08X}:{:04X}", u32::from_le_bytes(ip.octets()), self.local.port());
+        eventually("SIPp's socket", || async {
+            std::fs::read_to_string("/proc/net/udp").unwrap().contains(&socket).then_some(())
+        })
+        .await;
     }
 
     /// Waits for its end; 0 means that every call went as the scenario says.
@@ -67,7 +81,14 @@ impl Sipp {
     /// If one did not.
     pub async fn succeeds(mut self) {
         let status = self.process.ends().await;
-        assert!(status.success(), "sipp: {status}");
+        assert!(status.success(), "sipp: {status}\n{}", self.complaints());
+    }
+
+    /// What it wrote about messages that it did not expect.
+    fn complaints(&self) -> String {
+        let files = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let logs = files.filter(|it| it.file_name().to_string_lossy().ends_with("_errors.log"));
+        logs.filter_map(|it| std::fs::read_to_string(it.path()).ok()).collect()
     }
 }
 

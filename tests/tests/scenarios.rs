@@ -30,6 +30,7 @@ async fn calls_out(scenario: &str) {
     let cheling = Cheling::start().await;
     let (phone, _events) = cheling.phone("8001", Transport::Udp).await;
     let carrier = trunk(&cheling, scenario, &[]);
+    carrier.listens().await;
     let call = phone.call(Dial::number("13912345678"), Sound::tone(600.0)).await.unwrap();
     within("the answer", call.answered()).await.unwrap();
     call.hang_up().await;
@@ -52,6 +53,7 @@ async fn an_answer_that_crosses_the_cancel_is_hung_up() {
     let cheling = Cheling::start().await;
     let (phone, _events) = cheling.phone("8001", Transport::Udp).await;
     let carrier = trunk(&cheling, "network_cancel_race", &[]);
+    carrier.listens().await;
     let call = phone.call(Dial::number("13912345678"), Sound::tone(600.0)).await.unwrap();
     within("ringing", call.rings()).await.unwrap();
     call.hang_up().await;
@@ -66,6 +68,7 @@ async fn of_two_offers_that_cross_the_later_gets_491() {
     let (phone, _events) = cheling.phone("8001", Transport::Udp).await;
     let mut desk = cheling.desk("agent8001").await;
     let carrier = trunk(&cheling, "network_glare", &[]);
+    carrier.listens().await;
     let call = phone.call(Dial::number("13912345678"), Sound::tone(600.0)).await.unwrap();
     within("the answer", call.answered()).await.unwrap();
     desk.next_of("call.answered").await;

@@ -390,6 +390,7 @@ fn a_refresh_is_answered_without_troubling_the_other_side() {
 #[test]
 fn an_update_passes_like_a_reinvite_and_may_name_the_caller_late() {
     let mut world = World::dealership(1);
+    world.uas[1].answers_with = vec![("Allow", "INVITE, ACK, BYE, UPDATE".into())];
     world.uas[0].extra.push(("From", "<sip:unavailable@gw>".into()));
     talking(&mut world);
     world.uas[0].in_dialog.push(("P-Asserted-Identity", "<sip:13900000000@gw>".into()));
@@ -404,6 +405,23 @@ fn an_update_passes_like_a_reinvite_and_may_name_the_caller_late() {
     world.settle();
     let story = world.story().join("\n");
     assert!(story.contains("caller 13900000000\nheld Customer"), "{story}");
+}
+
+#[test]
+fn an_update_goes_as_a_reinvite_to_a_side_that_knows_no_update() {
+    let mut world = World::dealership(1);
+    talking(&mut world);
+    let now = world.now.monotonic;
+    let body = world.uas[0].new_sdp(Direction::SendOnly);
+    world.uas[0].say(now, Method::Update, Some(("application/sdp", body)));
+    world.run(SECOND);
+    let phone = &world.uas[1].log;
+    assert_eq!(phone.iter().filter(|it| *it == "INVITE").count(), 2, "{phone:?}");
+    assert!(!phone.contains(&"UPDATE".to_owned()), "{phone:?}");
+    assert!(world.uas[0].log.contains(&"200 UPDATE".to_owned()));
+    let now = world.now.monotonic;
+    world.uas[0].hang_up(now);
+    world.settle();
 }
 
 #[test]

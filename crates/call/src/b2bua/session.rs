@@ -60,6 +60,15 @@ impl Session {
         self.again_at = None;
     }
 
+    /// How an offer that came by `method` is made to this side: by re-INVITE where it has not said
+    /// that it knows UPDATE (RFC 3311 §4).
+    pub(super) fn way_for(&self, method: &Method) -> Method {
+        match method {
+            Method::Update if !self.knows_update => Method::Invite,
+            method => method.clone(),
+        }
+    }
+
     /// Notes what the other side can do.
     pub(super) fn learn(&mut self, headers: &Headers) {
         if headers.has(Name::Allow) {

@@ -215,7 +215,7 @@ impl Call {
         let (lane, method, offer) = match &exchange.step {
             Step::Asked(asked) => {
                 let offer = asked.offer.as_ref().and_then(|_| sent(to));
-                (to, asked.request.method.clone(), offer)
+                (to, talk.leg(to).session.way_for(&asked.request.method), offer)
             }
             Step::Adopting { offer, .. } => {
                 (exchange.from, Method::Invite, Some(offer.as_ref().clone()))
@@ -391,7 +391,7 @@ impl Call {
         let to = from.other();
         let told_before = media.sent(to).cloned();
         let passed = offer.as_ref().map(|offer| media.pass_offer(to, offer));
-        let method = request.method.clone();
+        let method = talk.leg(to).session.way_for(&request.method);
         let client =
             talk.legs[to.index()].request(core, self.id, &mut self.entries, method, |request| {
                 if let Some(passed) = &passed {
