@@ -31,6 +31,8 @@ pub struct BaresipConfig<'a> {
     pub says: &'a Path,
     /// Dialled right after the start.
     pub dials: Option<&'a str>,
+    /// SRTP: `srtp` (offered, may be declined) or `srtp-mand`.
+    pub media_encryption: Option<&'a str>,
 }
 
 impl Baresip {
@@ -46,9 +48,11 @@ impl Baresip {
             Some(server) => (server.to_string(), 60),
             None => (format!("127.0.0.1:{}", config.sip_port), 0),
         };
+        let encryption =
+            config.media_encryption.map(|name| format!(";mediaenc={name}")).unwrap_or_default();
         let account = format!(
             "<sip:{}@{host};transport={}>;auth_user={};auth_pass={};regint={register};\
-             answermode=auto;audio_codecs=pcma;ptime=20\n",
+             answermode=auto;audio_codecs=pcma;ptime=20{encryption}\n",
             config.user, config.transport, config.user, config.password
         );
         std::fs::write(home.join("accounts"), account).unwrap();
@@ -76,6 +80,11 @@ impl Baresip {
         self.process.says("Call established").await;
     }
 
+    /// Waits until its media is SRTP.
+    pub async fn encrypts(&mut self) {
+        self.process.says("SRTP is Enabled").await;
+    }
+
     /// Hangs up and ends it, as Ctrl-C does.
     pub async fn quit(mut self) {
         self.process.interrupt().await;
@@ -98,6 +107,7 @@ fn settings(config: &BaresipConfig<'_>) -> String {
         "module g711.so".to_owned(),
         "module aufile.so".to_owned(),
         "module aubridge.so".to_owned(),
+        "module srtp.so".to_owned(),
         "module_tmp account.so".to_owned(),
         "module_app menu.so".to_owned(),
     ] {

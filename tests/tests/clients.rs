@@ -49,6 +49,7 @@ async fn sipp_calls_baresip_and_both_are_on_the_recording() {
             transport: "udp",
             says: &says,
             dials: None,
+            media_encryption: None,
         },
         cheling.folder(),
     );
@@ -95,6 +96,7 @@ async fn speech_comes_out_as_it_went_in() {
             transport: "tcp",
             says: &says,
             dials: None,
+            media_encryption: None,
         },
         cheling.folder(),
     );

@@ -177,6 +177,7 @@ async fn baresip_answers_our_phone_over_udp_and_tcp() {
                 transport: "udp",
                 says: &says,
                 dials: None,
+                media_encryption: None,
             },
             folder.path(),
         );

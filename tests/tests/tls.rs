@@ -67,6 +67,7 @@ async fn baresip_registers_over_tls_and_its_call_is_recorded() {
             transport: "tls",
             says: &says,
             dials: None,
+            media_encryption: None,
         },
         cheling.folder(),
     );
