@@ -2,9 +2,11 @@ import { defineConfig } from '@playwright/test'
 
 /**
  * Two projects: `double` drives the console on the test double of e2e/server.mjs; `real` drives
- * it on a running `cheling` whose address is in CHELING_URL.
+ * it on a running `cheling` whose address is in CHELING_URL. DOUBLE_PORT (and the port after it)
+ * is where the double listens, so that two runs need not wait for each other.
  */
-const url = process.env.CHELING_URL ?? 'http://127.0.0.1:4173'
+const double = `http://127.0.0.1:${process.env.DOUBLE_PORT ?? 4173}`
+const url = process.env.CHELING_URL ?? double
 const args = [
   '--no-sandbox',
   '--disable-gpu',
@@ -35,5 +37,5 @@ export default defineConfig({
   ],
   webServer: process.env.CHELING_URL
     ? undefined
-    : { command: 'node e2e/server.mjs', url: 'http://127.0.0.1:4173/', reuseExistingServer: false },
+    : { command: 'node e2e/server.mjs', url: `${double}/`, reuseExistingServer: false },
 })

@@ -1,7 +1,7 @@
 /** What the specs do over and over: sign in, and steer the double. */
 import { expect, test as base, type Page } from '@playwright/test'
 
-const CONTROL = 'http://127.0.0.1:4174'
+const CONTROL = `http://127.0.0.1:${Number(process.env.DOUBLE_PORT ?? 4173) + 1}`
 
 export interface Stat {
   connections: number
