@@ -11,6 +11,8 @@ export interface Stat {
   wrapUps: { outcome: string; note: string; next_on: string | null; follow_up_id: string | null }[]
   listens: string[]
   listensEnded: number
+  /** What was asked of running calls: `transfer 8022`. */
+  orders: string[]
   seq: number
 }
 

@@ -99,7 +99,10 @@ export function routes(world) {
   const matches = (q, ...fields) =>
     !q ||
     fields.some((f) => bare(f).includes(bare(q)) || (digits(q) && digits(f).includes(digits(q))))
-  const call = (id) => need(d.calls.find((c) => c.call_id === id))
+  // A call that runs is as one of the past, as far as these specs look at it.
+  const isLive = (id) => world.live.some((l) => l.offered.call_id === id)
+  const call = (id) =>
+    need(d.calls.find((c) => c.call_id === id) ?? (isLive(id) && { ...d.calls[0], call_id: id }))
   const byRecording = (id) => need(d.calls.find((c) => c.recording_id === id))
   const customer = (id) => need(d.customers.find((c) => c.customer_id === id))
   const detail = (card) => ({ card, created_at: nowUs() - 9e13, address: '浦东新区示例路 18 弄' })
@@ -108,6 +111,7 @@ export function routes(world) {
     hangup_by: c.answered_at ? 'customer' : '',
     match_method: c.customer_id ? 'number' : '',
     note: '',
+    guests: world.monitors(c.call_id),
     route: [{ at: c.offered_at, kind: 'group', name: '售后一组', why: 'called' }],
     legs: ['8021', '8022'].map((extension, n) => ({
       extension,
@@ -162,6 +166,16 @@ export function routes(world) {
     ['POST', '/calls', ({ body, headers }) => world.dial(body, headers['idempotency-key']), 202],
     ['GET', '/calls/running', () => ({ calls: world.running() })],
     ['GET', '/calls/:id', ({ id }) => callDetail(call(id))],
+    ['PUT', '/calls/:id/hold', ({ id }) => world.hold(id, true), 202],
+    ['DELETE', '/calls/:id/hold', ({ id }) => world.hold(id, false), 202],
+    ['POST', '/calls/:id/transfer', ({ id, body }) => world.transfer(id, body.number), 202],
+    ['POST', '/calls/:id/consult', ({ id, body }) => world.consult(id, body.number), 202],
+    ['PUT', '/calls/:id/consult', ({ id }) => world.endConsult(id, true), 202],
+    ['DELETE', '/calls/:id/consult', ({ id }) => world.endConsult(id, false), 202],
+    ['POST', '/calls/:id/guests', ({ id, body }) => world.invite(id, body.number), 202],
+    ['DELETE', '/calls/:id/guests', ({ id, q }) => world.dismiss(id, Number(q.guest)), 202],
+    ['PUT', '/calls/:id/monitor', ({ id, body }) => world.monitor(id, body.role), 202],
+    ['DELETE', '/calls/:id/monitor', ({ id }) => world.leave(id), 202],
     ['POST', '/calls/:id/pause', ({ id }) => world.pause(id, true), 204],
     ['POST', '/calls/:id/resume', ({ id }) => world.pause(id, false), 204],
     ['DELETE', '/calls/:id', ({ id }) => world.end(id, 'agent'), 202],

@@ -18,6 +18,7 @@ export class World {
       wrapUps: [],
       listens: [],
       listensEnded: 0,
+      orders: [],
     }
     this.failures = 0
     this.count = 0
@@ -48,6 +49,9 @@ export class World {
       ended_at: null,
       recording: { state: 'on' },
       audio: { heard: 'both' },
+      guests: [],
+      consulting: false,
+      transferring: '',
     })
     this.emit({ type: 'call.offered', ...offered })
     return offered.call_id
@@ -69,9 +73,85 @@ export class World {
   }
 
   hold(id, held) {
-    const live = this.at(id)
+    const live = this.order(id, held ? 'hold' : 'resume')
     live.state = held ? 'held' : 'talking'
     this.emit({ type: 'call.updated', call_id: live.offered.call_id, held })
+  }
+
+  /** The call that talks, noting what is asked of it. */
+  order(id, order, ...what) {
+    const live = this.at(id)
+    if (!live.answered_at || live.state === 'wrap_up') throw new Refusal(409, 'not_now')
+    this.stat.orders.push([order, ...what].join(' '))
+    return live
+  }
+
+  /** A colleague's phone that is registered, or any number outside. */
+  reach(number) {
+    const phone = this.d.extensions.find((e) => e.number === number)
+    if (phone && !phone.registered) throw new Refusal(409, 'extension_not_registered')
+    return phone?.user_name ?? ''
+  }
+
+  update(live, change) {
+    Object.assign(live, change)
+    this.emit({ type: 'call.updated', call_id: live.offered.call_id, ...change })
+  }
+
+  transfer(id, number) {
+    const live = this.order(id, 'transfer', number)
+    this.reach(number)
+    this.update(live, { transferring: number })
+  }
+
+  /** The third rings until /answer; the call that waits stays. */
+  consult(id, number) {
+    const live = this.order(id, 'consult', number)
+    this.reach(number)
+    this.update(live, { consulting: true })
+    return { call_id: this.offer({ number, direction: 'internal' }) }
+  }
+
+  /** Of either call: the consultation is over, and with it the other call if it is handed on. */
+  endConsult(id, isCompleted) {
+    this.order(id, isCompleted ? 'complete' : 'cancel')
+    const waiting = this.live.find((l) => l.consulting)
+    const consulted = this.live.find((l) => l !== waiting && l.state !== 'wrap_up')
+    this.update(waiting, { consulting: false })
+    this.end(consulted.offered.call_id, 'agent')
+    if (isCompleted) this.end(waiting.offered.call_id, 'agent')
+  }
+
+  invite(id, number) {
+    const live = this.order(id, 'invite', number)
+    const guest = { guest: live.guests.length + 1, role: 'conference', number }
+    this.update(live, { guests: [...live.guests, { ...guest, name: this.reach(number) }] })
+  }
+
+  dismiss(id, guest) {
+    const live = this.order(id, 'dismiss', guest)
+    this.update(live, { guests: live.guests.filter((g) => g.guest !== guest) })
+  }
+
+  /** The supervisor's phone rings until it is answered with /join. */
+  monitor(id, role) {
+    if (this.failures > 0) {
+      this.failures--
+      throw new Refusal(409, 'extension_not_registered')
+    }
+    const live = this.order(id, 'monitor', role)
+    live.monitor = { joined_at: null, ...live.monitor, role }
+  }
+
+  leave(id) {
+    delete this.order(id, 'leave').monitor
+  }
+
+  /** Who monitors, as the call's details tell it. */
+  monitors(id) {
+    const monitor = this.live.find((l) => l.offered.call_id === id)?.monitor
+    if (!monitor?.joined_at) return []
+    return [{ guest: 7, number: '8022', user_name: '周敏', left_at: null, ...monitor }]
   }
 
   pause(id, isPaused) {
@@ -124,6 +204,7 @@ export class World {
 
   end(id, by = 'customer') {
     const live = this.at(id)
+    Object.assign(live, { guests: [], consulting: false, transferring: '' })
     const { call_id } = live.offered
     const ended_at = nowUs()
     const talk_ms = live.answered_at ? Math.round((ended_at - live.answered_at) / 1000) : 0
@@ -195,6 +276,7 @@ export class World {
       ...call,
       legs: [],
       route: [],
+      guests: [],
       note: body.note,
       hangup_by: '',
       match_method: '',
@@ -211,6 +293,7 @@ export class World {
       call_id: id,
       legs: [],
       route: [],
+      guests: [],
       note: '',
       hangup_by: '',
       match_method: 'chosen',

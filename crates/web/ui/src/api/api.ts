@@ -18,6 +18,7 @@ import type {
   Lines,
   LiveCalls,
   Me,
+  MonitorRole,
   Page,
   RecordingDetail,
   RecordingRow,
@@ -32,7 +33,8 @@ import type {
 /** Sends a POST whose body is given, or none. */
 const post = <T>(path: string, body?: unknown, query?: Query) =>
   request<T>('POST', path, { body, query })
-const put = <T>(path: string, body: unknown) => request<T>('PUT', path, { body })
+const put = <T>(path: string, body?: unknown) => request<T>('PUT', path, { body })
+const remove = (path: string, query?: Query) => request<undefined>('DELETE', path, { query })
 const get = <T>(path: string, query?: Query, signal?: AbortSignal) =>
   request<T>('GET', path, { query, signal })
 
@@ -40,7 +42,7 @@ export const api = {
   session: {
     me: () => get<Me>('/session'),
     signIn: (body: SignIn) => post<Me>('/session', body),
-    signOut: () => request<undefined>('DELETE', '/session'),
+    signOut: () => remove('/session'),
   },
   calls: {
     list: (query: Query) => get<Page<CallRow>>('/calls', query),
@@ -52,10 +54,22 @@ export const api = {
         body,
         headers: { 'idempotency-key': idempotencyKey },
       }),
-    hangUp: (id: Uuid) => request<undefined>('DELETE', `/calls/${id}`),
+    hangUp: (id: Uuid) => remove(`/calls/${id}`),
     running: () => get<{ calls: RunningCall[] }>('/calls/running'),
     pause: (id: Uuid) => post<undefined>(`/calls/${id}/pause`),
     resume: (id: Uuid) => post<undefined>(`/calls/${id}/resume`),
+    hold: (id: Uuid) => put<undefined>(`/calls/${id}/hold`),
+    unhold: (id: Uuid) => remove(`/calls/${id}/hold`),
+    transfer: (id: Uuid, number: string) => post<undefined>(`/calls/${id}/transfer`, { number }),
+    /** A call of its own, while the other side waits. */
+    consult: (id: Uuid, number: string) => post<Dialling>(`/calls/${id}/consult`, { number }),
+    completeConsult: (id: Uuid) => put<undefined>(`/calls/${id}/consult`),
+    cancelConsult: (id: Uuid) => remove(`/calls/${id}/consult`),
+    invite: (id: Uuid, number: string) => post<undefined>(`/calls/${id}/guests`, { number }),
+    dismiss: (id: Uuid, guest: number) => remove(`/calls/${id}/guests`, { guest }),
+    /** Rings one's own phone, or changes what one does there. */
+    monitor: (id: Uuid, role: MonitorRole) => put<undefined>(`/calls/${id}/monitor`, { role }),
+    leave: (id: Uuid) => remove(`/calls/${id}/monitor`),
     wrapUp: (id: Uuid, body: WrapUp) => put<CallDetail>(`/calls/${id}/wrap-up`, body),
     linkCustomer: (id: Uuid, customer_id: Uuid) =>
       put<CallDetail>(`/calls/${id}/customer`, { customer_id }),
@@ -97,7 +111,7 @@ export const api = {
     createExtension: (body: ExtensionDraft) => post<ExtensionRow>('/extensions', body),
     updateExtension: (number: string, body: ExtensionDraft) =>
       put<ExtensionRow>(`/extensions/${number}`, body),
-    deleteExtension: (number: string) => request<undefined>('DELETE', `/extensions/${number}`),
+    deleteExtension: (number: string) => remove(`/extensions/${number}`),
     newExtensionPassword: (number: string) => post<ExtensionRow>(`/extensions/${number}/password`),
     lines: () => get<Lines>('/lines'),
     saveLines: (body: Lines) => put<Lines>('/lines', body),

@@ -174,6 +174,23 @@ export interface CallDetail extends CallRow {
   legs: CallLegRow[]
   /** Where a call to a line was sent, in order. */
   route: CallStopRow[]
+  /** Who was in the call beside its two sides, in the order they came. */
+  guests: CallGuestRow[]
+}
+
+/** What a third party does: talks with all, only hears, is heard by the agent alone, barges in. */
+export type GuestRole = 'conference' | 'listen' | 'whisper' | 'barge'
+export type MonitorRole = Exclude<GuestRole, 'conference'>
+
+export interface CallGuestRow {
+  /** Its number in the call, 1 to 7. */
+  guest: number
+  role: GuestRole
+  /** The number that was called for it. */
+  number: string
+  user_name: string
+  joined_at: Micros
+  left_at: Micros | null
 }
 
 export interface CallStopRow {
@@ -219,6 +236,14 @@ export type RecordingState = { state: 'on' } | { state: 'paused'; since: Micros;
 export type Audibility =
   { heard: 'both' } | { heard: 'one_way'; missing: 'customer' | 'agent' } | { heard: 'nobody' }
 
+/** A third party, as the two sides see it; who only listens is not shown to them. */
+export interface CallGuest {
+  guest: number
+  role: GuestRole
+  number: string
+  name: string
+}
+
 export interface LiveCall {
   offered: CallOffered
   state: 'ringing' | 'talking' | 'held' | 'wrap_up'
@@ -226,6 +251,11 @@ export interface LiveCall {
   ended_at: Micros | null
   recording: RecordingState
   audio: Audibility
+  guests: CallGuest[]
+  /** The other side waits while the agent consults. */
+  consulting: boolean
+  /** The number it is being handed on to, or `''`. */
+  transferring: string
 }
 
 /** A call of anybody in which both sides talk. */
@@ -281,6 +311,9 @@ export type ConsoleEvent = Numbered &
         follow_up_id?: Uuid
         recording?: RecordingState
         audio?: Audibility
+        guests?: CallGuest[]
+        consulting?: boolean
+        transferring?: string
       }
     | {
         type: 'call.alarm'

@@ -110,6 +110,9 @@ it('takes the calls of a snapshot but keeps the missed ones it had', () => {
       ended_at: null,
       recording: { state: 'on' },
       audio: { heard: 'both' },
+      guests: [],
+      consulting: false,
+      transferring: '',
     },
   ])
   expect(after.map((call) => call.call_id)).toEqual(['missed', 'now'])
@@ -124,4 +127,16 @@ it('shows a pause and who is not heard until the call is over', () => {
   expect(call?.audio).toEqual({ heard: 'one_way', missing: 'customer' })
   const [over] = play(offer('a'), answer('a'), paused, mute, ended('a', 5000))
   expect([over?.recording.state, over?.audio.heard]).toEqual(['on', 'both'])
+})
+
+it('knows who else is there, who waits and where it goes, until it is over', () => {
+  const guests = [{ guest: 1, role: 'conference' as const, number: '8022', name: '周敏' }]
+  const updated = (change: object) => ({ type: 'call.updated', call_id: 'a', ...change }) as Body
+  const talk = [offer('a'), answer('a'), updated({ guests }), updated({ transferring: '8022' })]
+  const [call] = play(...talk, updated({ consulting: true }))
+  expect(call).toMatchObject({ guests, transferring: '8022', consulting: true })
+  expect(play(...talk, offer('a'))[0]).toMatchObject({ guests, transferring: '8022' })
+  expect(play(...talk, updated({ transferring: '' }))[0]?.transferring).toBe('')
+  const [over] = play(...talk, updated({ consulting: true }), ended('a', 7000))
+  expect(over).toMatchObject({ guests: [], transferring: '', consulting: false })
 })

@@ -4,6 +4,7 @@
  */
 import type {
   Audibility,
+  CallGuest,
   CallOffered,
   Card,
   ConsoleEvent,
@@ -30,10 +31,23 @@ export interface DeskCall {
   phase: Phase
   recording: RecordingState
   audio: Audibility
+  /** Who else is in the call. */
+  guests: CallGuest[]
+  /** The other side waits while the agent consults. */
+  consulting: boolean
+  /** The number it is being handed on to, or `''`. */
+  transferring: string
   recording_id: Uuid | null
 }
 
-const AS_ALWAYS = { recording: { state: 'on' }, audio: { heard: 'both' } } as const
+const AS_ALWAYS: Pick<DeskCall, 'recording' | 'audio' | 'guests' | 'consulting' | 'transferring'> =
+  {
+    recording: { state: 'on' },
+    audio: { heard: 'both' },
+    guests: [],
+    consulting: false,
+    transferring: '',
+  }
 
 export function fromSnapshot(live: LiveCall): DeskCall {
   return {
@@ -42,6 +56,9 @@ export function fromSnapshot(live: LiveCall): DeskCall {
     phase: phaseOf(live),
     recording: live.recording,
     audio: live.audio,
+    guests: live.guests,
+    consulting: live.consulting,
+    transferring: live.transferring,
     recording_id: null,
   }
 }
@@ -91,14 +108,8 @@ function offer(calls: DeskCall[], event: ConsoleEvent & { type: 'call.offered' }
   const ringing: Phase = { kind: 'ringing', since: event.offered_at, farEndRings: false }
   // The same call may ring here again after it was withdrawn (a ring group's second round).
   const phase = known && known.phase.kind !== 'gone' ? known.phase : ringing
-  const call = {
-    call_id: event.call_id,
-    offered: event,
-    phase,
-    recording: known?.recording ?? AS_ALWAYS.recording,
-    audio: known?.audio ?? AS_ALWAYS.audio,
-    recording_id: known?.recording_id ?? null,
-  }
+  const before = known ?? { ...AS_ALWAYS, recording_id: null }
+  const call = { ...before, call_id: event.call_id, offered: event, phase }
   return known
     ? calls.map((other) => (other.call_id === event.call_id ? call : other))
     : [...calls, call]
@@ -149,8 +160,14 @@ function update(call: DeskCall, event: ConsoleEvent & { type: 'call.updated' }):
     phase = { kind: 'talking', since: phase.since }
   }
   if (event.far_end_ringing && phase.kind === 'ringing') phase = { ...phase, farEndRings: true }
-  const { recording = call.recording, audio = call.audio } = event
-  return { ...call, offered, phase, recording, audio }
+  const {
+    recording = call.recording,
+    audio = call.audio,
+    guests = call.guests,
+    consulting = call.consulting,
+    transferring = call.transferring,
+  } = event
+  return { ...call, offered, phase, recording, audio, guests, consulting, transferring }
 }
 
 /** An answered call, and one we dialled, wants a wrap-up; one that only rang here does not. */

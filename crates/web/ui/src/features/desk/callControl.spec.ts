@@ -1,0 +1,90 @@
+import { expect, it } from 'vitest'
+import type { CallRow, Direction, UserRow } from '@/api/schema'
+import {
+  canComplete,
+  colleaguesIn,
+  colleaguesOf,
+  dialled,
+  matching,
+  subjectOf,
+} from './callControl'
+import type { DeskCall, Phase } from './callState'
+
+const phase = (kind: 'ringing' | 'talking' | 'held' | 'gone'): Phase =>
+  ({ kind, since: 1, farEndRings: false, heldAt: 1, why: 'failed', answeredBy: '' }) as Phase
+const call = (
+  call_id: string,
+  kind: Parameters<typeof phase>[0],
+  direction: Direction = 'inbound',
+  consulting = false,
+) => ({ call_id, phase: phase(kind), offered: { direction }, consulting }) as DeskCall
+
+it('controls a conversation, and nothing that only rings or is over', () => {
+  const talk = call('a', 'talking')
+  expect(subjectOf([talk], talk)).toEqual({ kind: 'call', call: talk })
+  for (const kind of ['ringing', 'gone'] as const) {
+    expect(subjectOf([call('a', kind)], call('a', kind)).kind).toBe('none')
+  }
+  expect(subjectOf([talk], null).kind).toBe('none')
+})
+
+it('has the same buttons on both calls of a consultation, and not on a third', () => {
+  const waiting = call('a', 'held', 'inbound', true)
+  const third = call('b', 'ringing', 'internal')
+  const other = call('c', 'ringing')
+  const want = { kind: 'consult', waiting, consulted: third }
+  expect(subjectOf([waiting, third, other], waiting)).toEqual(want)
+  expect(subjectOf([waiting, third, other], third)).toEqual(want)
+  expect(subjectOf([waiting, third, other], other).kind).toBe('none')
+  expect(subjectOf([waiting], waiting)).toEqual({ kind: 'consult', waiting, consulted: null })
+})
+
+it('hands over to whom has answered only', () => {
+  const waiting = call('a', 'talking', 'inbound', true)
+  const of = (kind: 'ringing' | 'talking') => [waiting, call('b', kind, 'outbound')]
+  expect(canComplete(subjectOf(of('ringing'), waiting))).toBe(false)
+  expect(canComplete(subjectOf(of('talking'), waiting))).toBe(true)
+  expect(canComplete(subjectOf([waiting], waiting))).toBe(false)
+})
+
+it.each([
+  ['8022', '8022'],
+  ['138 0000-4409', '13800004409'],
+  ['(021) 5899.8000', '02158998000'],
+  ['+86 138 0000 4409', '+8613800004409'],
+  ['', ''],
+  ['8', ''],
+  ['周敏', ''],
+  ['80;22', ''],
+])('reads %j as %j', (typed, number) => expect(dialled(typed)).toBe(number))
+
+it('offers who has a phone, once each, and not oneself', () => {
+  const user = (name: string, extension: string | null, disabled = false) =>
+    ({ name, extension, disabled }) as UserRow
+  const users = [
+    user('陈静', '8021'),
+    user('周敏', '8022'),
+    user('邱雨', null),
+    user('x', '9', true),
+  ]
+  expect(colleaguesOf(users, '8021')).toEqual([{ number: '8022', name: '周敏' }])
+  const row = (number: string, extension: string, user_name: string) =>
+    ({ number, extension, user_name }) as CallRow
+  const calls = [
+    row('8022', '8021', '陈静'),
+    row('8021', '8022', '周敏'),
+    row('13800004409', '', ''),
+  ]
+  expect(colleaguesIn(calls, '8021')).toEqual([{ number: '8022', name: '周敏' }])
+})
+
+it('finds a colleague by number or name', () => {
+  const all = [
+    { number: '8022', name: '周敏' },
+    { number: '8020', name: 'Xu' },
+  ]
+  expect(matching(all, '802')).toEqual(all)
+  expect(matching(all, ' 8022 ')).toEqual([all[0]])
+  expect(matching(all, 'xu')).toEqual([all[1]])
+  expect(matching(all, '13')).toEqual([])
+})
