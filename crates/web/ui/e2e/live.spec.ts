@@ -67,3 +67,32 @@ test('who oversees is told of one-way audio, an agent sees no running calls', as
   await signIn(page, 'chenjing', '/calls')
   await expect(page.getByTestId('running')).toHaveCount(0)
 })
+
+test('who oversees joins a call by phone, changes what he does there, and leaves', async ({
+  page,
+}) => {
+  await steer('offer')
+  await steer('answer')
+  await signIn(page, 'zhoumin', '/calls')
+  const monitor = page.getByRole('group', { name: '用话机监听分机 8021' })
+  const button = (name: string) => monitor.getByRole('button', { name, exact: true })
+  await steer('refuse_dials')
+  await button('话机监听').click()
+  await expect(page.getByText('您的话机没有注册')).toBeVisible()
+  await expect(button('话机监听')).toHaveAttribute('aria-pressed', 'false')
+
+  await button('话机监听').click()
+  await expect(monitor).toContainText('请接听您的话机')
+  await steer('join')
+  await expect(button('退出')).toBeVisible({ timeout: 10_000 })
+  await button('插话').focus()
+  await page.keyboard.press('Enter')
+  await expect(button('插话')).toHaveAttribute('aria-pressed', 'true')
+  await expect(button('话机监听')).toHaveAttribute('aria-pressed', 'false')
+  await page.reload()
+  await expect(button('插话')).toHaveAttribute('aria-pressed', 'true')
+  await button('退出').click()
+  await expect(button('退出')).toHaveCount(0)
+  await expect(button('插话')).toHaveAttribute('aria-pressed', 'false')
+  expect((await steer('stat')).orders).toEqual(['monitor listen', 'monitor barge', 'leave'])
+})
