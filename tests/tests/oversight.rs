@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use cheling_media::g711::Law;
 use cheling_media::ogg_opus::OggOpusReader;
@@ -150,8 +150,6 @@ struct Ear {
 /// One stretch of sound.
 struct Stretch {
     at_us: i64,
-    /// When it was read.
-    read_us: i64,
     lanes: [Vec<i16>; 2],
 }
 
@@ -183,7 +181,6 @@ impl Ear {
             let message = within("sound", self.socket.next()).await.expect("open").unwrap();
             return match message {
                 Message::Binary(bytes) => {
-                    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
                     let (head, sound) = bytes.split_at(8);
                     let mut pcm = Vec::new();
                     Law::A.decode(sound, &mut pcm);
@@ -191,7 +188,6 @@ impl Ear {
                         |lane: usize| pcm.iter().skip(lane).step_by(2).copied().collect::<Vec<_>>();
                     Heard::Sound(Stretch {
                         at_us: f64::from_le_bytes(head.try_into().unwrap()) as i64,
-                        read_us: now.as_micros() as i64,
                         lanes: [lane(0), lane(1)],
                     })
                 }
@@ -243,9 +239,6 @@ async fn a_running_call_is_heard_a_moment_later_customer_left() {
     for pair in heard.windows(2) {
         assert!(pair[1].at_us >= pair[0].end_us(), "in order, nothing twice");
     }
-    let mut delays: Vec<i64> = heard.iter().map(|it| (it.read_us - it.end_us()) / 1000).collect();
-    delays.sort_unstable();
-    let (least, most) = (delays[0], delays[delays.len() - 1]);
 
     // What is not recorded is not heard.
     desk.post(&format!("/calls/{call_id}/pause"), &Value::Null).await;
