@@ -1,0 +1,196 @@
+//! What relaying and recording costs, beside the bare system calls and beside rtpengine, in one run.
+//!
+//! `cargo bench -p cheling-tests --bench relay`; `CALLS=500` chooses how many calls, `SECONDS=8` how
+//! long each is measured. Both sides of each call speak G.711 in packets of 20 ms. Printed for each
+//! relay:
+//!
+//! * CPU time of all its threads (journal included) a packet, as a multiple of one bare `send` +
+//!   `recv` of the same datagram over 256 connected loopback sockets: nanoseconds of two machines
+//!   do not compare;
+//! * the 99th percentile of the time from one phone's `send` to the other's `recv`;
+//! * memory a call, as the process grew; write calls a second.
+//!
+//! rtpengine (Debian's, in user space, writing pcap) is left out, and said to be, where it is not
+//! installed.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
+
+mod rtpengine;
+mod speakers;
+
+use cheling_call::io::RelayRemote;
+use cheling_capture::clock::AnchoredClock;
+use cheling_capture::relay::{RelayConfig, Relays, Report};
+use cheling_capture::sink::{SpareBlocks, TapSink};
+use cheling_model::call::{Offer, Party};
+use cheling_model::tap::TapBlock;
+use cheling_model::{
+    CallId, DealershipId, Direction, Lane, Presentation, TapEvent, TapKind, Timestamp,
+};
+use cheling_store::journal::{Journal, JournalHandle, JournalSettings};
+use speakers::{LOCALHOST, Probe, Speakers};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{TrySendError, sync_channel};
+use std::time::Duration;
+
+/// What one relay was seen to need.
+pub struct Seen {
+    pub cpu_seconds: f64,
+    pub packets: u64,
+    pub lost: u64,
+    pub p99: Duration,
+    pub kib_per_call: f64,
+    pub writes_per_second: f64,
+    pub not_recorded: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Recording {
+    Off,
+    On,
+}
+
+fn main() {
+    let number = |name: &str, default: u32| {
+        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
+    let (calls, seconds) = (number("CALLS", 500) as usize, number("SECONDS", 8));
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("{calls} calls, {seconds} s each; load before: {}", load.trim());
+    let pair = speakers::bare_pair();
+    println!("bare send + recv of 172 bytes over 256 sockets: {:.0} ns", pair * 1e9);
+    show("relay alone", pair, &ours(calls, seconds, Recording::Off));
+    let recording = ours(calls, seconds, Recording::On);
+    show("relay + journal on disk", pair, &recording);
+    match rtpengine::run(calls, seconds) {
+        Ok(theirs) => {
+            show("rtpengine, pcap recording", pair, &theirs);
+            let ratio = cost(&recording) / cost(&theirs);
+            println!("relay + journal costs {ratio:.2} of rtpengine with its recording");
+        }
+        Err(why) => println!("rtpengine left out: {why}"),
+    }
+}
+
+fn cost(seen: &Seen) -> f64 {
+    seen.cpu_seconds / seen.packets.max(1) as f64
+}
+
+fn show(name: &str, pair: f64, seen: &Seen) {
+    println!(
+        "{name:<26} {:>5.2} bare pairs a packet, {} packets, {} lost, {} not recorded, \
+         p99 {:.2} ms, {:.1} KiB a call, {:.0} writes/s",
+        cost(seen) / pair,
+        seen.packets,
+        seen.lost,
+        seen.not_recorded,
+        seen.p99.as_secs_f64() * 1e3,
+        seen.kib_per_call,
+        seen.writes_per_second,
+    );
+}
+
+struct Sink(JournalHandle);
+
+impl TapSink for Sink {
+    fn packets(&self, block: TapBlock) -> Result<(), TapBlock> {
+        self.0.try_media(block)
+    }
+    fn event(&self, event: TapEvent) {
+        self.0.event(event).unwrap();
+    }
+}
+
+fn ours(calls: usize, seconds: u32, recording: Recording) -> Seen {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let settings = JournalSettings { free_floor_bytes: 0, ..JournalSettings::new(folder.path()) };
+    let (journal, _) = Journal::open(settings, |_| {}).unwrap();
+    let sink = Arc::new(Sink(journal.handle()));
+    let mut config = RelayConfig::at(LOCALHOST);
+    config.ports = 20_000..=29_999;
+    let (report, reports) = sync_channel(1024);
+    let mut speakers = Speakers::new(2 * calls + 2);
+    let memory_before = resident_kib("self");
+    let mut relays = Relays::start(
+        &config,
+        Arc::clone(&sink) as Arc<dyn TapSink>,
+        Arc::new(SpareBlocks::new(0)),
+        Arc::new(move |it| {
+            report.try_send(it).map_err(|err| match err {
+                TrySendError::Full(it) | TrySendError::Disconnected(it) => it,
+            })
+        }),
+    )
+    .unwrap();
+    for number in 0..=calls {
+        let id = CallId::mint(Timestamp::from_micros(number as i64 * 1000), [1; 10]);
+        let at = AnchoredClock::start().now().wall;
+        assert!(relays.open(id, AnchoredClock::start()));
+        let Ok(Report::Opened { local, .. }) = reports.recv() else { panic!("not opened") };
+        for lane in Lane::BOTH {
+            let rtp = speakers.address(2 * number + lane.index());
+            let rtcp = SocketAddr::new(rtp.ip(), rtp.port() ^ 1);
+            relays.point(id, lane, Some(RelayRemote { rtp, rtcp }));
+            speakers.aim(2 * number + lane.index(), local[lane.index()]);
+        }
+        if recording == Recording::On {
+            sink.event(TapEvent { call_id: id, at, kind: TapKind::Offered(offer()) });
+            let kind = TapKind::Answered { extension: "8001".into() };
+            sink.event(TapEvent { call_id: id, at, kind });
+            relays.start_recording(id);
+        }
+    }
+    let probe = Probe::take(&mut speakers);
+    speakers.speak(25);
+    let memory = resident_kib("self").saturating_sub(memory_before);
+    let watch = relays.watch();
+    let counters = sink.0.clone();
+    let writes = || counters.disks().map(|disk| disk.counters.writes.load(Relaxed)).sum::<u64>();
+    let (cpu, before, writes_before) = (cpu(), watch.totals(), writes());
+    let (spoken, p99) = probe.during(|| speakers.speak(50 * seconds));
+    let after = watch.totals();
+    let (cpu, writes) = (self::cpu() - cpu, writes() - writes_before);
+    let relayed = after.relayed_packets - before.relayed_packets;
+    relays.stop();
+    Seen {
+        cpu_seconds: cpu,
+        packets: relayed,
+        lost: spoken.saturating_sub(relayed),
+        p99,
+        kib_per_call: memory as f64 / calls as f64,
+        writes_per_second: writes as f64 / f64::from(seconds),
+        not_recorded: after.tap_dropped_packets,
+    }
+}
+
+fn offer() -> Offer {
+    Offer {
+        direction: Direction::Inbound,
+        dealership_id: DealershipId::from(uuid::Uuid::from_u128(1)),
+        caller: Party {
+            number: "13812345678".into(),
+            display_name: None,
+            presentation: Presentation::Allowed,
+        },
+        called: "02155550000".into(),
+        trunk: None,
+        line_id: None,
+        extension: None,
+        user_id: None,
+        follow_up_id: None,
+    }
+}
+
+/// CPU seconds of the relay threads and the journal so far.
+fn cpu() -> f64 {
+    speakers::cpu_seconds("self", |name| name.starts_with("relay-") || name == "journal")
+}
+
+/// Memory of a process in KiB, as the kernel counts it.
+pub fn resident_kib(process: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
