@@ -2,9 +2,11 @@
 //! relay between them.
 //!
 //! A [`Call`] is a state machine: [`Event`]s in, messages and [`Output`]s out by way of
-//! [`Core`]. `setup` rings, `fetch` gets the agent who clicked, `talk`
-//! carries what is said within the dialogs, `pause` holds the recording back, `transfer` and `attended` hand a call on, `media` passes
-//! descriptions across, `fork` and `leg` are the sides.
+//! [`Core`]. `setup` rings (`ringing` is what it knows then, `early` what is said before the answer,
+//! `answered` the answer), `fetch` gets the agent who clicked, `talk` carries what is said within
+//! the dialogs and `offers` the offers among it, `pause` holds the recording back, `transfer` and
+//! `attended` hand a call on, `guests` brings third parties in, `media` passes descriptions across,
+//! `fork` and `leg` are the sides.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -20,24 +22,30 @@ use crate::identity;
 use crate::io::Output;
 use crate::occupancy::Hold;
 
+mod answered;
 mod attended;
 mod beyond;
 mod caller;
 mod codecs;
 mod consult;
+mod early;
 mod exchange;
 mod fetch;
 mod fork;
+pub mod formats;
+mod guest;
 mod guests;
 mod lamps;
 mod leg;
 pub mod media;
 mod mixing;
+mod offers;
 mod orders;
 pub mod outcome;
 mod pause;
 mod protection;
 mod replace;
+mod ringing;
 mod session;
 mod setup;
 mod talk;
@@ -50,14 +58,15 @@ use consult::{Moving, Parked};
 use fetch::Fetch;
 pub(crate) use fork::Target;
 use fork::{Fork, ForkState};
-use guests::Guests;
+use guest::Guests;
 pub(crate) use lamps::Lamp;
 pub(crate) use leg::Side;
 use media::{Change, Media};
 use pause::Recording;
 pub(crate) use pause::Wish;
 pub(crate) use replace::Place;
-use setup::{Opening, Ringing};
+use ringing::Ringing;
+use setup::Opening;
 use talk::Talk;
 
 /// How long one target rings when nothing else says so.

@@ -15,8 +15,8 @@ use cheling_model::{CallId, DealershipId, EndCause, GroupId, TapKind};
 use crate::b2bua::{RING_EXTENSION, RING_TRUNK, Target};
 use crate::core::Core;
 use crate::dialling::{Dialled, Refusal};
-use crate::intake::{Shown, phones, trunk_targets};
 use crate::router;
+use crate::targets::{Shown, phones, trunk_targets};
 
 /// Places that one call is sent to at most.
 const MAX_STOPS: usize = 10;

@@ -1,29 +1,29 @@
-//! Requests that begin something: REGISTER, INVITE, OPTIONS, and a click in the console.
+//! Requests that begin something: REGISTER, INVITE and OPTIONS..
 //!
 //! Whatever cannot be done is refused with the status RFC 3261 names for it, and what an operator
 //! may have to mend leaves one line in the log.
 
 use cheling_model::call::{Offer, Party};
-use cheling_model::directory::{Extension, ForwardedCaller, Trunk};
-use cheling_model::reach::Reach;
-use cheling_model::{CallId, DealershipId, Direction, Lane, LineId, Presentation};
+use cheling_model::directory::{Extension, Trunk};
+use cheling_model::{DealershipId, Direction, Lane, LineId, Presentation};
 use cheling_sip::endpoint::Looping;
 use cheling_sip::refer::Replaces;
 use cheling_sip::reliable;
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::session_timer::{self, Judgement, judge};
-use cheling_sip::{Flow, Method, Name, NameAddr, Request, Response, ServerId, Transport, Uri};
+use cheling_sip::{Flow, Method, Name, NameAddr, Request, Response, ServerId, Uri};
 
 use crate::auth::Outcome;
 use crate::b2bua::media::read_body;
-use crate::b2bua::{Call, Invited, Place, Plan, Side, Target};
+use crate::b2bua::{Call, Invited, Place, Plan, Side};
 use crate::core::{Core, RETRY_AFTER_S, SUPPORTED};
-use crate::dialling::{self, Dialled, Dialler, Refusal, Standing};
-use crate::hunt::{Hunt, Over};
-use crate::io::{Command, CommandReply};
-use crate::router::{self, MAX_FORKS, Route};
+use crate::dialling::{self, Dialled};
+use crate::hunt::Hunt;
+use crate::ordered::loggable;
+use crate::router::{self, Route};
 use crate::subscriptions::ALLOW_EVENTS;
 use crate::switch::Switch;
+use crate::targets::{Shown, trunk_targets, trunk_uri};
 use crate::{between, identity, passage};
 
 /// Calls that one extension may be in: whoever has stolen a password cannot take all.
@@ -401,7 +401,7 @@ fn plan_from_phone(core: &Core, extension: &Extension, called: &str) -> Plan {
 }
 
 /// Where a number that a phone dials leads.
-enum Leads {
+pub(crate) enum Leads {
     /// Out of the house, by this trunk first; by none if it cannot be dialled.
     Out { trunk: Option<String> },
     /// To a phone or line of the house.
@@ -410,7 +410,7 @@ enum Leads {
 
 /// Routes what one of our phones dials, with its rights: emergency numbers, an extension, the
 /// trunks, the dealership's own lines.
-fn from_phone(
+pub(crate) fn from_phone(
     core: &Core,
     by: &Extension,
     called: &str,
@@ -439,7 +439,7 @@ fn from_phone(
 }
 
 /// The way of a call to a line or a phone of ours: whose it is, the line, whom it rings.
-fn within(
+pub(crate) fn within(
     core: &Core,
     route: Route<'_>,
     caller: &Party,
@@ -466,228 +466,6 @@ pub(crate) fn transfer(core: &Core, extension: &str, number: &str, shown: &Party
     Some(from_phone(core, by, number, shown, Some(shown).filter(|_| !is_ours)).1)
 }
 
-/// Where a number leads that the console orders for one of our phones, with its rights: as
-/// click-to-dial, and to the dealership's own lines.
-///
-/// # Errors
-/// What the console is told if it leads nowhere.
-pub(crate) fn ordered(
-    core: &Core,
-    extension: &str,
-    number: &str,
-    shown: &Party,
-) -> Result<(Direction, Option<String>, Hunt), CommandReply> {
-    let by = router::extension(&core.directory, extension).ok_or(CommandReply::NoSuchExtension)?;
-    let id = by.dealership_id;
-    let is_for_help = dialling::is_for_help(&core.settings.trunks, number);
-    if let Some(other) = router::extension(&core.directory, number).filter(|_| !is_for_help) {
-        let is_there = core.registrar.is_registered(core.now.monotonic, &other.number);
-        if !is_there || other.number == by.number {
-            return Err(CommandReply::NotRegistered);
-        }
-        return Ok((Direction::Internal, None, Hunt::extension(&other.number, id, shown)));
-    }
-    let is_ours = router::extension(&core.directory, &shown.number).is_some();
-    let forwarded = Some(shown).filter(|_| !is_ours);
-    let to_trunk = Shown { own: &by.number, forwarded };
-    match trunk_targets(core, id, by.reach, number, Dialled::List, to_trunk) {
-        Ok(targets) => {
-            let trunk = targets.first().and_then(|target| target.side.trunk().map(str::to_owned));
-            Ok((Direction::Outbound, trunk, Hunt::trunks(targets, id, shown)))
-        }
-        Err(refusal) => {
-            match within(core, router::from_phone(&core.directory, id, number), shown) {
-                Some((_, _, hunt)) => Ok((Direction::Internal, None, hunt.but(&by.number))),
-                None => Err(refusal.into()),
-            }
-        }
-    }
-}
-
-/// Every registered phone of these extensions.
-pub(crate) fn phones<'a>(
-    core: &Core,
-    extensions: impl Iterator<Item = &'a str>,
-    caller: &Party,
-) -> Vec<Target> {
-    extensions
-        .flat_map(|number| {
-            core.registrar.contacts(core.now.monotonic, number).map(move |binding| Target {
-                side: Side::Phone { extension: number.to_owned() },
-                uri: binding.contact.clone(),
-                flow: binding.flow,
-                caller: caller.clone(),
-                domain: None,
-                route: binding.path.clone(),
-                credentials: None,
-                shown_to: Vec::new(),
-            })
-        })
-        .take(MAX_FORKS)
-        .collect()
-}
-
-/// Who is shown to a trunk.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Shown<'a> {
-    /// Our number, where the trunk has none of its own.
-    pub(crate) own: &'a str,
-    /// The customer whose call is sent on, for a trunk that wants to know.
-    pub(crate) forwarded: Option<&'a Party>,
-}
-
-/// The trunks that take a number from whoever may dial so far, the best first, each with all its
-/// addresses.
-///
-/// # Errors
-/// [`Refusal`] if there is none.
-pub(crate) fn trunk_targets(
-    core: &Core,
-    dealership_id: DealershipId,
-    reach: Reach,
-    number: &str,
-    dialled: Dialled,
-    shown: Shown<'_>,
-) -> Result<Vec<Target>, Refusal> {
-    let settings = &core.settings;
-    let dialler = Dialler {
-        dealership: router::dealership(&core.directory, dealership_id),
-        reach,
-        local_mobiles: &settings.local_mobiles,
-    };
-    let standing = |trunk: &Trunk| Standing {
-        calls: core.occupancy.calls_on(&trunk.name),
-        is_in_trouble: core.trunks.is_in_trouble(core.now.monotonic, &trunk.name),
-    };
-    let ways = dialling::ways(&settings.trunks, dialler, number, dialled, standing)?;
-    let mut targets = Vec::with_capacity(ways.len());
-    for (trunk, number) in ways {
-        let caller = shown_to(core, trunk, shown);
-        let flows = core.outward.ways(settings, trunk, core.now).into_iter();
-        targets.extend(flows.map(|flow| trunk_target(core, trunk, &number, caller.clone(), flow)));
-    }
-    if targets.is_empty() { Err(Refusal::NotResolved) } else { Ok(targets) }
-}
-
-/// The caller as a trunk is to see it.
-fn shown_to(core: &Core, trunk: &Trunk, shown: Shown<'_>) -> Party {
-    if let (ForwardedCaller::Original, Some(customer)) =
-        (trunk.manners.forwarded_caller, shown.forwarded)
-    {
-        return customer.clone();
-    }
-    let own_number = || core.outward.own_number(trunk, core.now.monotonic);
-    let number = trunk.caller_number.clone().or_else(own_number);
-    let number = number.unwrap_or_else(|| shown.own.to_owned());
-    Party { number, display_name: None, presentation: Presentation::Allowed }
-}
-
-/// A user at a trunk, or the trunk itself.
-fn trunk_uri(trunk: &Trunk, user: Option<&str>, transport: Transport) -> Uri {
-    let user = user.map(cheling_sip::uri::escape_user);
-    let mut uri = Uri::sip(user.as_deref(), &trunk.host, trunk.port);
-    if let (Uri::Sip(sip), Transport::Tcp | Transport::Tls) = (&mut uri, transport) {
-        sip.params.set("transport", Some(transport.uri_param()));
-    }
-    uri
-}
-
-fn trunk_target(core: &Core, trunk: &Trunk, number: &str, caller: Party, flow: Flow) -> Target {
-    Target {
-        side: Side::Trunk { name: trunk.name.clone() },
-        uri: trunk_uri(trunk, Some(number), flow.transport),
-        flow,
-        caller,
-        domain: trunk.account.as_ref().map(|_| trunk.host.clone()),
-        route: core.outward.service_route(&trunk.name, core.now.monotonic),
-        credentials: None,
-        shown_to: Vec::new(),
-    }
-}
-
-/// Obeys a click: rings the agent's phone, then calls the number.
-pub(crate) fn dial(switch: &mut Switch, command: Command) -> CommandReply {
-    let Command::Dial { call_id, extension, number, user_id, follow_up_id, .. } = command else {
-        return CommandReply::NoSuchCall;
-    };
-    if switch.calls.contains_key(&call_id) || switch.dialled.contains(&call_id) {
-        return CommandReply::Accepted;
-    }
-    let live = switch.calls.values().filter(|slot| slot.call.is_live()).count();
-    let core = &mut switch.core;
-    let number = router::dialled(&number);
-    let is_for_help = dialling::is_for_help(&core.settings.trunks, &number);
-    if switch.is_draining || (live >= core.settings.max_calls && !is_for_help) {
-        return CommandReply::Overloaded;
-    }
-    let directory = core.directory.clone();
-    let Some(extension) = router::extension(&directory, &extension) else {
-        return CommandReply::NoSuchExtension;
-    };
-    let caller = Party { number: number.clone(), ..Party::default() };
-    let agent = phones(core, std::iter::once(extension.number.as_str()), &caller);
-    if agent.is_empty() {
-        return CommandReply::NotRegistered;
-    }
-    let own = &extension.number;
-    if core.occupancy.is_talking(own) || core.occupancy.is_ringing(own) {
-        return CommandReply::ExtensionBusy;
-    }
-    let shown = Party {
-        number: extension.number.clone(),
-        display_name: Some(extension.display_name.clone()).filter(|name| !name.is_empty()),
-        presentation: Presentation::Allowed,
-    };
-    let id = extension.dealership_id;
-    let colleague = router::extension(&directory, &number).filter(|_| !is_for_help);
-    let through = passage::targets(core, extension, &number, &shown);
-    let (direction, hunt, trunk) = match colleague {
-        _ if through.is_some() => {
-            let direction = colleague.map_or(Direction::Outbound, |_| Direction::Internal);
-            let pbx = passage::pbx(core).map(|pbx| pbx.name.clone());
-            (direction, Hunt::trunks(through.unwrap_or_default(), id, &shown), pbx)
-        }
-        Some(other) if !core.registrar.is_registered(core.now.monotonic, &other.number) => {
-            return CommandReply::NoRoute;
-        }
-        Some(other) => (Direction::Internal, Hunt::extension(&other.number, id, &shown), None),
-        None => match trunk_targets(
-            core,
-            id,
-            extension.reach,
-            &number,
-            Dialled::List,
-            Shown { own, forwarded: None },
-        ) {
-            Ok(targets) => {
-                let trunk =
-                    targets.first().and_then(|target| target.side.trunk().map(str::to_owned));
-                (Direction::Outbound, Hunt::trunks(targets, id, &shown), trunk)
-            }
-            Err(refusal) => {
-                tracing::info!(extension = %own, number = %loggable(&number), %refusal, "not dialled");
-                return refusal.into();
-            }
-        },
-    };
-    let offer = Offer {
-        direction,
-        dealership_id: extension.dealership_id,
-        caller: shown,
-        called: number,
-        trunk,
-        line_id: None,
-        extension: Some(extension.number.clone()),
-        user_id: Some(user_id),
-        follow_up_id,
-    };
-    let plan = Plan { offer, caller_lane: Lane::Agent, hunt };
-    let call = Call::dialled(core, call_id, agent, plan);
-    switch.remember_dialled(call_id);
-    switch.add(call_id, call);
-    CommandReply::Accepted
-}
-
 /// Asks each trunk that is due whether it is there.
 pub(crate) fn ping_trunks(core: &mut Core) {
     while let Some(trunk) = core.trunks.due(core.now.monotonic, &core.settings.trunks) {
@@ -707,107 +485,6 @@ pub(crate) fn ping_trunks(core: &mut Core) {
         // Without room for a transaction it is asked the next time.
         if let Ok(client) = core.endpoint.request(core.now.monotonic, flow, options) {
             core.trunks.asked(client, &trunk.name);
-        }
-    }
-}
-
-impl From<Over> for CommandReply {
-    fn from(over: Over) -> Self {
-        match over {
-            Over::Refused(refusal) => refusal.into(),
-            Over::AsAnswered | Over::With { .. } => Self::NotRegistered,
-        }
-    }
-}
-
-impl From<Refusal> for CommandReply {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::NoTrunk | Refusal::NotResolved => Self::NoRoute,
-            Refusal::NotPermitted(_) => Self::NotPermitted,
-            Refusal::Blocked => Self::Blocked,
-            Refusal::TrunksFull => Self::TrunksFull,
-        }
-    }
-}
-
-/// Obeys an order to consult: the agent's dialog goes to a call of its own.
-pub(crate) fn consult(
-    switch: &mut Switch,
-    call_id: CallId,
-    extension: Option<&str>,
-    consult_id: CallId,
-    number: &str,
-) -> CommandReply {
-    if switch.calls.contains_key(&consult_id) {
-        return CommandReply::Accepted;
-    }
-    let live = switch.calls.values().filter(|slot| slot.call.is_live()).count();
-    let core = &mut switch.core;
-    if switch.is_draining || live >= core.settings.max_calls {
-        return CommandReply::Overloaded;
-    }
-    let Some(slot) = switch.calls.get_mut(&call_id) else { return CommandReply::NoSuchCall };
-    let Some((by, phone)) = slot.call.may_consult(extension) else { return CommandReply::NotNow };
-    let directory = core.directory.clone();
-    let Some(agent) = router::extension(&directory, &phone) else {
-        return CommandReply::NoSuchExtension;
-    };
-    let number = router::dialled(number);
-    let shown = Party {
-        number: agent.number.clone(),
-        display_name: Some(agent.display_name.clone()).filter(|name| !name.is_empty()),
-        presentation: Presentation::Allowed,
-    };
-    let (direction, trunk, hunt) = match ordered(core, &agent.number, &number, &shown) {
-        Ok(led) => led,
-        Err(reply) => return reply,
-    };
-    // As of any call: who is outside is left, and of two colleagues the one who calls.
-    let caller_lane = match direction {
-        Direction::Outbound => Lane::Agent,
-        Direction::Internal | Direction::Inbound => Lane::Customer,
-    };
-    let offer = Offer {
-        direction,
-        dealership_id: agent.dealership_id,
-        caller: shown,
-        called: number,
-        trunk,
-        line_id: None,
-        extension: Some(agent.number.clone()),
-        user_id: agent.user_id,
-        follow_up_id: None,
-    };
-    let Some(leg) = slot.call.lend(core, by, consult_id) else { return CommandReply::NotNow };
-    let plan = Plan { offer, caller_lane, hunt };
-    let call = Call::consulting(core, consult_id, call_id, leg, plan);
-    switch.add(consult_id, call);
-    switch.settle(call_id);
-    CommandReply::Accepted
-}
-
-/// A number as the log may show it: extensions whole, anything longer without its middle.
-fn loggable(number: &str) -> String {
-    let chars: Vec<char> = number.chars().filter(|c| !c.is_control()).take(64).collect();
-    if chars.len() <= 6 {
-        return chars.into_iter().collect();
-    }
-    let head: String = chars[..3].iter().collect();
-    let tail: String = chars[chars.len() - 2..].iter().collect();
-    format!("{head}…{tail}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_log_never_shows_a_whole_phone_number() {
-        for (number, want) in
-            [("8001", "8001"), ("13812345678", "138…78"), ("", ""), ("a\r\nb", "ab")]
-        {
-            assert_eq!(loggable(number), want);
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod io;
 pub mod messages;
 pub mod observer;
 mod occupancy;
+mod ordered;
 pub mod outward;
 mod passage;
 mod random;
@@ -27,6 +28,7 @@ pub mod registrar;
 pub mod router;
 pub mod subscriptions;
 pub mod switch;
+mod targets;
 mod trunks;
 
 pub use switch::Switch;

@@ -24,7 +24,7 @@ use crate::outward::{Taken, TrunkStatus};
 use crate::registrar::Registration;
 use crate::router;
 use crate::subscriptions::Subscriptions;
-use crate::{intake, passage};
+use crate::{intake, ordered, passage};
 
 /// Click-to-dial ids that are remembered, so that asking twice dials once.
 const MAX_DIALLED: usize = 1024;
@@ -349,7 +349,7 @@ impl Switch {
     fn command(&mut self, command: Command) {
         match command {
             Command::Dial { ticket, .. } => {
-                let reply = intake::dial(self, command);
+                let reply = ordered::dial(self, command);
                 self.core.put(Output::Reply { ticket, reply });
             }
             Command::HangUp { ticket, call_id } => {
@@ -405,7 +405,7 @@ impl Switch {
         let Some(slot) = live else { return CommandReply::NoSuchCall };
         match order {
             Order::Consult { consult_id, number } => {
-                intake::consult(self, call_id, extension, *consult_id, number)
+                ordered::consult(self, call_id, extension, *consult_id, number)
             }
             // Either of the two calls may be meant.
             Order::CompleteConsult | Order::CancelConsult => {

@@ -5,7 +5,7 @@ use cheling_sip::{ClientId, Response};
 
 use super::caller::{Caller, early_request};
 use super::fork::{ENDED_BY_US, Fork, ForkState, NO_ANSWER, SHUTDOWN};
-use super::setup::Ringing;
+use super::ringing::Ringing;
 use super::{Call, Ending, Event, State, outcome, withdraw_all};
 use crate::core::Core;
 use crate::hunt::{Fate, Hunt};

@@ -11,186 +11,31 @@
 //! Belongs here: ringing guests, their dialogs, their end. Does not: who hears whom (`mixing`).
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cheling_media::codec::{Codec, PayloadFormat};
 use cheling_media::mixer;
-use cheling_model::call::{Format, Party};
+use cheling_model::call::Party;
 use cheling_model::{GuestRole, Lane, TapKind};
 use cheling_sip::diversion::History;
 use cheling_sip::sdp::{self, CONTENT_TYPE, Direction, LocalMedia, Origin, Sdp};
 use cheling_sip::{ClientId, Flow, Method, Name, Request, Response, ServerId};
 
 use super::fork::{self, ANSWERED_ELSEWHERE, ENDED_BY_US, Fork, ForkState, Manner, Target};
+use super::formats;
+use super::guest::{Guest, GuestState, Joined};
 use super::leg::Leg;
-use super::leg::Side;
 use super::media::{self, read_body};
-use super::protection::Protection;
-use super::{Call, Event, rings_at};
+use super::{Call, Event};
 use crate::core::{ALLOW, Core};
 use crate::hunt::{Fate, Hunt, Way};
-use crate::intake;
-use crate::io::{CommandReply, MAX_GUESTS, MixPlan, MixSends, Output, RelayRemote};
-use crate::occupancy::Hold;
+use crate::io::{CommandReply, MixSends, Output, RelayRemote};
+use crate::{ordered, targets};
 
 /// How long a supervisor's own phone rings, should it not answer by itself.
 const RING_MONITOR: Duration = Duration::from_secs(30);
 /// How long the relay may take to open a port.
 const PORT_PATIENCE: Duration = Duration::from_secs(5);
-
-/// The third parties of one call.
-#[derive(Debug, Default)]
-pub(super) struct Guests {
-    all: Vec<Guest>,
-    /// INVITEs given up, and those answered, that may have another answer.
-    pub(super) forks: Vec<Fork>,
-    /// What the relay was told last.
-    pub(super) plan: Option<Box<MixPlan>>,
-}
-
-/// One third party.
-#[derive(Debug)]
-struct Guest {
-    number: u8,
-    role: GuestRole,
-    dialled: String,
-    origin: Origin,
-    state: GuestState,
-}
-
-#[derive(Debug)]
-enum GuestState {
-    /// Waits for a port.
-    Opening { way: Way, hunt: Box<Option<Hunt>>, until: Instant },
-    /// Rings.
-    Ringing {
-        local: SocketAddr,
-        forks: Vec<Fork>,
-        /// Where the forks of the way that rings begin.
-        way_from: usize,
-        hunt: Box<Option<Hunt>>,
-        until: Instant,
-    },
-    /// Is in the call.
-    Joined(Box<Joined>),
-}
-
-/// Somebody who is in.
-#[derive(Debug)]
-struct Joined {
-    local: SocketAddr,
-    leg: Leg,
-    winner: Fork,
-    sent: Sdp,
-    formats: Vec<Format>,
-    sends: MixSends,
-    is_listening: bool,
-    protection: Protection,
-}
-
-/// A guest as the mixer needs to know it.
-#[derive(Debug)]
-pub(super) struct GuestVoice<'a> {
-    pub(super) number: u8,
-    pub(super) role: GuestRole,
-    pub(super) formats: &'a [Format],
-    pub(super) sends: &'a MixSends,
-    /// Not while it has the call on hold.
-    pub(super) is_listening: bool,
-}
-
-impl Guests {
-    /// Those who are in.
-    pub(super) fn voices(&self) -> impl Iterator<Item = GuestVoice<'_>> {
-        self.all.iter().filter_map(|guest| {
-            let GuestState::Joined(joined) = &guest.state else { return None };
-            Some(GuestVoice {
-                number: guest.number,
-                role: guest.role,
-                formats: &joined.formats,
-                sends: &joined.sends,
-                is_listening: joined.is_listening,
-            })
-        })
-    }
-
-    /// When one of them is to be looked after.
-    pub(super) fn until(&self) -> Option<Instant> {
-        let until = self.all.iter().filter_map(|guest| match &guest.state {
-            GuestState::Opening { until, .. } | GuestState::Ringing { until, .. } => Some(*until),
-            GuestState::Joined(_) => None,
-        });
-        until.min()
-    }
-
-    /// Whose phone or trunk the guests have in use.
-    pub(super) fn sides(&self) -> Vec<(&Side, Hold)> {
-        let mut sides = Vec::new();
-        for guest in &self.all {
-            match &guest.state {
-                GuestState::Opening { .. } => {}
-                GuestState::Ringing { forks, .. } => sides.extend(rings_at(forks, Hold::Ringing)),
-                GuestState::Joined(joined) => sides.push((&joined.leg.side, Hold::Talking)),
-            }
-        }
-        sides
-    }
-
-    /// Whether a phone of this extension rings here or is in.
-    pub(super) fn holds(&self, extension: &str) -> bool {
-        self.all.iter().any(|guest| match &guest.state {
-            GuestState::Opening { .. } => false,
-            GuestState::Ringing { forks, .. } => forks.iter().any(|fork| {
-                fork.state == ForkState::Calling && fork.target.side.extension() == Some(extension)
-            }),
-            GuestState::Joined(joined) => joined.leg.side.extension() == Some(extension),
-        })
-    }
-
-    /// The dialogs of those who are in, to be looked at.
-    pub(super) fn legs(&self) -> impl Iterator<Item = &Leg> {
-        self.all.iter().filter_map(|guest| match &guest.state {
-            GuestState::Joined(joined) => Some(&joined.leg),
-            GuestState::Opening { .. } | GuestState::Ringing { .. } => None,
-        })
-    }
-
-    /// The dialogs of those who are in.
-    pub(super) fn legs_mut(&mut self) -> impl Iterator<Item = &mut Leg> {
-        self.all.iter_mut().filter_map(|guest| match &mut guest.state {
-            GuestState::Joined(joined) => Some(&mut joined.leg),
-            GuestState::Opening { .. } | GuestState::Ringing { .. } => None,
-        })
-    }
-
-    /// The INVITEs to those who ring.
-    pub(super) fn forks_mut(&mut self) -> impl Iterator<Item = &mut Fork> {
-        self.all.iter_mut().flat_map(|guest| match &mut guest.state {
-            GuestState::Ringing { forks, .. } => forks.as_mut_slice(),
-            GuestState::Opening { .. } | GuestState::Joined(_) => &mut [],
-        })
-    }
-
-    fn free_number(&self) -> Option<u8> {
-        (1..=MAX_GUESTS).find(|number| self.all.iter().all(|guest| guest.number != *number))
-    }
-
-    fn of_client(&self, client: ClientId) -> Option<usize> {
-        self.all.iter().position(|guest| match &guest.state {
-            GuestState::Opening { .. } => false,
-            GuestState::Ringing { forks, .. } => forks.iter().any(|fork| fork.client == client),
-            GuestState::Joined(joined) => joined.winner.client == client,
-        })
-    }
-
-    fn of_request(&self, request: &Request) -> Option<usize> {
-        let to = request.headers.to()?;
-        let tag = to.tag()?;
-        self.all.iter().position(
-            |guest| matches!(&guest.state, GuestState::Joined(joined) if joined.leg.tag() == tag),
-        )
-    }
-}
 
 impl Call {
     /// Rings somebody to join the call.
@@ -202,7 +47,7 @@ impl Call {
         number: &str,
     ) -> CommandReply {
         let shown = self.party_beside(by);
-        let mut hunt = match intake::ordered(core, extension, number, &shown) {
+        let mut hunt = match ordered::ordered(core, extension, number, &shown) {
             Ok((_, _, hunt)) => hunt,
             Err(reply) => return reply,
         };
@@ -251,7 +96,7 @@ impl Call {
             display_name: Some(agent.display_name.clone()).filter(|name| !name.is_empty()),
             ..Party::default()
         });
-        let targets = intake::phones(core, std::iter::once(monitor), &caller);
+        let targets = targets::phones(core, std::iter::once(monitor), &caller);
         if targets.is_empty() {
             return CommandReply::NotRegistered;
         }
@@ -519,7 +364,7 @@ impl Call {
         }
         let keys = protection.keys().cloned().map(Box::new);
         let sent = winner.offer.clone().unwrap_or_else(|| offer(&guest.origin, local));
-        let formats = media::formats(&sent, &theirs);
+        let formats = formats::formats(&sent, &theirs);
         let extension = leg.side.extension().map(str::to_owned);
         let dialled = guest.dialled.clone();
         let is_listening = is_listening(&theirs);
@@ -648,7 +493,7 @@ impl Call {
                     let (lines, both) = ([Some(place)], Direction::SendRecv);
                     joined.sent = plain.answer(&guest.origin, &lines, both, is_spoken);
                     joined.protection.write_answer(&mut joined.sent);
-                    joined.formats = media::formats(&joined.sent, &theirs);
+                    joined.formats = formats::formats(&joined.sent, &theirs);
                     joined.sends = new;
                     joined.is_listening = is_listening(&theirs);
                     let remote = remote(&theirs);
@@ -691,7 +536,7 @@ fn offer(origin: &Origin, local: SocketAddr) -> Sdp {
 }
 
 fn remote(theirs: &Sdp) -> Option<RelayRemote> {
-    theirs.audio().and_then(|line| media::remote(&line))
+    theirs.audio().and_then(|line| formats::remote(&line))
 }
 
 fn is_listening(theirs: &Sdp) -> bool {
@@ -704,7 +549,7 @@ pub(super) fn sends(theirs: &Sdp) -> Option<MixSends> {
     let format = line.formats.iter().find(|format| can_mix(format))?;
     let event = line.formats.iter().find(|format| format.is("telephone-event"));
     Some(MixSends {
-        format: media::model_format(format),
+        format: formats::model_format(format),
         event_payload_type: event.map(|event| event.payload_type),
     })
 }

@@ -16,7 +16,7 @@
 
 use cheling_model::{GuestRole, Lane};
 
-use super::{Call, State, media};
+use super::{Call, State, formats};
 use crate::core::Core;
 use crate::io::{MixPlan, MixSends, MixedVoice, Output, Speaker};
 
@@ -37,7 +37,7 @@ impl Call {
     /// be heard: his own phone plays no tone, since it has answered.
     pub(super) fn ring_back(&mut self, core: &mut Core) {
         let sends = match &self.state {
-            State::Ringing(ringing) => ringing.rung_back().and_then(media::sends_of),
+            State::Ringing(ringing) => ringing.rung_back().and_then(formats::sends_of),
             _ => None,
         };
         if sends != self.rung_back {

@@ -90,7 +90,7 @@ impl Call {
     fn pick_up(
         &mut self,
         core: &mut Core,
-        mut ringing: Box<super::setup::Ringing>,
+        mut ringing: Box<super::ringing::Ringing>,
         invited: &Invited,
     ) -> State {
         let (place, lane) = (self.caller_lane.other(), self.caller_lane);

@@ -26,7 +26,7 @@ use crate::core::Core;
 use crate::hunt::{Fate, Hunt, Way};
 use crate::io::CommandReply;
 use crate::occupancy::Hold;
-use crate::{intake, router};
+use crate::{intake, ordered, router};
 
 /// What the phone that handed on hears with its BYE.
 pub(super) const HANDED_ON: &str = "SIP;cause=200;text=\"Transferred\"";
@@ -184,7 +184,7 @@ impl Call {
             return CommandReply::NotNow;
         }
         let shown = self.party_beside(by);
-        let mut hunt = match intake::ordered(core, extension, number, &shown) {
+        let mut hunt = match ordered::ordered(core, extension, number, &shown) {
             Ok((_, _, hunt)) => hunt,
             Err(reply) => return reply,
         };

@@ -13,7 +13,8 @@ use cheling_sip::sdp::{Direction, Sdp};
 use cheling_sip::{Headers, Method, Request, Response};
 
 use super::Seen;
-use crate::b2bua::media::{formats, read_body};
+use crate::b2bua::formats::formats;
+use crate::b2bua::media::read_body;
 use crate::b2bua::outcome;
 
 /// The way a message went.
