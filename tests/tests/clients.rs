@@ -40,17 +40,12 @@ async fn sipp_calls_baresip_and_both_are_on_the_recording() {
     write_wav(&says, &pcm);
     let secret = secret("8001");
     let mut baresip = Baresip::start(
-        &BaresipConfig {
-            sip_port: cheling.ports.port(10),
-            rtp_port: cheling.ports.port(12),
-            registrar: Some(cheling.sip()),
-            user: "8001",
-            password: &secret,
-            transport: "udp",
-            says: &says,
-            dials: None,
-            media_encryption: None,
-        },
+        &BaresipConfig::softphone(
+            (cheling.ports.port(10), cheling.ports.port(12)),
+            cheling.sip(),
+            ("8001", &secret),
+            &says,
+        ),
         cheling.folder(),
     );
     baresip.registered().await;
@@ -88,15 +83,13 @@ async fn speech_comes_out_as_it_went_in() {
     let secret = secret("8001");
     let mut baresip = Baresip::start(
         &BaresipConfig {
-            sip_port: cheling.ports.port(10),
-            rtp_port: cheling.ports.port(12),
-            registrar: Some(cheling.sip()),
-            user: "8001",
-            password: &secret,
             transport: "tcp",
-            says: &says,
-            dials: None,
-            media_encryption: None,
+            ..BaresipConfig::softphone(
+                (cheling.ports.port(10), cheling.ports.port(12)),
+                cheling.sip(),
+                ("8001", &secret),
+                &says,
+            )
         },
         cheling.folder(),
     );

@@ -169,15 +169,13 @@ async fn baresip_answers_our_phone_over_udp_and_tcp() {
         wav_tone(&says, 600.0, 5);
         let mut baresip = Baresip::start(
             &BaresipConfig {
-                sip_port: ports.port(20),
-                rtp_port: ports.port(30),
                 registrar: None,
-                user: "8001",
-                password: "unused",
-                transport: "udp",
-                says: &says,
-                dials: None,
-                media_encryption: None,
+                ..BaresipConfig::softphone(
+                    (ports.port(20), ports.port(30)),
+                    "127.0.0.1:0".parse().unwrap(),
+                    ("8001", "unused"),
+                    &says,
+                )
             },
             folder.path(),
         );

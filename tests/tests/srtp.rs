@@ -33,15 +33,14 @@ async fn baresip(cheling: &Cheling, encryption: &str, dials: Option<&str>) -> Ba
     let (says, secret) = (says(cheling, 600.0), secret("8001"));
     let mut baresip = Baresip::start(
         &BaresipConfig {
-            sip_port: cheling.ports.port(10),
-            rtp_port: cheling.ports.port(12),
-            registrar: Some(cheling.sip()),
-            user: "8001",
-            password: &secret,
-            transport: "udp",
-            says: &says,
             dials,
             media_encryption: Some(encryption),
+            ..BaresipConfig::softphone(
+                (cheling.ports.port(10), cheling.ports.port(12)),
+                cheling.sip(),
+                ("8001", &secret),
+                &says,
+            )
         },
         cheling.folder(),
     );

@@ -59,15 +59,13 @@ async fn baresip_registers_over_tls_and_its_call_is_recorded() {
     let secret = secret("8001");
     let mut baresip = Baresip::start(
         &BaresipConfig {
-            sip_port: cheling.ports.port(10),
-            rtp_port: cheling.ports.port(12),
-            registrar: Some(tls),
-            user: "8001",
-            password: &secret,
             transport: "tls",
-            says: &says,
-            dials: None,
-            media_encryption: None,
+            ..BaresipConfig::softphone(
+                (cheling.ports.port(10), cheling.ports.port(12)),
+                tls,
+                ("8001", &secret),
+                &says,
+            )
         },
         cheling.folder(),
     );
