@@ -10,7 +10,7 @@ use std::time::Duration;
 use cheling_phone::{Dial, Sound, Transport};
 use cheling_sip::digest::{Algorithm, Challenge, ha1};
 use cheling_tests::cheling::{Cheling, EXTENSIONS, incoming, secret};
-use cheling_tests::within;
+use cheling_tests::{http, within};
 use tokio::process::Command;
 
 async fn sipsak(arguments: &[&str]) -> (Output, String) {
@@ -205,4 +205,35 @@ async fn guessing_passwords_finds_nothing_and_costs_others_nothing() {
         }
     }
     let (_phone, _events) = cheling.phone("8001", Transport::Udp).await;
+}
+
+/// The value of a counter without labels.
+async fn counter(cheling: &Cheling, name: &str) -> u64 {
+    let answer = http::request(cheling.web(), "GET", "/metrics", &[], b"").await.unwrap();
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{name} is missing")).parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scanner_is_shut_out_counted_and_logged_once() {
+    let mut cheling = Cheling::start().await;
+    let (phone, _events) = cheling.phone(EXTENSIONS[0], Transport::Udp).await;
+    assert_eq!(counter(&cheling, "cheling_sip_shut_out_sources_total").await, 0);
+    let mut scanner = Scanner::new(cheling.sip());
+    let numbers: Vec<String> = (8000..8050).map(|number| number.to_string()).collect();
+    let mut answers = 0;
+    for number in &numbers {
+        answers += scanner.probe("REGISTER", number, "").len();
+    }
+    assert_eq!(answers, 0, "not a word to who calls himself a scanner");
+    assert_eq!(counter(&cheling, "cheling_sip_shut_out_sources_total").await, 1);
+    // The first was found out, the others were not even read.
+    assert_eq!(counter(&cheling, "cheling_sip_kept_out_total").await, 49);
+    let said = cheling.process().said();
+    let told: Vec<&str> = said.lines().filter(|line| line.contains("shut out")).collect();
+    assert!(matches!(told[..], [line] if line.contains("127.0.0.66")), "{told:#?}");
+    // Its neighbours are heard as before.
+    within("a registration", phone.register()).await.unwrap();
+    let (_other, _events) = cheling.phone(EXTENSIONS[1], Transport::Udp).await;
 }

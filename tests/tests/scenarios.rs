@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use cheling_phone::{Dial, Side, Sound, Transport};
-use cheling_tests::cheling::{Cheling, DID, GATEWAY_IP, incoming};
+use cheling_phone::{AnswerPlan, Dial, Side, Sound, Transport};
+use cheling_tests::cheling::{Cheling, DID, GATEWAY_IP, incoming, secret};
 use cheling_tests::sipp::{Sipp, SippRun, alaw_tone, local};
 use cheling_tests::within;
 
@@ -119,4 +119,77 @@ async fn a_caller_holds_by_update() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_a_proxy_brings_twice_rings_once() {
     calls_in("gateway_merged").await;
+}
+
+/// SIPp at the place of a desk phone, which has registered before.
+async fn desk_phone(cheling: &Cheling, user: &str, scenario: &str, more: &[(&str, &str)]) -> Sipp {
+    let run = |scenario, values| SippRun {
+        scenario,
+        local: local([127, 0, 0, 1], cheling.ports.port(14)),
+        rtp_port: cheling.ports.port(30),
+        remote: cheling.sip(),
+        values,
+        calls: 1,
+        more: &[],
+    };
+    let password = secret(user);
+    let values = [("user", user), ("password", &password), ("status", "200")];
+    Sipp::start(&run("phone_register", &values), cheling.folder()).succeeds().await;
+    let phone = Sipp::start(&run(scenario, more), cheling.folder());
+    phone.listens().await;
+    phone
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phone_that_says_302_has_the_call_ring_where_it_says() {
+    let cheling = Cheling::start().await;
+    let refuse = |_: &_| AnswerPlan::Refuse { after: Duration::ZERO, status: 503 };
+    let gateway = cheling.gateway(refuse).await;
+    let moved = desk_phone(&cheling, "8001", "phone_moved", &[("moved_to", "8002")]).await;
+    // The line rings 8002 as well; the extension alone is what is dialled here.
+    let (_phone, mut events) = cheling.phone("8002", Transport::Udp).await;
+    let customer = gateway.call_in("13812345678", "8001", Sound::tone(500.0)).await.unwrap();
+    let colleague = incoming(&mut events).await;
+    colleague.answer(Sound::tone(600.0)).await;
+    within("the answer", customer.answered()).await.unwrap();
+    within("sound", customer.hears(Duration::from_millis(500))).await.unwrap();
+    moved.succeeds().await;
+    customer.hang_up().await;
+    assert_eq!(within("the end", colleague.ended()).await.by, Side::Them);
+    cheling.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_sipsak_reaches_the_phone_it_is_for() {
+    let cheling = Cheling::start().await;
+    let text = [("text", "customer waits at the gate"), ("from", "8001")];
+    let phone = desk_phone(&cheling, "8002", "phone_message", &text).await;
+    let from = format!("sip:8001@{}", cheling.sip().ip());
+    // Its own -M ends with a segmentation fault where it is packaged (0.9.8.1); its -f does not.
+    let send = async |to: &str, password: &str| {
+        let (to, length) = (format!("sip:{to}@{}", cheling.sip()), text[0].1.len());
+        let file = cheling.folder().join("message.sip");
+        let message = format!(
+            "MESSAGE {to} SIP/2.0\r\nFrom: <{from}>;tag=s1\r\nTo: <{to}>\r\n\
+             Call-ID: {length}-{}@sipsak\r\nCSeq: 1 MESSAGE\r\nMax-Forwards: 70\r\n\
+             Content-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{}",
+            password.len(),
+            text[0].1,
+        );
+        std::fs::write(&file, message).unwrap();
+        let mut command = tokio::process::Command::new("sipsak");
+        command.args(["-vvv", "-f", file.to_str().unwrap(), "-s", &to]);
+        command.args(["-u", "8001", "-a", password]).kill_on_drop(true);
+        let output = within("sipsak", command.output()).await;
+        let output = output.expect("sipsak; scripts/bootstrap test installs it");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let (is_taken, said) = send("8002", "guessed").await;
+    assert!(!is_taken, "not without the password: {said}");
+    let (is_taken, said) = send("8002", &secret("8001")).await;
+    assert!(is_taken, "{said}");
+    phone.succeeds().await;
+    let (is_taken, said) = send("8003", &secret("8001")).await;
+    assert!(!is_taken && said.contains("480"), "nobody is there: {said}");
 }
