@@ -8,7 +8,6 @@
 mod admission;
 mod config;
 mod stream;
-mod stun;
 mod tcp;
 mod tls;
 mod udp;

@@ -6,6 +6,7 @@
 
 pub mod codec;
 pub mod decoder;
+pub mod dtls;
 pub mod dtmf;
 pub mod dtmf_tones;
 pub mod encoder;
@@ -29,6 +30,7 @@ pub mod rtcp;
 pub mod rtp;
 pub mod speech;
 pub mod srtp;
+pub mod stun;
 pub mod timeline;
 pub mod tone;
 pub mod wav;

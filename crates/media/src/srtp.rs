@@ -69,6 +69,11 @@ impl Suite {
         self.profile().key_len() + self.profile().salt_len()
     }
 
+    /// Bytes of the master salt alone.
+    pub fn salt_bytes(self) -> usize {
+        self.profile().salt_len()
+    }
+
     /// Bytes that an RTP packet grows by.
     pub fn tag_bytes(self) -> usize {
         self.profile().rtp_auth_tag_len() + self.profile().aead_auth_tag_len()

@@ -1,7 +1,8 @@
 //! SIP over UDP (RFC 3261 §18): one datagram is one message.
 
-use super::{Arrived, Shared, TransportCounters, stun};
+use super::{Arrived, Shared, TransportCounters};
 use bytes::Bytes;
+use cheling_media::stun;
 use cheling_sip::Flow;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -81,9 +82,11 @@ pub(super) async fn receive(socket: UdpSocket, local: SocketAddr, shared: Shared
         if is_keep_alive(&buffer[..len]) {
             continue;
         }
-        if let Some(answer) = stun::answer(&buffer[..len], from) {
+        // Phones that ask where they are seen, and whether the way is still open (RFC 5626 §4.4.2).
+        // The answer is hardly longer than the question, so nobody is worth flooding with it.
+        if let Some(request) = stun::Request::read(&buffer[..len]) {
             // A full buffer loses it; the phone asks again.
-            let _ = socket.try_send_to(&answer, from);
+            let _ = socket.try_send_to(&request.success(from, None), from);
             continue;
         }
         TransportCounters::bump(&shared.counters.received_messages);
