@@ -489,7 +489,7 @@ impl Call {
     }
 
     /// Tells of the call, if that was withheld.
-    fn tell(&mut self, core: &mut Core) {
+    pub(crate) fn tell(&mut self, core: &mut Core) {
         if std::mem::take(&mut self.is_withheld) {
             core.tap(self.id, TapKind::Offered(self.offer.clone()));
         }

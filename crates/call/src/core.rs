@@ -20,7 +20,7 @@ use crate::guard::Guard;
 use crate::io::{Output, Settings};
 use crate::occupancy::Occupancy;
 use crate::outward::{Desk, Outward, TrunkStatus};
-use crate::passage::Passage;
+use crate::passage::{Joined, Passage};
 use crate::random::Random;
 use crate::registrar::Registrar;
 use crate::trunks::Trunks;
@@ -91,6 +91,8 @@ pub(crate) struct Core {
     pub(crate) outward: Outward,
     /// What passes between phones and a telephone system.
     pub(crate) passage: Passage,
+    /// Calls that are part of others.
+    pub(crate) joined: Joined,
     /// What calls tell each other.
     pub(crate) errands: VecDeque<Errand>,
     outputs: VecDeque<Output>,
@@ -134,6 +136,7 @@ impl Core {
             attended: VecDeque::new(),
             outward,
             passage: Passage::default(),
+            joined: Joined::default(),
             errands: VecDeque::new(),
             outputs: VecDeque::new(),
             clients: HashMap::new(),
@@ -234,13 +237,17 @@ impl Core {
 
     /// Tells the journal and `lookup`.
     pub(crate) fn tap(&mut self, call_id: CallId, kind: TapKind) {
-        let event = TapEvent { call_id, at: self.now.wall, kind };
-        self.outputs.push_back(Output::Tap(event));
+        self.tap_at(call_id, self.now.wall, kind);
     }
 
     /// Tells the journal and `lookup` of something that took effect at a moment of its own.
     pub(crate) fn tap_at(&mut self, call_id: CallId, at: Timestamp, kind: TapKind) {
-        self.outputs.push_back(Output::Tap(TapEvent { call_id, at, kind }));
+        if self.joined.len() == 0 {
+            return self.outputs.push_back(Output::Tap(TapEvent { call_id, at, kind }));
+        }
+        for (call_id, kind) in self.joined.told(call_id, kind) {
+            self.outputs.push_back(Output::Tap(TapEvent { call_id, at, kind }));
+        }
     }
 
     /// Has something done outside.

@@ -212,7 +212,18 @@ fn invite(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
     };
     let call_id = core.random.call_id(core.now.wall);
     core.respond(server, Response::to(&request, 100, "", None));
-    let side = source.into();
+    let side: Side = source.into();
+    if let Some(pbx) = passage::pbx(core).filter(|pbx| side.trunk() == Some(&pbx.name)) {
+        let calls = switch.calls.iter().map(|(call_id, slot)| (*call_id, &slot.call));
+        if let Some(first) = passage::first_of(calls, &pbx.name, &plan.offer, &request) {
+            tracing::debug!(%call_id, first = %first.call_id, "comes back to a phone");
+            core.joined.join(call_id, first);
+            // That it comes back is as good as an answer there.
+            if let Some(slot) = switch.calls.get_mut(&first.call_id) {
+                slot.call.tell(core);
+            }
+        }
+    }
     let tag = core.token();
     let reliable = Invited::reliable(core, &request);
     let has_offered_anew = false;

@@ -26,9 +26,11 @@ use crate::registrar::Grant;
 use crate::router;
 
 mod calls;
+mod joined;
 mod mark;
 
 pub(crate) use calls::{home, plan_from_pbx, plan_to_pbx, source, targets};
+pub(crate) use joined::{Begun, CALL_HEADER, Joined, first_of};
 use mark::Mark;
 
 /// Requests under way at once.

@@ -166,9 +166,12 @@ impl Switch {
         self.core.guard.counters()
     }
 
-    /// Calls in progress.
+    /// Calls in progress; one that passes twice counts once.
     pub fn live_calls(&self) -> usize {
-        self.calls.values().filter(|slot| slot.call.is_live()).count()
+        let is_whole = |call_id: &CallId| !self.core.joined.is_part(*call_id);
+        let calls =
+            self.calls.iter().filter(|(call_id, slot)| slot.call.is_live() && is_whole(call_id));
+        calls.count()
     }
 
     /// Whether nothing at all is kept of any call: no state, no transaction.
@@ -178,6 +181,7 @@ impl Switch {
             && self.core.table_sizes() == [0; 3]
             && self.messages.len() == 0
             && self.core.occupancy.is_idle()
+            && self.core.joined.len() == 0
             && self.core.endpoint.transactions() == (0, 0)
     }
 
@@ -598,6 +602,7 @@ impl Switch {
             && let Some(slot) = self.calls.remove(&call_id)
         {
             self.core.forget(slot.call.entries());
+            self.core.joined.forget(call_id);
         }
     }
 }

@@ -333,3 +333,85 @@ fn outbound_the_extension_is_known_from_what_the_telephone_system_says() {
     ok(&mut bench, &asked, GATEWAY, None);
     assert_eq!(story(&bench), ["offered Outbound 8001>013812345678 8001", "answered 8001"]);
 }
+
+/// 8001 calls a colleague by the telephone system; its INVITE there.
+fn colleague_called(bench: &mut Bench) -> (Flow, Request) {
+    registered(bench);
+    bench.say(udp(PHONE), &invite(1, "8002"));
+    bench.request(Method::Invite)
+}
+
+/// The telephone system rings 8002, which has registered through us, for 8001.
+fn rung_for(bench: &mut Bench, call_id: &str, caller: &str) -> (Flow, Request) {
+    let contact = "sip:8002~uc000020c13c4~@192.0.2.1:5060";
+    let mut call = incoming(contact, "sip:8002@pbx.example", &format!("sip:{caller}@pbx.example"));
+    call.headers.set(Name::CallId, call_id);
+    bench.say(udp(PBX), &call);
+    bench.request(Method::Invite)
+}
+
+#[test]
+fn a_call_between_two_phones_passes_twice_and_is_told_once() {
+    // A proxy keeps the Call-ID; a telephone system of two halves tells no more than who calls.
+    for is_proxy in [true, false] {
+        let mut bench = Bench::start(vec![pbx()]);
+        let there = colleague_called(&mut bench);
+        let kept = there.1.headers.call_id().unwrap().into_owned();
+        assert!(there.1.headers.has("X-Cheling-Call"), "some copy it to whom they ring");
+        let call_id = if is_proxy { kept.as_str() } else { "another" };
+        let ring = rung_for(&mut bench, call_id, if is_proxy { "anonymous" } else { "8001" });
+        assert!(!ring.1.headers.has("X-Cheling-Call"));
+        ok(&mut bench, &ring, "192.0.2.12:5060", None);
+        assert_eq!(story(&bench), ["offered Internal 8001>8002 8001", "ringing 8002"]);
+        ok(&mut bench, &there, PBX, None);
+        let bye = |bench: &mut Bench, asked: &(Flow, Request)| {
+            let mut bye = Request::outside_dialog(
+                Method::Bye,
+                asked.1.headers.contact().unwrap().uri,
+                &asked.1.headers.to().unwrap().with_tag("far"),
+                &asked.1.headers.from().unwrap(),
+                &asked.1.headers.call_id().unwrap(),
+                9,
+            );
+            let via = format!("SIP/2.0/UDP {};branch=z9hG4bKbye{}", asked.0.remote, asked.0.remote);
+            bye.headers.push(Name::Via, via);
+            assert_eq!(bench.say(asked.0, &bye)[0].status, 200);
+        };
+        bye(&mut bench, &there);
+        bye(&mut bench, &ring);
+        let want = ["answered 8002", "ended HungUp"];
+        assert_eq!(story(&bench)[2..], want, "a proxy: {is_proxy}");
+        for request in [bench.request(Method::Bye), bench.request(Method::Bye)] {
+            bench.answer(&request, 200, |_| {});
+        }
+        bench.run(60 * SECOND);
+        assert!(bench.switch.is_idle(), "nothing is left of either");
+    }
+}
+
+#[test]
+fn a_colleague_rung_by_the_telephone_system_is_told_when_the_caller_gives_up() {
+    let mut bench = Bench::start(vec![pbx()]);
+    colleague_called(&mut bench);
+    rung_for(&mut bench, "another", "8001");
+    let mut cancel = invite(1, "8002");
+    cancel.method = Method::Cancel;
+    cancel.headers.set(Name::CSeq, "1 CANCEL");
+    cancel.headers.remove(Name::Contact);
+    bench.say(udp(PHONE), &cancel);
+    let want = [
+        "offered Internal 8001>8002 8001",
+        "ringing 8002",
+        "withdrawn 8002 CallerHungUp",
+        "ended Cancelled",
+    ];
+    assert_eq!(story(&bench), want, "whatever becomes of the other passage later");
+}
+
+#[test]
+fn a_call_of_somebody_else_is_not_taken_for_the_one_that_a_phone_has_begun() {
+    let mut bench = Bench::start(vec![pbx()]);
+    colleague_called(&mut bench);
+    rung_for(&mut bench, "another", "13812345678");
+    assert_eq!(story(&bench), ["offered Inbound 13812345678>8002 -", "ringing 8002"]);
+}

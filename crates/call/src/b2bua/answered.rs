@@ -11,7 +11,7 @@ use super::{Call, Ending, State, outcome, withdraw_all};
 use crate::core::Core;
 use crate::io::Output;
 use cheling_model::directory::EarlyMedia;
-use cheling_model::{Lane, TapKind, Withdrawal};
+use cheling_model::{Direction, Lane, TapKind, Withdrawal};
 use cheling_sip::sdp::Sdp;
 use cheling_sip::{ClientId, Response};
 
@@ -172,12 +172,16 @@ impl Call {
         forks: Vec<Fork>,
         winner: Option<Fork>,
     ) -> State {
-        let extension =
-            callee.side.extension().map(str::to_owned).or_else(|| self.offer.extension.clone());
+        let is_internal = self.offer.direction == Direction::Internal;
+        let beyond = is_internal.then(|| core.joined.answerer(self.id)).flatten();
+        let extension = callee.side.extension().map(str::to_owned).or(beyond);
+        let extension = extension.or_else(|| self.offer.extension.clone());
         let extension = extension.or_else(|| self.answerer.take());
         core.tap(self.id, TapKind::Answered { extension: extension.unwrap_or_default() });
-        core.put(Output::StartRecording { call_id: self.id });
-        self.recording.begin();
+        if !core.joined.is_part(self.id) {
+            core.put(Output::StartRecording { call_id: self.id });
+            self.recording.begin();
+        }
         let mut legs = match self.caller_lane {
             Lane::Customer => [caller, callee],
             Lane::Agent => [callee, caller],

@@ -5,14 +5,34 @@ use cheling_model::{LegId, TapKind, Withdrawal};
 use cheling_sip::Response;
 
 use super::fork::Fork;
-use super::{Call, outcome};
+use super::{Call, State, outcome};
 use crate::between;
 use crate::core::Core;
+use crate::passage::Begun;
 
 /// Agents that have the card of one fork: by its own leg id each.
 pub(super) type Shown = Vec<(LegId, String)>;
 
 impl Call {
+    /// What a phone of ours has begun at this telephone system, if it is that.
+    pub(crate) fn begun_at(&self, pbx: &str) -> Option<Begun<'_>> {
+        let is_there = self.offer.trunk.as_deref() == Some(pbx) && self.is_live();
+        let extension = self.offer.extension.as_deref().filter(|_| is_there)?;
+        let is_answered = !matches!(self.state, State::Opening(_) | State::Ringing(_));
+        Some(Begun { extension, direction: self.offer.direction, is_answered })
+    }
+
+    /// Whether this Call-ID names the dialog, begun or made, with whoever is called.
+    pub(crate) fn is_known_there_as(&self, sip_call_id: &str) -> bool {
+        match &self.state {
+            State::Ringing(ringing) => {
+                ringing.forks().iter().any(|fork| fork.sip_call_id() == sip_call_id)
+            }
+            State::Talking(talk) => talk.legs.iter().any(|leg| leg.sip_call_id() == sip_call_id),
+            _ => false,
+        }
+    }
+
     /// Whoever is to have the card while this INVITE rings gets it.
     pub(super) fn show_beyond(&self, core: &mut Core, fork: &mut Fork) {
         for extension in std::mem::take(&mut fork.target.shown_to) {

@@ -15,6 +15,7 @@ use super::leg::{Leg, Side};
 use super::protection::Protection;
 use crate::core::{Core, Entries};
 use crate::identity;
+use crate::passage::CALL_HEADER;
 
 /// The reason that keeps a call answered elsewhere off a phone's list of missed calls (RFC 3326).
 pub(crate) const ANSWERED_ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
@@ -184,6 +185,9 @@ impl Fork {
             // Without an offer of ours, theirs might come in a 1xx and want its answer at once.
             invite.headers.push(Name::Supported, reliable::OPTION_TAG);
         }
+        if core.is_pbx(&target.side) && !core.joined.is_part(call_id) {
+            invite.headers.push(CALL_HEADER, call_id);
+        }
         core.settings.session_timer.ask(&mut invite, None);
         core.bind_tag(call_id, entries, &tag);
         let client = core.request(call_id, entries, invite.clone(), target.flow, &target.side)?;
@@ -202,6 +206,11 @@ impl Fork {
             rings_at: Vec::new(),
             shown: Shown::new(),
         })
+    }
+
+    /// The Call-ID of its dialogs.
+    pub(crate) fn sip_call_id(&self) -> std::borrow::Cow<'_, str> {
+        self.invite.headers.call_id().unwrap_or_default()
     }
 
     /// Acknowledges a provisional response that wants it; false if the response is a copy, or one

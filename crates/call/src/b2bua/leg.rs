@@ -69,6 +69,11 @@ pub(crate) struct Leg {
 const LOST_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Leg {
+    /// The Call-ID of its dialog.
+    pub(crate) fn sip_call_id(&self) -> &str {
+        &self.dialog.id.call_id
+    }
+
     /// The dialog that we asked for and `response` made.
     pub(crate) fn called(
         side: Side,
