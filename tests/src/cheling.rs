@@ -72,8 +72,22 @@ impl Cheling {
         cheling
     }
 
+    /// As [`Cheling::start_with`], but does not run the service yet.
+    pub async fn idle_with(more: &str) -> Self {
+        let ports = Ports::claim();
+        let rtp = ports.rtp();
+        Self::settled(ports, rtp, more).await
+    }
+
     async fn start_at(ports: Ports, rtp: (u16, u16), more: &str) -> Self {
-        let mut cheling = Self::prepare(ports, rtp, more);
+        let mut cheling = Self::settled(ports, rtp, more).await;
+        cheling.run().await;
+        cheling
+    }
+
+    /// Agents, line and configuration.
+    async fn settled(ports: Ports, rtp: (u16, u16), more: &str) -> Self {
+        let cheling = Self::prepare(ports, rtp, more);
         for number in EXTENSIONS {
             cheling.must(&["extension", "add", number, "--password-stdin"], &secret(number)).await;
             let agent = format!("agent{number}");
@@ -85,7 +99,6 @@ impl Cheling {
             .await;
         let ring = EXTENSIONS.join(",");
         cheling.must(&["line", "add", DID, "--name", "售后热线", "--ring", &ring], "").await;
-        cheling.run().await;
         cheling
     }
 

@@ -8,6 +8,7 @@ pub mod baresip;
 pub mod cheling;
 pub mod child;
 pub mod desk;
+pub mod dns;
 pub mod http;
 pub mod kamailio;
 pub mod linphone;
@@ -16,6 +17,7 @@ pub mod pcap;
 pub mod ports;
 pub mod recording;
 pub mod sipp;
+pub mod telephone_system;
 
 use std::future::Future;
 use std::time::Duration;
