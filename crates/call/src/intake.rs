@@ -1,4 +1,4 @@
-//! Requests that begin something: REGISTER, INVITE and OPTIONS..
+//! Requests that begin something: REGISTER, INVITE and OPTIONS.
 //!
 //! Whatever cannot be done is refused with the status RFC 3261 names for it, and what an operator
 //! may have to mend leaves one line in the log.
