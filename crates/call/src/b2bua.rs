@@ -50,6 +50,7 @@ mod session;
 mod setup;
 mod talk;
 mod transfer;
+mod waiting;
 
 pub(crate) use attended::Attended;
 pub(crate) use caller::Invited;
@@ -365,6 +366,7 @@ impl Call {
             }
             event => event,
         };
+        let Some(event) = self.waiting_event(core, event) else { return self.rest() };
         let Some(event) = self.guest_event(core, event) else { return self.rest() };
         let state = std::mem::replace(&mut self.state, State::Over(Vec::new()));
         self.state = match state {
@@ -388,11 +390,8 @@ impl Call {
             State::Talking(talk) => {
                 self.wake_at = talk.wake_at().into_iter().chain(guests).min();
             }
-            State::Opening(_)
-            | State::Fetching(_)
-            | State::Parked(_)
-            | State::Moving(_)
-            | State::Over(_) => {}
+            State::Parked(parked) => self.wake_at = parked.wake_at(),
+            State::Opening(_) | State::Fetching(_) | State::Moving(_) | State::Over(_) => {}
         }
     }
 

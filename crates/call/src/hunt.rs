@@ -11,6 +11,7 @@ use cheling_model::call::{Party, Stop, StopKind, StopReason};
 use cheling_model::directory::{Destination, Line, RingGroup, Strategy};
 use cheling_model::reach::Reach;
 use cheling_model::{CallId, DealershipId, EndCause, GroupId, TapKind};
+use cheling_sip::diversion::{Cause, History};
 
 use crate::b2bua::{RING_EXTENSION, RING_TRUNK, Target};
 use crate::core::Core;
@@ -118,6 +119,8 @@ pub(crate) struct Hunt {
     but: Option<String>,
     /// Whether the stops are told: those of calls to lines.
     is_told: bool,
+    /// The number outside that a line's call has gone on to, and why.
+    diverted: Option<(String, Cause)>,
 }
 
 #[derive(Debug)]
@@ -156,6 +159,7 @@ impl Hunt {
             shown: shown.to_owned(),
             but: None,
             is_told: false,
+            diverted: None,
         }
     }
 
@@ -205,6 +209,13 @@ impl Hunt {
     pub(crate) fn but(mut self, extension: &str) -> Self {
         self.but = Some(extension.to_owned());
         self
+    }
+
+    /// Adds that the line has sent its call on to a number outside, if it has.
+    pub(crate) fn write_diversion(&self, core: &Core, history: &mut History) {
+        if let Some((to, cause)) = &self.diverted {
+            history.divert(core.address_of(&self.shown), core.address_of(to), *cause);
+        }
     }
 
     /// Whom to ring next, after what became of those before.
@@ -307,6 +318,7 @@ impl Hunt {
             }
             Destination::Outside(number) => {
                 self.tell(core, call_id, StopKind::Outside, number, why);
+                self.diverted = self.is_told.then(|| (number.clone(), cause_of(why)));
                 // The dealership has chosen the number: no phone's permission is asked.
                 let id = self.dealership_id;
                 let shown = Shown { own: &self.shown, forwarded: Some(&self.caller) };
@@ -345,6 +357,16 @@ impl Hunt {
         if self.is_told {
             core.tap(call_id, TapKind::Routed(Stop { kind, name: name.to_owned(), why }));
         }
+    }
+}
+
+/// What a carrier is told of why a line's call comes to it.
+fn cause_of(why: StopReason) -> Cause {
+    match why {
+        StopReason::AllBusy => Cause::Busy,
+        StopReason::NoAnswer => Cause::NoAnswer,
+        StopReason::Nobody => Cause::Unavailable,
+        StopReason::Called | StopReason::Closed | StopReason::Loop => Cause::Unconditional,
     }
 }
 

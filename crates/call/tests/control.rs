@@ -387,6 +387,39 @@ fn an_attended_transfer_makes_one_call_of_two_and_the_customers_goes_on() {
 }
 
 #[test]
+fn an_attended_transfer_joins_two_that_share_no_codec() {
+    for (customer, colleague) in [("PCMU", "PCMA"), ("PCMA", "G722")] {
+        let mut world = World::dealership(1);
+        let third = world.add(Ua::new("8003", "192.0.2.103:5060"));
+        world.register(third);
+        world.uas[2].manner = Manner::Ring;
+        world.uas[0].speaks(&[customer]);
+        world.uas[1].speaks(&["PCMA", "PCMU", "G722"]);
+        world.uas[3].speaks(&[colleague]);
+        world.call(0, DID);
+        world.run(5 * SECOND);
+        let customers = world.taps[0].0;
+        let now = world.now.monotonic;
+        world.uas[1].reinvite(now, Direction::SendOnly);
+        world.run(SECOND);
+        world.call(1, "8003");
+        world.run(5 * SECOND);
+        let now = world.now.monotonic;
+        world.uas[1].refer_attended(now, 0, 1);
+        world.run(2 * SECOND);
+        assert_eq!(world.switch.live_calls(), 1, "{:?}", world.story());
+        assert!(!has(&world, 3, "BYE"), "{:?}", world.uas[3].log);
+        let plan = world.plans.get(&customers).cloned().flatten();
+        assert_eq!(plan.map(|plan| plan.forwards), Some([false, false]), "{customer} {colleague}");
+        let heard = world.uas[3].leg().heard.clone().unwrap().audio().unwrap();
+        assert_eq!(heard.rtp.unwrap().port(), 30002);
+        hang_up(&mut world, 3);
+        world.settle();
+        assert!(has(&world, 0, "BYE"));
+    }
+}
+
+#[test]
 fn an_attended_transfer_to_a_call_that_is_over_is_refused_and_takes_nothing() {
     let mut world = consulting(1);
     hang_up(&mut world, 3);

@@ -81,6 +81,71 @@ fn a_ringing_call_is_picked_up_by_a_colleague() {
     }
 }
 
+/// What a side was told of its media last.
+fn told(world: &mut World, ua: usize) -> (u16, Vec<String>) {
+    let line = world.uas[ua].leg().heard.clone().unwrap().audio().unwrap();
+    (line.rtp.unwrap().port(), line.formats.into_iter().map(|it| it.encoding).collect())
+}
+
+/// Whether the two sides hear each other by the mixer, as the relay was told last.
+fn is_transcoded(world: &World) -> bool {
+    let plan = world.plans.values().next().and_then(Option::as_ref);
+    plan.is_some_and(|plan| plan.forwards == [false, false])
+}
+
+#[test]
+fn who_picks_up_and_shares_no_codec_with_the_caller_is_transcoded() {
+    for is_late in [false, true] {
+        let mut world = ringing(1);
+        world.uas[0].codecs.retain(|it| !it.is("PCMA"));
+        let now = world.now.monotonic;
+        world.uas[0].cancel(now);
+        world.run(SECOND);
+        world.call(0, DID);
+        world.run(2 * SECOND);
+        world.uas[PICKER].speaks(&["PCMA"]);
+        world.uas[PICKER].has_late_offer = is_late;
+        take(&mut world, PICKER, 1, "");
+        assert_eq!(world.uas[PICKER].leg_status(), Some(200), "{is_late}");
+        assert_eq!(world.uas[0].leg_status(), Some(200));
+        assert!(is_transcoded(&world), "{is_late} {:?}", world.plans);
+        assert_eq!(told(&mut world, 0).0, 30004, "the second call's relay");
+        assert_eq!(told(&mut world, PICKER).0, 30006);
+        hang_up(&mut world, PICKER);
+        world.settle();
+        assert!(has(&world, 0, "BYE"));
+    }
+}
+
+#[test]
+fn who_takes_a_place_without_an_offer_gets_ours() {
+    for is_answered in [false, true] {
+        let mut world = ringing(1);
+        let (taker, place) = if is_answered { (4, 1) } else { (PICKER, 1) };
+        if is_answered {
+            let now = world.now.monotonic;
+            world.uas[0].cancel(now);
+            world.run(SECOND);
+            world.uas[1].manner = Manner::Answer(SECOND);
+            world.call(0, DID);
+            world.run(3 * SECOND);
+        }
+        world.uas[taker].has_late_offer = true;
+        take(&mut world, taker, place, "");
+        assert_eq!(world.uas[taker].leg_status(), Some(200), "{is_answered}");
+        let (port, formats) = told(&mut world, taker);
+        assert!(formats.len() > 2, "a choice of its own: {formats:?}");
+        assert_eq!(world.uas[0].leg_status(), Some(200));
+        assert_eq!(told(&mut world, 0).0 + 2, port);
+        assert!(!is_transcoded(&world));
+        world.run(40 * SECOND);
+        assert_eq!(world.switch.live_calls(), 1, "{:?}", world.story());
+        hang_up(&mut world, 0);
+        world.settle();
+        assert!(has(&world, taker, "BYE"), "{:?}", world.uas[taker].log);
+    }
+}
+
 #[test]
 fn a_pick_up_keeps_to_what_the_caller_has_heard_already() {
     let mut world = ringing(1);
@@ -104,11 +169,18 @@ fn what_cannot_be_taken_is_refused_and_nothing_is_taken() {
     let mut world = ringing(1);
     take(&mut world, 0, 1, "");
     assert_eq!(world.uas[0].leg_status(), Some(403));
-    // Without an offer there is nothing to meet in.
+    // Neither says what it speaks.
     let mut world = ringing(1);
+    world.uas[0].has_late_offer = true;
+    let now = world.now.monotonic;
+    world.uas[0].cancel(now);
+    world.run(SECOND);
+    world.call(0, DID);
+    world.run(2 * SECOND);
     world.uas[PICKER].has_late_offer = true;
     take(&mut world, PICKER, 1, "");
     assert_eq!(world.uas[PICKER].leg_status(), Some(488));
+    world.uas[PICKER].has_late_offer = false;
     // A dialog there is not, and a Replaces that cannot be read.
     for (replaces, want) in [("x;to-tag=1;from-tag=2", 481), ("x;to-tag=1", 400)] {
         world.uas[PICKER].extra = vec![("Replaces", replaces.into())];

@@ -243,6 +243,8 @@ fn unanswered_the_call_goes_from_group_to_group_and_out_of_the_house() {
         ]
     );
     let out = world.uas[0].invites[0].clone();
+    let said = out.headers.values(cheling_sip::Name::Diversion);
+    assert_eq!(said, ["<sip:02161234567@192.0.2.1>;reason=no-answer;counter=1"]);
     assert_eq!(out.uri.user(), Some("13900001111"), "no prefix is needed");
     world.run(SECOND);
     let now = world.now.monotonic;

@@ -251,3 +251,83 @@ fn an_agent_who_was_fetched_stays_while_the_other_side_rings_for_long() {
         world.settle();
     }
 }
+
+/// A customer (0) who talks to 8001 (1) with a timer that we keep; 8003 (2 is 8002, 3) is free.
+fn kept_up(expires: &str, allow: &str) -> (World, cheling_model::CallId) {
+    let mut world = World::dealership(1);
+    let third = world.add(world::ua::Ua::new("8003", "192.0.2.103:5060"));
+    world.register(third);
+    let asks = [("Supported", "timer"), ("Session-Expires", expires), ("Allow", allow)];
+    // The same side keeps it up whoever asks.
+    let turned = match expires.split_once("uas") {
+        Some((interval, _)) => format!("{interval}uac"),
+        None => expires.replace("uac", "uas"),
+    };
+    world.uas[0].answers_with = vec![("Session-Expires", turned)];
+    call(&mut world, &asks, &[]);
+    let call_id = world.taps[0].0;
+    (world, call_id)
+}
+
+fn order(world: &mut World, call_id: cheling_model::CallId, order: cheling_call::io::Order) {
+    world.command(cheling_call::io::Command::Control {
+        ticket: 1,
+        call_id,
+        extension: Some("8001".into()),
+        order,
+    });
+    world.run(SECOND / 10);
+    assert_eq!(world.replies.pop(), Some(cheling_call::io::CommandReply::Accepted));
+}
+
+#[test]
+fn a_customer_who_waits_during_a_consultation_is_kept_up() {
+    for (allow, method) in [("INVITE, ACK, BYE, UPDATE", "UPDATE"), ("INVITE, ACK, BYE", "INVITE")]
+    {
+        let (mut world, call_id) = kept_up("120;refresher=uas", allow);
+        let consult_id = world::id(77);
+        let consult = cheling_call::io::Order::Consult { consult_id, number: "8003".into() };
+        order(&mut world, call_id, consult);
+        world.run(5 * SECOND);
+        let before = count(&world, 0, method);
+        world.run(600 * SECOND);
+        assert_eq!(world.switch.live_calls(), 2, "{:?}", world.story());
+        assert!(count(&world, 0, method) - before >= 9, "{allow} {:?}", world.uas[0].log);
+        order(&mut world, call_id, cheling_call::io::Order::CancelConsult);
+        world.run(SECOND);
+        let now = world.now.monotonic;
+        world.uas[1].hang_up(now);
+        world.settle();
+    }
+}
+
+#[test]
+fn a_customer_who_waits_and_gives_no_sign_of_life_is_given_up() {
+    let (mut world, call_id) = kept_up("120;refresher=uac", "INVITE, ACK, BYE, UPDATE");
+    let consult_id = world::id(77);
+    let consult = cheling_call::io::Order::Consult { consult_id, number: "8003".into() };
+    order(&mut world, call_id, consult);
+    world.run(200 * SECOND);
+    assert_eq!(count(&world, 0, "BYE SIP;cause=408;text=\"Session expired\""), 1);
+    assert_eq!(world.switch.live_calls(), 1, "the two colleagues go on");
+    let now = world.now.monotonic;
+    world.uas[1].hang_up(now);
+    world.settle();
+}
+
+#[test]
+fn a_third_party_is_kept_up() {
+    let (mut world, call_id) = kept_up("1800;refresher=uas", "INVITE, ACK, BYE, UPDATE");
+    world.uas[0].answers_with.clear();
+    let expires = ("Session-Expires", String::from("120;refresher=uac"));
+    world.uas[3].answers_with = vec![expires, ("Allow", "UPDATE".into())];
+    let invite = cheling_call::io::Order::Invite { number: "8003".into() };
+    order(&mut world, call_id, invite);
+    world.run(5 * SECOND);
+    world.run(600 * SECOND);
+    assert!(count(&world, 3, "UPDATE") >= 9, "{:?}", world.uas[3].log);
+    assert!(!world.story().iter().any(|word| word.contains("left")), "{:?}", world.story());
+    let now = world.now.monotonic;
+    world.uas[0].hang_up(now);
+    world.settle();
+}

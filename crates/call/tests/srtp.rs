@@ -139,6 +139,32 @@ fn who_must_have_srtp_and_has_none_is_refused() {
 }
 
 #[test]
+fn who_refuses_one_profile_is_offered_the_other_where_srtp_is_optional() {
+    for (protocol, key, policy, want) in [
+        // A trunk that insists on SRTP and says so by 488 alone.
+        ("RTP/SAVP", Some(("RTP/SAVP", 0xbb)), SrtpPolicy::Optional, 200),
+        ("RTP/SAVP", Some(("RTP/SAVP", 0xbb)), SrtpPolicy::Off, 488),
+        ("RTP/AVP", None, SrtpPolicy::Required, 488),
+    ] {
+        let mut world = with_policies(SrtpPolicy::Optional, policy);
+        world.uas[0].profile = Some(protocol);
+        world.uas[0].srtp = key;
+        world.call(1, "913812345678");
+        world.run(10 * SECOND);
+        assert_eq!(world.uas[1].leg_status(), Some(want), "{protocol} {policy:?}");
+        assert_eq!(world.keys[0].is_some(), want == 200);
+        assert!(world.keys[1].is_none(), "the phone speaks as it did");
+        if want == 200 {
+            assert_eq!(theirs(&world.keys[0]), vec![0xbb; 30]);
+            let now = world.now.monotonic;
+            world.uas[1].hang_up(now);
+        }
+        world.settle();
+        assert!(world.switch.is_idle());
+    }
+}
+
+#[test]
 fn a_transfer_gives_whoever_comes_keys_of_his_own() {
     let mut world = with_policies(SrtpPolicy::Required, SrtpPolicy::Off);
     world.uas[1].srtp = Some(("RTP/SAVP", 0xaa));

@@ -540,7 +540,15 @@ fn what_cannot_be_transcoded_is_refused_as_ever() {
     world.call(0, DID);
     world.run(5 * SECOND);
     assert_eq!(world.uas[0].leg().status, Some(488));
-    assert_eq!(world.uas[1].invites.len(), 1, "not asked again");
+    // Asked again for another profile, not for codecs that nobody could turn into each other.
+    let offered = |at: usize| {
+        let body = &world.uas[1].invites[at].body;
+        let line = cheling_sip::Sdp::parse(body).unwrap().audio().unwrap();
+        (line.protocol, line.formats.into_iter().map(|it| it.encoding).collect::<Vec<_>>())
+    };
+    assert_eq!(world.uas[1].invites.len(), 2);
+    assert_eq!((offered(0).0.as_str(), offered(1).0.as_str()), ("RTP/AVP", "RTP/SAVP"));
+    assert_eq!(offered(0).1, offered(1).1);
     world.settle();
 }
 

@@ -99,7 +99,7 @@ impl Call {
         (mut leg, protection): (Leg, Protection),
     ) {
         core.bind_tag(self.id, &mut self.entries, leg.tag());
-        let offer = self.media.as_ref().and_then(|media| media.transfer_offer(by));
+        let offer = self.media.as_ref().and_then(|media| media.wide_offer(by));
         let (State::Talking(talk), Some(mut offer)) = (&mut self.state, offer) else {
             leg.bye(core, self.id, &mut self.entries, None);
             return;

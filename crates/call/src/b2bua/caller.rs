@@ -171,12 +171,17 @@ impl Caller {
         }
     }
 
-    /// When a provisional response is to be repeated.
+    /// When a provisional response is to be repeated, or a sign of life is due.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         match self {
             Self::Invited(invited) => invited.reliable.next_timeout(),
-            Self::Fetched { .. } => None,
+            Self::Fetched { leg, .. } => leg.session.next_timeout(),
         }
+    }
+
+    /// Whether it is an agent who has answered already.
+    pub(super) fn is_fetched(&self) -> bool {
+        matches!(self, Self::Fetched { .. })
     }
 
     /// Repeats a provisional response that is due; false if the caller has never acknowledged it.

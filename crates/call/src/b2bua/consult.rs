@@ -8,6 +8,8 @@
 //!
 //! Who hangs up his phone while he consults hands the waiting side over, if the other has answered.
 
+use std::time::Instant;
+
 use cheling_model::call::TransferStage;
 use cheling_model::{CallId, EndCause, Lane, TapKind};
 use cheling_sip::sdp::{CONTENT_TYPE, Direction, Sdp};
@@ -67,6 +69,16 @@ pub(crate) enum Errand {
 impl Parked {
     pub(super) fn leg_mut(&mut self) -> &mut Leg {
         &mut self.leg
+    }
+
+    /// Whether the side that waits has not said yes to that.
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// When to be woken.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        self.leg.session.next_timeout()
     }
 
     /// The side that waits.
@@ -314,7 +326,7 @@ impl Call {
         }
         self.holds_by_order = None;
         let mut protection = protection.renewed(&mut core.random);
-        let mut offer = self.media.as_ref().and_then(|media| media.transfer_offer(by));
+        let mut offer = self.media.as_ref().and_then(|media| media.wide_offer(by));
         if let Some(offer) = &mut offer {
             protection.write_offer(offer, &mut core.random);
         }
@@ -345,7 +357,7 @@ impl Call {
     }
 
     /// The waiting call is over.
-    fn leave(
+    pub(super) fn leave(
         &mut self,
         core: &mut Core,
         mut parked: Parked,

@@ -25,6 +25,9 @@ pub(super) enum Step {
     Asked(Box<Asked>),
     /// The other side's 2xx brought an offer: the answer comes with the ACK.
     WaitsForAnswer { offer: Box<Sdp> },
+    /// Our 2xx to the INVITE of who has taken this side brought an offer: the answer comes with the
+    /// ACK.
+    Taking { offer: Box<Sdp> },
     /// A re-INVITE of our own tells one side of the other, who has taken somebody's place with
     /// this description.
     Ours { client: ClientId, sdp: Box<Sdp> },
@@ -58,6 +61,11 @@ impl Exchange {
         Self::new(caller, invite, Step::WaitsForAnswer { offer: Box::new(offer) })
     }
 
+    /// The 2xx of ours that puts whoever sent this INVITE without an offer into a place.
+    pub(super) fn taking(by: Lane, invite: &Request, offer: Sdp) -> Self {
+        Self::new(by, invite, Step::Taking { offer: Box::new(offer) })
+    }
+
     /// A re-INVITE of our own for the side that has just come.
     pub(super) fn of_ours(from: Lane, client: ClientId, sdp: Sdp) -> Self {
         Self { from, cseq: 0, step: Step::Ours { client, sdp: Box::new(sdp) } }
@@ -82,7 +90,10 @@ impl Exchange {
             Step::Ours { client: ours, .. }
             | Step::Adopting { client: ours, .. }
             | Step::Refreshing { client: ours } => *ours == client,
-            Step::WaitsForAnswer { .. } | Step::WaitsForAck | Step::Again { .. } => false,
+            Step::WaitsForAnswer { .. }
+            | Step::Taking { .. }
+            | Step::WaitsForAck
+            | Step::Again { .. } => false,
         }
     }
 

@@ -39,6 +39,11 @@ pub(super) fn is_mixable(sdp: &Sdp) -> bool {
     sdp.audio().is_some_and(|line| line.formats.iter().any(can_mix))
 }
 
+/// The first codec of a description that we can transcode.
+pub(super) fn own_codec(sdp: &Sdp) -> Option<sdp::Format> {
+    sdp.audio()?.formats.into_iter().find(can_mix)
+}
+
 /// Whether two formats are the same codec, however numbered.
 pub(super) fn is_same(one: &sdp::Format, other: &sdp::Format) -> bool {
     one.is(&other.encoding)

@@ -95,7 +95,7 @@ impl Guests {
     pub(super) fn until(&self) -> Option<Instant> {
         let until = self.all.iter().filter_map(|guest| match &guest.state {
             GuestState::Opening { until, .. } | GuestState::Ringing { until, .. } => Some(*until),
-            GuestState::Joined(_) => None,
+            GuestState::Joined(joined) => joined.leg.session.next_timeout(),
         });
         until.min()
     }

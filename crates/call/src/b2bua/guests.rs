@@ -418,7 +418,7 @@ impl Call {
     }
 
     /// Takes a guest out, hanging up if it has not done so itself.
-    fn guest_leaves(&mut self, core: &mut Core, at: usize, is_there: bool) {
+    pub(super) fn guest_leaves(&mut self, core: &mut Core, at: usize, is_there: bool) {
         let guest = self.guests.all.remove(at);
         let number = guest.number;
         match guest.state {

@@ -23,6 +23,8 @@ use super::protection::{Protection, Unprotected};
 use crate::io::{MixSends, RelayRemote, SrtpKeys};
 use crate::random::Random;
 
+mod meeting;
+
 /// What an agreement changes outside.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Change {
@@ -331,17 +333,6 @@ impl Media {
         offer
     }
 
-    /// The offer to who may take the place of this side: what the two speak now, and DTMF. Nothing
-    /// is changed by it.
-    pub fn transfer_offer(&self, place: Lane) -> Option<Sdp> {
-        let agreed = [place.other(), place].map(|lane| self.agreed(lane)).into_iter().flatten();
-        // The one with fewer formats is the answer: it names what is spoken.
-        let lines = agreed.filter_map(Sdp::audio).filter(|line| !line.formats.is_empty());
-        let line = lines.min_by_key(|line| line.formats.len())?;
-        let kept = spoken(&line.formats);
-        Some(Sdp::offer(&self.origin[place.index()], self.local_media(place), &kept))
-    }
-
     /// Whoever answered on this side has had this offer of ours, and is protected so.
     pub(crate) fn answered_by(&mut self, place: Lane, protection: Protection, offer: Option<Sdp>) {
         self.protect(place, protection);
@@ -357,58 +348,6 @@ impl Media {
         self.agreed[at] = None;
         self.pointed[at] = None;
         self.formats[at].clear();
-    }
-
-    /// Has a caller and who takes a ringing phone's place, or a side that stays and who takes the
-    /// other's, meet in what both of their offers number alike. `is_answered`: the first has had
-    /// its answer already, and no more than that may be taken. `None` if they share no codec.
-    pub(crate) fn meet(
-        &mut self,
-        stays: Lane,
-        first: &Sdp,
-        place: Lane,
-        second: &Sdp,
-        is_answered: bool,
-        protection: Protection,
-    ) -> Option<Meeting> {
-        let before = std::mem::replace(&mut self.protection[place.index()], protection);
-        let met = self.try_meet(stays, first, place, second, is_answered);
-        if met.is_none() {
-            self.protection[place.index()] = before;
-        }
-        met
-    }
-
-    fn try_meet(
-        &mut self,
-        stays: Lane,
-        first: &Sdp,
-        place: Lane,
-        second: &Sdp,
-        is_answered: bool,
-    ) -> Option<Meeting> {
-        self.check(place, second).ok()?;
-        let of = |sdp: &Sdp| sdp.audio().map(|line| line.formats).unwrap_or_default();
-        let answered = self.sent(stays).filter(|_| is_answered).map(of);
-        let (one, two) = (of(first), of(second));
-        let has = |formats: &[sdp::Format], format: &sdp::Format| {
-            formats.iter().any(|it| is_same_format(it, format))
-        };
-        let is_common = |format: &sdp::Format| {
-            has(&one, format)
-                && has(&two, format)
-                && answered.as_ref().is_none_or(|answered| has(answered, format))
-        };
-        let is_codec = |f: &&sdp::Format| !f.is("telephone-event") && !f.is("CN");
-        two.iter().filter(|f| is_common(f)).find(is_codec)?;
-        let mut theirs = second.clone();
-        theirs.retain_formats(is_common);
-        let to_replacer = self.answer(place, second, is_common)?;
-        let to_caller = match is_answered {
-            true => self.sent(stays).cloned(),
-            false => self.answer(stays, first, is_common),
-        }?;
-        Some(Meeting { to_caller, to_replacer, theirs })
     }
 
     /// The answer to an offer that a caller makes anew before the call is answered: what is left
@@ -555,17 +494,6 @@ impl Media {
         *held = is_held;
         Some(if is_held { TapKind::Held { by } } else { TapKind::Resumed { by } })
     }
-}
-
-/// What two sides that have both made offers are told.
-#[derive(Debug)]
-pub struct Meeting {
-    /// The answer to the first.
-    pub to_caller: Sdp,
-    /// The answer to the second.
-    pub to_replacer: Sdp,
-    /// What the second offered, without what the first does not share.
-    pub theirs: Sdp,
 }
 
 #[cfg(test)]

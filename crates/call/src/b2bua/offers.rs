@@ -63,7 +63,10 @@ impl Call {
             Step::Ours { client, .. }
             | Step::Adopting { client, .. }
             | Step::Refreshing { client } => *client = again,
-            Step::WaitsForAnswer { .. } | Step::WaitsForAck | Step::Again { .. } => {}
+            Step::WaitsForAnswer { .. }
+            | Step::Taking { .. }
+            | Step::WaitsForAck
+            | Step::Again { .. } => {}
         }
         talk.exchange = Some(exchange);
     }

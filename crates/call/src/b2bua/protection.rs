@@ -42,6 +42,19 @@ pub(crate) struct Protection {
     agreed: Option<Agreed>,
     /// The protocol of the side's last offer, which our answer repeats (RFC 3264 §6).
     asked: Option<String>,
+    /// In which way an offer is made that has nothing to hold to.
+    manner: Manner,
+}
+
+/// How we offer to a side that may have SRTP or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// Keys beside a plain line, where nobody on the way can read them; else none.
+    Open,
+    /// Keys that must be taken: `RTP/SAVP`.
+    Secure,
+    /// None.
+    Plain,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +72,8 @@ impl Default for Protection {
 
 impl Protection {
     pub(crate) fn new(policy: SrtpPolicy, is_private: bool) -> Self {
-        Self { policy, is_private, offered: Vec::new(), agreed: None, asked: None }
+        let manner = Manner::Open;
+        Self { policy, is_private, offered: Vec::new(), agreed: None, asked: None, manner }
     }
 
     /// As the config has it for who is there.
@@ -91,12 +105,12 @@ impl Protection {
             }
             Some(Agreed::Plain) => return,
             None => {
-                let protocol = match self.policy {
-                    SrtpPolicy::Off => return,
+                let protocol = match (self.policy, self.manner) {
+                    (SrtpPolicy::Off, _) | (SrtpPolicy::Optional, Manner::Plain) => return,
                     // Keys in clear protect from nobody, and old phones stumble over them.
-                    SrtpPolicy::Optional if !self.is_private => return,
-                    SrtpPolicy::Optional => PLAIN,
-                    SrtpPolicy::Required => SECURE,
+                    (SrtpPolicy::Optional, Manner::Open) if !self.is_private => return,
+                    (SrtpPolicy::Optional, Manner::Open) => PLAIN,
+                    (SrtpPolicy::Optional, Manner::Secure) | (SrtpPolicy::Required, _) => SECURE,
                 };
                 // An offer that is made again, before it had an answer, is the same offer.
                 if self.offered.is_empty() {
@@ -112,6 +126,21 @@ impl Protection {
         let lines: Vec<Crypto> = offered.iter().map(|(tag, key)| line(*tag, key)).collect();
         offer.set_crypto(&protocol, &lines);
         self.offered = offered;
+    }
+
+    /// Has the next offer to who has refused one be made in another way that the policy allows;
+    /// false if there is none left.
+    ///
+    /// Some take keys in an `RTP/SAVP` line alone, some no line with keys in it at all, and none of
+    /// them says which.
+    pub(crate) fn offer_otherwise(&mut self) -> bool {
+        let is_open = self.policy == SrtpPolicy::Optional && self.agreed.is_none();
+        self.manner = match self.manner {
+            Manner::Open if is_open => Manner::Secure,
+            Manner::Secure if is_open && self.is_private => Manner::Plain,
+            _ => return false,
+        };
+        true
     }
 
     /// Protects our answer to what this side has said last.
@@ -262,6 +291,30 @@ mod tests {
             let mut offer = sdp("RTP/AVP", &[]);
             Protection::new(policy, is_private).write_offer(&mut offer, &mut random());
             assert_eq!((protocol(&offer).as_str(), offer.crypto().len()), want, "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn who_refuses_an_offer_is_made_the_others_that_the_policy_allows() {
+        for (policy, is_private, want) in [
+            (SrtpPolicy::Off, true, vec![("RTP/AVP", 0)]),
+            (SrtpPolicy::Required, true, vec![("RTP/SAVP", 4)]),
+            (SrtpPolicy::Optional, false, vec![("RTP/AVP", 0), ("RTP/SAVP", 4)]),
+            (SrtpPolicy::Optional, true, vec![("RTP/AVP", 4), ("RTP/SAVP", 4), ("RTP/AVP", 0)]),
+        ] {
+            let mut side = Protection::new(policy, is_private);
+            let mut made = Vec::new();
+            loop {
+                let mut offer = sdp("RTP/AVP", &[]);
+                side.take_back();
+                side.write_offer(&mut offer, &mut random());
+                made.push((protocol(&offer), offer.crypto().len()));
+                if !side.offer_otherwise() {
+                    break;
+                }
+            }
+            let made: Vec<_> = made.iter().map(|(it, keys)| (it.as_str(), *keys)).collect();
+            assert_eq!(made, want, "{policy:?}");
         }
     }
 

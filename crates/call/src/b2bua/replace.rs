@@ -1,20 +1,25 @@
 //! INVITE with Replaces (RFC 3891): a phone picks up what rings at another, or goes on with a call
 //! that its extension has at another of its phones.
 //!
-//! The caller goes on speaking through the same relay and stays in the same recording. Both sides
-//! have made offers, so both are answered with what the two have in common, numbered alike.
+//! The caller goes on speaking through the same relay and stays in the same recording. Where both
+//! sides have made offers, both are answered with what the two have in common, numbered alike. Who
+//! makes none gets one of ours, and the other side is told what came of it.
 
-use cheling_model::{Lane, TapKind};
+use cheling_model::{EndCause, Lane, TapKind};
 use cheling_sip::dialog::DialogId;
 use cheling_sip::refer::{Replaces, ReplacesError};
+use cheling_sip::sdp::Sdp;
 use cheling_sip::{ClientId, Response};
 
 use super::caller::{Caller, Invited};
+use super::exchange::Exchange;
 use super::fork::ForkState;
 use super::leg::{Leg, Side};
 use super::protection::Protection;
+use super::ringing::Ringing;
+use super::talk::Talk;
 use super::transfer::HANDED_ON;
-use super::{Call, State};
+use super::{Call, Ending, State};
 use crate::core::Core;
 
 /// What a Replaces means in a call.
@@ -87,46 +92,101 @@ impl Call {
     }
 
     /// Answers a ringing call from another phone.
-    fn pick_up(
-        &mut self,
-        core: &mut Core,
-        mut ringing: Box<super::ringing::Ringing>,
-        invited: &Invited,
-    ) -> State {
+    fn pick_up(&mut self, core: &mut Core, mut ringing: Box<Ringing>, invited: &Invited) -> State {
         let (place, lane) = (self.caller_lane.other(), self.caller_lane);
         if !ringing.caller().may_accept() {
             // The caller is to acknowledge a description first.
             invited.refuse(core, 491, None);
             return State::Ringing(ringing);
         }
+        if invited.offer.is_none() {
+            return self.pick_up_late(core, ringing, invited);
+        }
         let is_told = ringing.has_early_media();
         let protection = Protection::of(core, &invited.side, invited.flow);
         let offers = ringing.caller().offer().cloned().zip(invited.offer.clone());
-        let found = offers.and_then(|(callers, theirs)| {
-            let media = self.media.as_mut()?;
-            let met = media.meet(lane, &callers, place, &theirs, is_told, protection)?;
-            Some((callers, met))
+        let met = offers.and_then(|(callers, theirs)| {
+            self.media.as_mut()?.meet(lane, &callers, place, &theirs, is_told, protection)
         });
-        let Some((callers, met)) = found else {
+        let Some(met) = met else {
             invited.refuse(core, 488, None);
             return State::Ringing(ringing);
         };
         let Some(leg) = self.taken_in(core, invited, &met.to_replacer) else {
             return State::Ringing(ringing);
         };
+        self.picked_up(core, &mut ringing, &leg);
+        let changes = self.media.as_mut().map(|media| media.agree(lane, &met.firsts, &met.theirs));
+        self.changed(core, changes.into_iter().flatten());
+        self.meets(core, *ringing, leg, Some(&met.to_caller), None)
+    }
+
+    /// As [`Call::pick_up`], for who makes no offer: the caller is answered at once, and told later
+    /// what the other speaks if that is something else.
+    fn pick_up_late(
+        &mut self,
+        core: &mut Core,
+        mut ringing: Box<Ringing>,
+        invited: &Invited,
+    ) -> State {
+        let (place, lane) = (self.caller_lane.other(), self.caller_lane);
+        let is_told = ringing.has_early_media();
+        let told = ringing.caller().offer().cloned().and_then(|callers| {
+            let media = self.media.as_mut()?;
+            match is_told {
+                true => media.sent(lane).cloned(),
+                false => media.answer_first(lane, &callers),
+            }
+        });
+        let Some((told, offer)) = told.zip(self.offer_to_taker(core, invited, place)) else {
+            invited.refuse(core, 488, None);
+            return State::Ringing(ringing);
+        };
+        let Some(leg) = self.taken_in(core, invited, &offer) else {
+            return State::Ringing(ringing);
+        };
+        self.picked_up(core, &mut ringing, &leg);
+        let callers = ringing.caller().offer().cloned();
+        let changes = callers.zip(self.media.as_mut()).map(|(it, media)| media.point(lane, &it));
+        self.changed(core, changes.into_iter().flatten());
+        let exchange = Exchange::taking(place, &invited.request, offer);
+        self.meets(core, *ringing, leg, Some(&told), Some(exchange))
+    }
+
+    /// An offer of ours to who takes a place and makes none.
+    fn offer_to_taker(&mut self, core: &mut Core, invited: &Invited, place: Lane) -> Option<Sdp> {
+        let media = self.media.as_mut()?;
+        let mut offer = media.wide_offer(place)?;
+        let mut protection = Protection::of(core, &invited.side, invited.flow);
+        protection.write_offer(&mut offer, &mut core.random);
+        media.protect(place, protection);
+        Some(offer)
+    }
+
+    /// The phones that rang ring no more: another has the call.
+    fn picked_up(&mut self, core: &mut Core, ringing: &mut Ringing, leg: &Leg) {
         let leg_id = core.random.leg_id(core.now.wall);
         let extension = leg.side.extension().unwrap_or_default().to_owned();
         core.tap(self.id, TapKind::Ringing { leg: leg_id, extension });
         self.answered_elsewhere(core, ringing.forks_mut(), &leg.side);
-        let changes = self.media.as_mut().map(|media| media.agree(lane, &callers, &met.theirs));
-        self.changed(core, changes.into_iter().flatten());
+    }
+
+    /// Connects who waited for the answer with who has picked up.
+    fn meets(
+        &mut self,
+        core: &mut Core,
+        ringing: Ringing,
+        leg: Leg,
+        to_caller: Option<&Sdp>,
+        exchange: Option<Exchange>,
+    ) -> State {
         let (caller, forks) = ringing.into_parts();
         match caller {
             Caller::Fetched { leg: caller, .. } => {
-                self.connected(core, *caller, leg, None, forks, None)
+                self.connected(core, *caller, leg, exchange, forks, None)
             }
-            Caller::Invited(waiting) => match waiting.answer(core, Some(&met.to_caller)) {
-                Some(caller) => self.connected(core, caller, leg, None, forks, None),
+            Caller::Invited(waiting) => match waiting.answer(core, to_caller) {
+                Some(caller) => self.connected(core, caller, leg, exchange, forks, None),
                 None => self.lost_caller(core, leg, forks),
             },
         }
@@ -136,13 +196,16 @@ impl Call {
     fn pull(
         &mut self,
         core: &mut Core,
-        mut talk: Box<super::talk::Talk>,
+        mut talk: Box<Talk>,
         lane: Lane,
         invited: &Invited,
     ) -> State {
         if talk.exchange.is_some() || talk.transfer.is_some() {
             invited.refuse(core, 491, None);
             return State::Talking(talk);
+        }
+        if invited.offer.is_none() {
+            return self.pull_late(core, talk, lane, invited);
         }
         let protection = Protection::of(core, &invited.side, invited.flow);
         let met = self.media.as_mut().and_then(|media| {
@@ -157,21 +220,65 @@ impl Call {
         let Some(leg) = self.taken_in(core, invited, &met.to_replacer) else {
             return State::Talking(talk);
         };
-        let extension = leg.side.extension().unwrap_or_default().to_owned();
-        let mut former = std::mem::replace(&mut talk.legs[lane.index()], leg);
-        former.bye(core, self.id, &mut self.entries, Some(HANDED_ON));
-        core.tap(self.id, TapKind::Answered { extension });
+        self.takes_the_place(core, &mut talk, lane, leg);
         self.join(core, &mut talk, lane, met.to_replacer, met.theirs);
         State::Talking(talk)
     }
 
-    /// Accepts the INVITE that takes a place.
-    fn taken_in(
+    /// As [`Call::pull`], for who makes no offer.
+    fn pull_late(
         &mut self,
         core: &mut Core,
+        mut talk: Box<Talk>,
+        lane: Lane,
         invited: &Invited,
-        answer: &cheling_sip::Sdp,
-    ) -> Option<Leg> {
+    ) -> State {
+        let before = self.media.as_ref().map(|media| media.protection(lane).clone());
+        let Some(offer) = self.offer_to_taker(core, invited, lane) else {
+            invited.refuse(core, 488, None);
+            return State::Talking(talk);
+        };
+        let Some(leg) = self.taken_in(core, invited, &offer) else {
+            if let Some((media, before)) = self.media.as_mut().zip(before) {
+                media.protect(lane, before);
+            }
+            return State::Talking(talk);
+        };
+        self.takes_the_place(core, &mut talk, lane, leg);
+        talk.exchange = Some(Exchange::taking(lane, &invited.request, offer));
+        State::Talking(talk)
+    }
+
+    fn takes_the_place(&mut self, core: &mut Core, talk: &mut Talk, lane: Lane, leg: Leg) {
+        let extension = leg.side.extension().unwrap_or_default().to_owned();
+        let mut former = std::mem::replace(&mut talk.legs[lane.index()], leg);
+        former.bye(core, self.id, &mut self.entries, Some(HANDED_ON));
+        core.tap(self.id, TapKind::Answered { extension });
+    }
+
+    /// Whoever has taken a place without an offer has acknowledged ours. What is returned ends the
+    /// call.
+    pub(super) fn taken_over(
+        &mut self,
+        core: &mut Core,
+        talk: &mut Talk,
+        by: Lane,
+        offer: Sdp,
+        answer: Option<Sdp>,
+    ) -> Option<Ending> {
+        let is_usable = |sdp: &Sdp| sdp.audio().is_some();
+        let media = self.media.as_ref()?;
+        let answer = answer.filter(is_usable).filter(|sdp| media.check(by, sdp).is_ok());
+        let Some(answer) = answer else {
+            tracing::warn!(call_id = %self.id, "whoever took the place has not answered our offer");
+            return Some(Ending { cause: EndCause::Failed, by: None, status: Some(488) });
+        };
+        self.join(core, talk, by, offer, answer);
+        None
+    }
+
+    /// Accepts the INVITE that takes a place.
+    fn taken_in(&mut self, core: &mut Core, invited: &Invited, answer: &Sdp) -> Option<Leg> {
         core.bind_server(self.id, &mut self.entries, invited.server);
         core.bind_tag(self.id, &mut self.entries, &invited.tag);
         let leg = invited.answer(core, Some(answer));

@@ -6,15 +6,17 @@
 
 use std::time::{Duration, Instant};
 
-use cheling_model::{EndCause, Lane};
+use cheling_model::{CallId, EndCause, Lane};
+use cheling_sip::sdp::Sdp;
 use cheling_sip::session_timer::{Policy, Refresher, SessionTimer, Terms, TimerOutput};
 use cheling_sip::{ClientId, Headers, Method, Name, Request, Response};
 
 use super::exchange::{Exchange, Step};
+use super::leg::Leg;
 use super::media::read_body;
 use super::talk::Talk;
 use super::{Call, Ending};
-use crate::core::Core;
+use crate::core::{Core, Entries};
 
 /// What both sides hear when one has given no sign of life.
 pub(super) const EXPIRED: &str = "SIP;cause=408;text=\"Session expired\"";
@@ -32,8 +34,8 @@ pub(super) struct Session {
     knows_update: bool,
     /// The least interval that the other side has insisted on, in seconds.
     min_se_s: u32,
-    /// The UPDATE under way.
-    refreshing: Option<ClientId>,
+    /// The sign of life under way that is no exchange of the talk.
+    pub(super) refreshing: Option<ClientId>,
     /// When a refresh is tried again.
     again_at: Option<Instant>,
 }
@@ -140,23 +142,11 @@ impl Call {
 
     /// Gives this side our sign of life, and asks for its own.
     fn refresh(&mut self, core: &mut Core, talk: &mut Talk, lane: Lane) {
+        let offer = self.media.as_ref().and_then(|media| media.sent(lane));
+        let offer = offer.filter(|_| talk.exchange.is_none());
         let leg = &mut talk.legs[lane.index()];
-        let later = core.now.monotonic + LATER;
-        // While it is under way it is we who refresh.
-        leg.session.again(later);
-        if leg.session.knows_update {
-            let sent = leg.request(core, self.id, &mut self.entries, Method::Update, |_| {});
-            if sent.is_some() {
-                leg.session.refreshing = sent;
-                leg.session.again_at = None;
-            }
-            return;
-        }
-        let offer = self.media.as_ref().and_then(|media| media.sent(lane)).cloned();
-        let (None, Some(offer)) = (&talk.exchange, offer) else { return };
-        let client = leg.reinvite(core, self.id, &mut self.entries, &offer);
+        let client = leg.give_sign(core, self.id, &mut self.entries, offer);
         if let Some(client) = client {
-            leg.session.again_at = None;
             talk.exchange = Some(Exchange::refreshing(lane.other(), client));
         }
     }
@@ -184,37 +174,98 @@ impl Call {
         client: ClientId,
         response: &Response,
     ) -> Option<Ending> {
-        let now = core.now.monotonic;
-        let leg = &mut talk.legs[lane.index()];
-        match response.status {
-            200..=299 => {
-                leg.renewed(now, client, response);
-                leg.ack(core, None);
-                let answer = read_body(&response.headers, &response.body).ok().flatten();
+        match talk.legs[lane.index()].sign_answered(core, client, response) {
+            Sign::Given(answer) => {
                 if let (Some(sdp), Some(media)) = (answer, self.media.as_mut()) {
                     media.hear(lane, &sdp);
                     let changes = media.point(lane, &sdp);
                     self.changed(core, changes);
                 }
-                return None;
             }
-            422 if leg.session.insist(response) => {}
+            Sign::Again => self.refresh(core, talk, lane),
+            Sign::Later => {}
+            Sign::Gone => return Some(expired()),
+        }
+        None
+    }
+}
+
+/// What a side makes of our sign of life.
+#[derive(Debug)]
+pub(super) enum Sign {
+    /// It has given its own, and this answer to our offer, if there was one.
+    Given(Option<Box<Sdp>>),
+    /// It wants another one at once.
+    Again,
+    /// It could not now; it is tried again in time.
+    Later,
+    /// It does not know the dialog.
+    Gone,
+}
+
+impl Leg {
+    /// What the session timer wants.
+    pub(super) fn session_due(&mut self, now: Instant) -> Option<TimerOutput> {
+        self.session.due(now)
+    }
+
+    /// Gives this side our sign of life, and asks for its own: by UPDATE where it knows that, else
+    /// by a re-INVITE with what it was offered last, whose transaction comes back. Without an offer
+    /// that is tried again later.
+    pub(super) fn give_sign(
+        &mut self,
+        core: &mut Core,
+        call_id: CallId,
+        entries: &mut Entries,
+        offer: Option<&Sdp>,
+    ) -> Option<ClientId> {
+        // While it is under way it is we who refresh.
+        self.session.again(core.now.monotonic + LATER);
+        let (client, sent) = if self.session.knows_update {
+            let sent = self.request(core, call_id, entries, Method::Update, |_| {});
+            self.session.refreshing = sent;
+            (None, sent)
+        } else {
+            let sent = self.reinvite(core, call_id, entries, offer?);
+            (sent, sent)
+        };
+        if sent.is_some() {
+            self.session.again_at = None;
+        }
+        client
+    }
+
+    /// Our sign of life has been answered.
+    pub(super) fn sign_answered(
+        &mut self,
+        core: &mut Core,
+        client: ClientId,
+        response: &Response,
+    ) -> Sign {
+        let now = core.now.monotonic;
+        match response.status {
+            200..=299 => {
+                self.renewed(now, client, response);
+                self.ack(core, None);
+                let answer = read_body(&response.headers, &response.body).ok().flatten();
+                return Sign::Given(answer.map(Box::new));
+            }
+            422 if self.session.insist(response) => {}
             491 => {
-                let wait = leg.glare_wait(core);
-                leg.session.again(now + wait);
-                return None;
+                let wait = self.glare_wait(core);
+                self.session.again(now + wait);
+                return Sign::Later;
             }
             // It cannot do what its Allow says, or what ours does.
-            405 | 420 | 501 if leg.session.knows_update => leg.session.knows_update = false,
-            408 | 481 => return Some(expired()),
+            405 | 420 | 501 if self.session.knows_update => self.session.knows_update = false,
+            408 | 481 => return Sign::Gone,
             // What ails it may pass before the session is over.
             _ => {
-                leg.session.again(now + LATER);
-                return None;
+                self.session.again(now + LATER);
+                return Sign::Later;
             }
         }
-        self.refresh(core, talk, lane);
-        None
+        Sign::Again
     }
 }
 
@@ -240,6 +291,7 @@ impl Exchange {
     }
 }
 
-fn expired() -> Ending {
+/// How a call ends whose side has given no sign of life.
+pub(super) fn expired() -> Ending {
     Ending { cause: EndCause::Failed, by: None, status: Some(408) }
 }

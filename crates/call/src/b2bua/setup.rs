@@ -214,7 +214,9 @@ impl Call {
         let callee = self.caller_lane.other();
         let (offer, max_forwards) = self.offer_to(callee, &ringing.caller);
         self.let_through(core, &ringing.caller, &targets);
-        let history = &ringing.caller.history();
+        let mut history = ringing.caller.history();
+        ringing.hunt.write_diversion(core, &mut history);
+        let history = &history;
         let (offer, manner) = (offer.as_ref(), Manner::Ring);
         let invite = fork::Invite { offer, max_forwards, manner, history };
         let forks = self.fork(core, targets, invite);

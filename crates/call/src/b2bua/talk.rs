@@ -22,6 +22,8 @@ use crate::occupancy::Hold;
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(300);
 /// What a side hears when the other is not there any more.
 const GONE: &str = "SIP;cause=408;text=\"The other side is gone\"";
+/// What both sides hear when whoever has taken a place says nothing of its media.
+const NO_ANSWER_TO_OURS: &str = "SIP;cause=488;text=\"No answer to the offer\"";
 /// INFO and MESSAGE on their way at once; more are refused.
 const MAX_RELAYED: usize = 16;
 
@@ -137,7 +139,11 @@ impl Call {
                     return self.part(core, talk, ending, None, gone(ending));
                 }
             }
-            Event::Ack(request) => self.acknowledged(core, &mut talk, request),
+            Event::Ack(request) => {
+                if let Some(ending) = self.acknowledged(core, &mut talk, request) {
+                    return self.part(core, talk, ending, None, Some(NO_ANSWER_TO_OURS));
+                }
+            }
             Event::Cancelled(server) => {
                 // The other side decides: its answer, 487 or a 2xx that crossed, goes back.
                 if let Some(Exchange { step: Step::Asked(asked), .. }) = &talk.exchange
@@ -405,19 +411,31 @@ impl Call {
         Some(Ending { cause: EndCause::Failed, by: None, status: Some(status) })
     }
 
-    /// The ACK to a 2xx of ours, with the answer in it if the 2xx had the offer.
-    pub(super) fn acknowledged(&mut self, core: &mut Core, talk: &mut Talk, ack: &Request) {
-        let Some(from) = talk.lane_of(ack) else { return };
+    /// The ACK to a 2xx of ours, with the answer in it if the 2xx had the offer. What is returned
+    /// ends the call.
+    pub(super) fn acknowledged(
+        &mut self,
+        core: &mut Core,
+        talk: &mut Talk,
+        ack: &Request,
+    ) -> Option<Ending> {
+        let from = talk.lane_of(ack)?;
         let cseq = ack.headers.cseq().map_or(0, |cseq| cseq.number);
-        let Some(exchange) = talk.exchange.take_if(|exchange| {
+        let exchange = talk.exchange.take_if(|exchange| {
             let is_meant = exchange.from == from && exchange.cseq == cseq;
-            is_meant && matches!(exchange.step, Step::WaitsForAnswer { .. } | Step::WaitsForAck)
-        }) else {
-            return;
-        };
-        let Step::WaitsForAnswer { offer } = exchange.step else { return };
-        let to = from.other();
+            let is_waited_for = matches!(
+                exchange.step,
+                Step::WaitsForAnswer { .. } | Step::Taking { .. } | Step::WaitsForAck
+            );
+            is_meant && is_waited_for
+        })?;
         let answer = read_body(&ack.headers, &ack.body).ok().flatten();
+        let offer = match exchange.step {
+            Step::WaitsForAnswer { offer } => offer,
+            Step::Taking { offer } => return self.taken_over(core, talk, from, *offer, answer),
+            _ => return None,
+        };
+        let to = from.other();
         let passed = match (self.media.as_mut(), answer) {
             (Some(media), Some(answer)) => {
                 let changes = media.agree(to, &offer, &answer);
@@ -430,6 +448,7 @@ impl Call {
             (None, _) => None,
         };
         talk.leg(to).ack(core, passed.as_ref());
+        None
     }
 
     /// Passes INFO and MESSAGE on as they are.

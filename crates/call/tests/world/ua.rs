@@ -86,6 +86,8 @@ pub struct Ua {
     pub is_deaf: bool,
     /// The formats it knows; offers without any of them are refused with 488.
     pub codecs: Vec<Format>,
+    /// The one profile that it takes; offers of another are refused with 488.
+    pub profile: Option<&'static str>,
     /// What its 302 says.
     pub redirects_to: Option<String>,
     /// Extra headers of its 200 to INVITE, re-INVITE and UPDATE.
@@ -136,6 +138,7 @@ impl Ua {
             refused: Vec::new(),
             is_deaf: false,
             codecs: basic_formats(),
+            profile: None,
             redirects_to: None,
             answers_with: Vec::new(),
             answers_without_sdp: false,
@@ -224,6 +227,9 @@ impl Ua {
 
     fn knows_any_of(&self, offer: Option<&Sdp>) -> bool {
         let Some(line) = offer.and_then(|offer| offer.audio()) else { return true };
+        if self.profile.is_some_and(|profile| line.protocol != profile) {
+            return false;
+        }
         let is_known = |format: &Format| self.codecs.iter().any(|it| it.is(&format.encoding));
         line.formats.iter().any(|format| !format.is("telephone-event") && is_known(format))
     }
