@@ -57,8 +57,8 @@ pub(crate) use caller::Invited;
 pub(crate) use consult::Errand;
 use consult::{Moving, Parked};
 use fetch::Fetch;
-pub(crate) use fork::Target;
 use fork::{Fork, ForkState};
+pub(crate) use fork::{Spare, Target};
 use guest::Guests;
 pub(crate) use lamps::Lamp;
 pub(crate) use leg::Side;
@@ -345,6 +345,9 @@ impl Call {
                 }
                 event
             }
+            Event::NoResponse(client, _) if self.goes_another_way(core, client) => {
+                return self.rest();
+            }
             Event::Renumbered { tag, cseq } => {
                 self.legs_mut().for_each(|leg| leg.renumber(tag, cseq));
                 self.forks_mut().for_each(|fork| fork.renumber(tag, cseq));
@@ -467,13 +470,22 @@ impl Call {
         let forks: &mut [Fork] = match &mut self.state {
             State::Fetching(fetch) => &mut fetch.forks,
             State::Ringing(ringing) => ringing.forks_mut(),
-            State::Opening(_)
-            | State::Talking(_)
-            | State::Parked(_)
-            | State::Moving(_)
-            | State::Over(_) => &mut [],
+            State::Talking(talk) => match &mut talk.transfer {
+                Some(transfer) => transfer.forks_mut(),
+                None => &mut [],
+            },
+            State::Opening(_) | State::Parked(_) | State::Moving(_) | State::Over(_) => &mut [],
         };
         forks.iter_mut().chain(self.guests.forks_mut())
+    }
+
+    /// Whether an INVITE that had no answer has been sent by another flow of the same phone.
+    fn goes_another_way(&mut self, core: &mut Core, client: ClientId) -> bool {
+        let (id, mut entries) = (self.id, std::mem::take(&mut self.entries));
+        let fork = self.forks_mut().find(|fork| fork.client == client && fork.is_silent());
+        let is_sent = fork.is_some_and(|fork| fork.go_another_way(core, id, &mut entries));
+        self.entries = entries;
+        is_sent
     }
 
     /// The call is over for everybody: tells so, closes the relay, and waits for the `forks` that

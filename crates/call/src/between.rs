@@ -70,6 +70,7 @@ pub(crate) fn plan(core: &Core, from: &Trunk, request: &Request, called: &str) -
         route: core.outward.service_route(&peer.name, core.now.monotonic),
         credentials: None,
         shown_to: shown_to.clone(),
+        spares: std::collections::VecDeque::new(),
     });
     let hunt = Hunt::trunks(targets.collect(), dealership_id, &caller);
     let caller_lane = if is_outbound { Lane::Agent } else { Lane::Customer };

@@ -123,7 +123,7 @@ impl Core {
         Self {
             now,
             directory,
-            registrar: Registrar::new(settings.registration.clone()),
+            registrar: Registrar::new(settings.registration.clone(), host_text(settings.advertise)),
             auth: Auth::new(settings.nonce_secret, Offered::default()),
             random,
             endpoint,

@@ -17,7 +17,7 @@ use crate::b2bua::{RING_EXTENSION, RING_TRUNK, Target};
 use crate::core::Core;
 use crate::dialling::{Dialled, Refusal};
 use crate::router;
-use crate::targets::{Shown, phones, trunk_targets};
+use crate::targets::{Shown, phones, phones_of, trunk_targets};
 
 /// Places that one call is sent to at most.
 const MAX_STOPS: usize = 10;
@@ -117,6 +117,8 @@ pub(crate) struct Hunt {
     shown: String,
     /// An extension that is not to ring: it calls.
     but: Option<String>,
+    /// The one device of an extension that is meant.
+    device: Option<String>,
     /// Whether the stops are told: those of calls to lines.
     is_told: bool,
     /// The number outside that a line's call has gone on to, and why.
@@ -158,6 +160,7 @@ impl Hunt {
             caller: caller.clone(),
             shown: shown.to_owned(),
             but: None,
+            device: None,
             is_told: false,
             diverted: None,
         }
@@ -208,6 +211,12 @@ impl Hunt {
     /// The same without the phones of this extension.
     pub(crate) fn but(mut self, extension: &str) -> Self {
         self.but = Some(extension.to_owned());
+        self
+    }
+
+    /// The same, but for one device of the extension alone.
+    pub(crate) fn at(mut self, device: Option<String>) -> Self {
+        self.device = device;
         self
     }
 
@@ -309,7 +318,8 @@ impl Hunt {
         match destination {
             Destination::Extension(number) => {
                 self.tell(core, call_id, StopKind::Extension, number, why);
-                let targets = phones(core, std::iter::once(number.as_str()), &self.caller);
+                let device = self.device.as_deref();
+                let targets = phones_of(core, number, device, &self.caller);
                 if targets.is_empty() || self.but.as_deref() == Some(number) {
                     tracing::warn!(%call_id, extension = %number, "no phone is registered for it");
                     return Err(Over::with(480, EndCause::NotFound));

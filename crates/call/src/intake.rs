@@ -20,6 +20,7 @@ use crate::core::{Core, RETRY_AFTER_S, SUPPORTED};
 use crate::dialling::{self, Dialled};
 use crate::hunt::Hunt;
 use crate::ordered::loggable;
+use crate::registrar::{Named, Tokens};
 use crate::router::{self, Route};
 use crate::subscriptions::ALLOW_EVENTS;
 use crate::switch::Switch;
@@ -38,7 +39,9 @@ pub(crate) fn request(switch: &mut Switch, server: ServerId, flow: Flow, request
     }
     let known = [reliable::OPTION_TAG, session_timer::OPTION_TAG, "replaces"];
     let is_known = |tag: &str| {
-        let is_path = request.method == Method::Register && tag.eq_ignore_ascii_case("path");
+        let of_register = ["path", "outbound", "gruu"];
+        let is_path = request.method == Method::Register
+            && of_register.iter().any(|ours| tag.eq_ignore_ascii_case(ours));
         let is_ours = known.iter().any(|ours| tag.eq_ignore_ascii_case(ours));
         is_path || request.method == Method::Invite && is_ours
     };
@@ -140,7 +143,10 @@ fn register(core: &mut Core, server: ServerId, flow: Flow, request: &Request) ->
         core.refuse(server, request, 403);
         return None;
     }
-    let response = match core.registrar.register(core.now, &extension.number, request, flow, &tag) {
+    let address = core.token();
+    let tokens = Tokens { to_tag: &tag, address: &address };
+    let registered = core.registrar.register(core.now, &extension.number, request, flow, tokens);
+    let response = match registered {
         Ok(response) => response,
         Err(err) => {
             tracing::info!(extension = %extension.number, from = %flow, %err, "REGISTER refused");
@@ -168,7 +174,11 @@ fn invite(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
         return core.refuse(server, &request, 482);
     }
     let Some(source) = source(core, server, flow, &request) else { return };
-    let called = router::dialled(&request.uri.user_unescaped().unwrap_or_default());
+    let (called, device) = match core.registrar.named(core.now.monotonic, &request.uri) {
+        Named::Number(number) => (number, None),
+        Named::Phone { extension, instance } => (extension, Some(instance)),
+        Named::Nobody => return core.refuse(server, &request, 404),
+    };
     let live = switch.calls.values().filter(|slot| slot.call.is_live()).count();
     let is_for_help = dialling::is_for_help(&core.settings.trunks, &called);
     let of_source = match &source {
@@ -210,6 +220,7 @@ fn invite(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
         tracing::warn!(from = %flow, %number, "INVITE refused: no line or extension of this number");
         return core.refuse(server, &request, 404);
     };
+    let plan = Plan { hunt: plan.hunt.at(device), ..plan };
     let call_id = core.random.call_id(core.now.wall);
     core.respond(server, Response::to(&request, 100, "", None));
     let side: Side = source.into();

@@ -9,6 +9,7 @@ use cheling_sip::{ClientId, Method, Name, NameAddr, Request, Response, ServerId}
 
 use crate::b2bua::outcome;
 use crate::core::{Core, RETRY_AFTER_S};
+use crate::registrar::Named;
 use crate::router;
 
 /// Messages under way at once.
@@ -65,7 +66,11 @@ impl Messages {
             });
         }
         let directory = core.directory.clone();
-        let to = request.uri.user_unescaped().unwrap_or_default().into_owned();
+        let (to, device) = match core.registrar.named(core.now.monotonic, &request.uri) {
+            Named::Number(number) => (number, None),
+            Named::Phone { extension, instance } => (extension, Some(instance)),
+            Named::Nobody => return core.refuse(server, &request, 404),
+        };
         let by = router::extension(&directory, sender);
         let to = router::extension(&directory, &to);
         let (Some(by), Some(to)) = (by, to) else { return core.refuse(server, &request, 404) };
@@ -75,8 +80,10 @@ impl Messages {
         let mut from = NameAddr::new(core.address_of(&by.number));
         from.display = Some(by.display_name.clone()).filter(|name| !name.is_empty());
         let now = core.now.monotonic;
-        let contacts = core.registrar.contacts(now, &to.number).take(MAX_PHONES);
-        let phones: Vec<_> = contacts.map(|at| (at.contact.clone(), at.flow)).collect();
+        let phones = core.registrar.phones(now, &to.number).into_iter().map(|(newest, _)| newest);
+        let phones = phones.filter(|at| device.is_none() || at.instance == device);
+        let phones: Vec<_> =
+            phones.take(MAX_PHONES).map(|at| (at.contact.clone(), at.flow)).collect();
         let mut waiting = 0;
         for (uri, flow) in phones {
             let (tag, call_id) = (core.token(), core.token());

@@ -1,42 +1,31 @@
 //! Which phone is where: the bindings of RFC 3261 §10.3, each kept with the flow it came by, so
 //! that requests reach phones behind NAT.
 //!
+//! A phone that keeps several flows to us (RFC 5626) has a binding for each, told apart by its
+//! instance and the flow's number; it is rung by the newest, and by the next when that fails. It may
+//! be given addresses that mean this one phone and no other of its extension (RFC 5627, `gruu`).
+//!
 //! Belongs here: Contact, Expires and their limits. Does not: passwords (`auth`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use cheling_model::{Now, Timestamp};
 use cheling_sip::{Contacts, Flow, Name, NameAddr, Request, Response, Uri};
 
+mod binding;
+mod gruu;
+
+pub use binding::Binding;
+use binding::{Coming, Wish, change, same_peer, user_agent};
+pub(crate) use gruu::Named;
+
+/// How often a phone that keeps a flow to us is to say so, in seconds (RFC 5626 §5.4): most NATs
+/// keep a way over TCP open for longer, and over UDP phones ask more often by themselves.
+const FLOW_TIMER_S: u32 = 120;
 /// Contacts of one extension at most.
 pub const MAX_CONTACTS: usize = 8;
-/// Proxies between a phone and us at most.
-const MAX_PATH: usize = 4;
-/// Longest User-Agent that is kept, in characters.
-const MAX_AGENT_CHARS: usize = 100;
-
-/// One phone of an extension.
-#[derive(Clone, Debug)]
-pub struct Binding {
-    /// The Contact: the Request-URI of what is sent there.
-    pub contact: Uri,
-    /// The way it came by and requests go.
-    pub flow: Flow,
-    /// The proxies that it came by and requests pass (RFC 3327).
-    pub path: Vec<NameAddr>,
-    /// What the phone calls itself.
-    pub user_agent: String,
-    /// Since when it is registered without a break.
-    pub since: Timestamp,
-    /// Until when.
-    pub expires_at: Timestamp,
-    expires: Instant,
-    instance: Option<String>,
-    sip_call_id: String,
-    cseq: u32,
-}
 
 /// One registered phone, for the console.
 #[derive(Clone, Debug)]
@@ -85,6 +74,12 @@ pub enum RegisterError {
     /// More than [`MAX_CONTACTS`].
     #[error("more than {MAX_CONTACTS} contacts")]
     TooMany,
+    /// A flow among other contacts (RFC 5626 §6).
+    #[error("a Contact with reg-id is to come alone")]
+    FlowAmongOthers,
+    /// The phone keeps its flow to a proxy that knows nothing of flows (RFC 5626 §6).
+    #[error("the first hop lacks outbound support")]
+    FirstHop,
 }
 
 impl RegisterError {
@@ -95,6 +90,8 @@ impl RegisterError {
             Self::TooBrief { .. } => (423, String::new()),
             Self::OutOfOrder => (500, format!("Server Internal Error: {self}")),
             Self::TooMany => (403, format!("Forbidden: {self}")),
+            Self::FlowAmongOthers => (400, format!("Bad Request: {self}")),
+            Self::FirstHop => (439, "First Hop Lacks Outbound Support".to_owned()),
         };
         let mut response = Response::to(request, status, &reason, Some(to_tag));
         if let Self::TooBrief { min } = self {
@@ -104,24 +101,29 @@ impl RegisterError {
     }
 }
 
-/// What one Contact asks for.
-struct Wish {
-    address: NameAddr,
-    expires: Duration,
-}
-
 /// All bindings.
 #[derive(Debug)]
 pub struct Registrar {
     limits: RangeInclusive<Duration>,
+    /// What follows the `@` of the addresses that we give.
+    host: String,
     bindings: HashMap<String, Vec<Binding>>,
     next_expiry: Option<Instant>,
 }
 
+/// Random words for the answer to one REGISTER.
+#[derive(Clone, Copy, Debug)]
+pub struct Tokens<'a> {
+    /// Our tag.
+    pub to_tag: &'a str,
+    /// What makes an address that tells nobody whose it is; of no more than letters and digits.
+    pub address: &'a str,
+}
+
 impl Registrar {
-    /// A registrar without phones that grants between the ends of `limits`.
-    pub fn new(limits: RangeInclusive<Duration>) -> Self {
-        Self { limits, bindings: HashMap::new(), next_expiry: None }
+    /// A registrar without phones that grants between the ends of `limits`, for addresses at `host`.
+    pub fn new(limits: RangeInclusive<Duration>, host: String) -> Self {
+        Self { limits, host, bindings: HashMap::new(), next_expiry: None }
     }
 
     /// Does what an authenticated REGISTER asks and answers it (RFC 3261 §10.3).
@@ -134,7 +136,7 @@ impl Registrar {
         extension: &str,
         request: &Request,
         flow: Flow,
-        to_tag: &str,
+        tokens: Tokens<'_>,
     ) -> Result<Response, RegisterError> {
         self.expire(now);
         let sip_call_id = request.headers.call_id().unwrap_or_default().into_owned();
@@ -153,7 +155,8 @@ impl Registrar {
             }
             Contacts::List(addresses) => {
                 let wishes = self.wishes(request, addresses)?;
-                let changed = change(now, known, &wishes, request, flow, &sip_call_id, cseq)?;
+                let coming = Coming::of(request, flow, &sip_call_id, cseq, tokens.address);
+                let changed = change(now, known, &wishes, &coming)?;
                 self.next_expiry = changed.iter().map(|b| b.expires).chain(self.next_expiry).min();
                 if changed.is_empty() {
                     self.bindings.remove(extension);
@@ -162,7 +165,7 @@ impl Registrar {
                 }
             }
         }
-        Ok(self.response(now, extension, request, to_tag))
+        Ok(self.response(now, extension, request, tokens.to_tag))
     }
 
     fn wishes(
@@ -189,22 +192,37 @@ impl Registrar {
                 if !expires.is_zero() && expires < min {
                     return Err(RegisterError::TooBrief { min });
                 }
-                Ok(Wish { address, expires: expires.min(max) })
+                Wish::new(address, expires.min(max))
             })
             .collect()
     }
 
     fn response(&self, now: Now, extension: &str, request: &Request, to_tag: &str) -> Response {
         let mut response = Response::to(request, 200, "", Some(to_tag));
-        if request.headers.supported().iter().any(|tag| tag.eq_ignore_ascii_case("path")) {
+        let supported = request.headers.supported();
+        let supports = |tag: &str| supported.iter().any(|it| it.eq_ignore_ascii_case(tag));
+        if supports("path") {
             response.headers.copy_from(&request.headers, Name::Path);
+        }
+        let is_flow = |binding: &Binding| binding.reg_id.is_some();
+        if supports("outbound") && self.contacts(now.monotonic, extension).any(is_flow) {
+            response.headers.push(Name::Require, "outbound");
+            response.headers.push("Flow-Timer", FLOW_TIMER_S);
         }
         for binding in self.contacts(now.monotonic, extension) {
             let left = binding.expires.saturating_duration_since(now.monotonic);
             let seconds = left.as_secs_f64().ceil();
-            response
-                .headers
-                .push(Name::Contact, format!("<{}>;expires={seconds:.0}", binding.contact));
+            let mut contact = format!("<{}>;expires={seconds:.0}", binding.contact);
+            if let Some(instance) = binding.instance.as_deref().filter(|it| gruu::is_plain(it)) {
+                contact.push_str(&format!(";+sip.instance=\"{instance}\""));
+                if let Some(reg_id) = binding.reg_id {
+                    contact.push_str(&format!(";reg-id={reg_id}"));
+                }
+            }
+            if supports("gruu") {
+                contact.push_str(&self.addresses(extension, binding));
+            }
+            response.headers.push(Name::Contact, contact);
         }
         response
     }
@@ -243,6 +261,8 @@ impl Registrar {
                 expires_at: now.wall + expires,
                 expires: expires_at,
                 instance: None,
+                reg_id: None,
+                temporary: VecDeque::new(),
                 sip_call_id: sip_call_id.clone(),
                 cseq,
             });
@@ -265,6 +285,19 @@ impl Registrar {
     pub fn contacts(&self, now: Instant, extension: &str) -> impl Iterator<Item = &Binding> {
         let bindings = self.bindings.get(extension).map_or(&[][..], Vec::as_slice);
         bindings.iter().rev().filter(move |binding| binding.expires > now)
+    }
+
+    /// The phones of an extension, newest first: each by its newest flow, with its other flows.
+    pub fn phones(&self, now: Instant, extension: &str) -> Vec<(&Binding, Vec<&Binding>)> {
+        let mut phones: Vec<(&Binding, Vec<&Binding>)> = Vec::new();
+        for binding in self.contacts(now, extension) {
+            let same = phones.iter_mut().find(|(first, _)| first.is_same_phone(binding));
+            match same {
+                Some((_, others)) => others.push(binding),
+                None => phones.push((binding, Vec::new())),
+            }
+        }
+        phones
     }
 
     /// Whether an extension has a phone.
@@ -329,231 +362,5 @@ impl Registrar {
     }
 }
 
-/// The bindings of an extension after `wishes`, all or nothing (RFC 3261 §10.3 step 7).
-fn change(
-    now: Now,
-    known: &[Binding],
-    wishes: &[Wish],
-    request: &Request,
-    flow: Flow,
-    sip_call_id: &str,
-    cseq: u32,
-) -> Result<Vec<Binding>, RegisterError> {
-    let user_agent = user_agent(request);
-    let path = request.headers.addresses(Name::Path);
-    if path.len() > MAX_PATH {
-        return Err(RegisterError::TooMany);
-    }
-    let mut bindings = known.to_vec();
-    for wish in wishes {
-        let instance = wish.address.params.unquoted("+sip.instance").map(|id| id.into_owned());
-        let is_same = |b: &Binding| {
-            b.contact.is_equivalent(&wish.address.uri)
-                || (instance.is_some() && b.instance == instance)
-        };
-        if bindings.iter().any(|b| is_same(b) && b.sip_call_id == sip_call_id && b.cseq >= cseq) {
-            return Err(RegisterError::OutOfOrder);
-        }
-        let since = bindings.iter().find(|b| is_same(b)).map_or(now.wall, |b| b.since);
-        // A phone that restarted registers another Contact from the same address: it is one phone,
-        // and must not be rung twice.
-        bindings.retain(|b| {
-            let is_direct = path.is_empty() && b.path.is_empty();
-            let is_restart = is_direct && same_peer(b.flow, flow) && b.sip_call_id != sip_call_id;
-            !is_same(b) && !is_restart
-        });
-        if wish.expires.is_zero() {
-            continue;
-        }
-        if bindings.len() >= MAX_CONTACTS {
-            return Err(RegisterError::TooMany);
-        }
-        bindings.push(Binding {
-            contact: wish.address.uri.clone(),
-            flow,
-            path: path.clone(),
-            user_agent: user_agent.clone(),
-            since,
-            expires_at: now.wall + wish.expires,
-            expires: now.monotonic + wish.expires,
-            instance,
-            sip_call_id: sip_call_id.to_owned(),
-            cseq,
-        });
-    }
-    Ok(bindings)
-}
-
-fn user_agent(request: &Request) -> String {
-    let agent = request.headers.get(Name::UserAgent);
-    agent.map(|agent| agent.chars().take(MAX_AGENT_CHARS).collect()).unwrap_or_default()
-}
-
-fn same_peer(a: Flow, b: Flow) -> bool {
-    a.transport == b.transport && a.remote == b.remote
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use cheling_sip::Method;
-
-    struct Scene {
-        registrar: Registrar,
-        now: Now,
-        cseq: u32,
-    }
-
-    fn scene() -> Scene {
-        #[allow(clippy::disallowed_methods)] // Some instant is needed to count from.
-        let monotonic = Instant::now();
-        let limits = Duration::from_secs(60)..=Duration::from_secs(3600);
-        Scene {
-            registrar: Registrar::new(limits),
-            now: Now { monotonic, wall: Timestamp::from_micros(1_700_000_000_000_000) },
-            cseq: 0,
-        }
-    }
-
-    impl Scene {
-        fn later(&mut self, seconds: u64) {
-            let by = Duration::from_secs(seconds);
-            self.now = Now { monotonic: self.now.monotonic + by, wall: self.now.wall + by };
-            self.registrar.expire(self.now);
-        }
-
-        fn send(
-            &mut self,
-            call_id: &str,
-            remote: &str,
-            contact: &str,
-            expires: Option<u32>,
-        ) -> Result<Vec<String>, RegisterError> {
-            self.cseq += 1;
-            let address = NameAddr::parse("<sip:8001@h>").unwrap();
-            let mut request = Request::outside_dialog(
-                Method::Register,
-                Uri::sip(None, "h", None),
-                &address.clone().with_tag("1"),
-                &address,
-                call_id,
-                self.cseq,
-            );
-            if !contact.is_empty() {
-                request.headers.push(Name::Contact, contact);
-            }
-            if let Some(expires) = expires {
-                request.headers.push(Name::Expires, expires);
-            }
-            let flow = Flow::udp("192.0.2.1:5060".parse().unwrap(), remote.parse().unwrap());
-            let response = self.registrar.register(self.now, "8001", &request, flow, "t")?;
-            assert_eq!(response.status, 200);
-            Ok(response.headers.values(Name::Contact))
-        }
-
-        fn remotes(&self) -> Vec<String> {
-            self.registrar
-                .contacts(self.now.monotonic, "8001")
-                .map(|binding| binding.flow.remote.to_string())
-                .collect()
-        }
-    }
-
-    const A: &str = "192.0.2.2:5060";
-    const B: &str = "192.0.2.3:5060";
-
-    #[test]
-    fn a_binding_lasts_as_long_as_granted_and_is_bound_to_its_flow() {
-        let mut scene = scene();
-        let contacts = scene.send("a", A, "<sip:8001@10.0.0.9>", Some(120)).unwrap();
-        assert_eq!(contacts, ["<sip:8001@10.0.0.9>;expires=120"]);
-        assert_eq!(scene.remotes(), [A]);
-        scene.later(60);
-        let contacts = scene.send("a", A, "", None).unwrap();
-        assert_eq!(contacts, ["<sip:8001@10.0.0.9>;expires=60"], "a query changes nothing");
-        scene.later(60);
-        assert!(scene.remotes().is_empty());
-        assert_eq!(scene.registrar.next_timeout(), None);
-    }
-
-    #[test]
-    fn expiry_comes_from_the_contact_then_the_header_then_the_maximum() {
-        for (contact, expires, want) in [
-            ("<sip:8001@h>;expires=90", Some(300), 90),
-            ("<sip:8001@h>", Some(300), 300),
-            ("<sip:8001@h>", None, 3600),
-            ("<sip:8001@h>;expires=x", Some(60), 3600),
-            ("<sip:8001@h>;expires=99999999", None, 3600),
-        ] {
-            let contacts = scene().send("a", A, contact, expires).unwrap();
-            assert_eq!(contacts, [format!("<sip:8001@h>;expires={want}")], "{contact}");
-        }
-        let brief = scene().send("a", A, "<sip:8001@h>;expires=59", None);
-        assert_eq!(brief, Err(RegisterError::TooBrief { min: Duration::from_secs(60) }));
-    }
-
-    #[test]
-    fn contacts_are_taken_out_one_by_one_or_all_with_a_star() {
-        let mut scene = scene();
-        scene.send("a", A, "<sip:8001@a>", None).unwrap();
-        assert_eq!(scene.send("b", B, "<sip:8001@b>", None).unwrap().len(), 2);
-        assert_eq!(scene.send("a", A, "<sip:8001@a>;expires=0", None).unwrap().len(), 1);
-        assert_eq!(scene.send("b", B, "*", None), Err(RegisterError::Star));
-        assert_eq!(scene.send("b", B, "*, <sip:8001@b>", Some(0)), Err(RegisterError::Star));
-        assert_eq!(scene.send("b", B, "*", Some(0)).unwrap().len(), 0);
-        assert!(scene.registrar.registrations(scene.now.monotonic).is_empty());
-    }
-
-    #[test]
-    fn a_restarted_phone_replaces_itself_and_another_phone_stays() {
-        let mut scene = scene();
-        scene.send("a", A, "<sip:8001-0x1@h>", None).unwrap();
-        scene.send("b", B, "<sip:8001-0x2@h>", None).unwrap();
-        scene.send("c", A, "<sip:8001-0x3@h>", None).unwrap();
-        assert_eq!(scene.remotes(), [A, B]);
-        let moved = "<sip:8001@x>;+sip.instance=\"<urn:uuid:1>\"";
-        scene.send("d", "192.0.2.4:1", moved, None).unwrap();
-        scene
-            .send("e", "192.0.2.5:2", "<sip:8001@y>;+sip.instance=\"<urn:uuid:1>\"", None)
-            .unwrap();
-        assert_eq!(scene.remotes(), ["192.0.2.5:2", A, B]);
-    }
-
-    #[test]
-    fn phones_behind_one_proxy_are_told_apart_and_reached_by_its_path() {
-        let mut scene = scene();
-        let address = NameAddr::parse("<sip:8001@h>").unwrap();
-        let flow = Flow::udp("192.0.2.1:5060".parse().unwrap(), A.parse().unwrap());
-        for (call_id, contact) in [("a", "<sip:8001@10.0.0.1>"), ("b", "<sip:8001@10.0.0.2>")] {
-            let uri = Uri::sip(None, "h", None);
-            let from = address.clone().with_tag("1");
-            let mut request =
-                Request::outside_dialog(Method::Register, uri, &from, &address, call_id, 1);
-            request.headers.push(Name::Contact, contact);
-            request.headers.push(Name::Path, format!("<sip:{call_id}@edge.example;lr>"));
-            request.headers.push(Name::Supported, "path");
-            let response =
-                scene.registrar.register(scene.now, "8001", &request, flow, "t").unwrap();
-            assert_eq!(response.headers.values(Name::Path).len(), 1);
-        }
-        let contacts = scene.registrar.contacts(scene.now.monotonic, "8001");
-        let paths: Vec<_> = contacts.map(|binding| binding.path[0].to_string()).collect();
-        assert_eq!(paths, ["<sip:b@edge.example;lr>", "<sip:a@edge.example;lr>"]);
-    }
-
-    #[test]
-    fn an_overtaken_register_and_too_many_contacts_change_nothing() {
-        let mut scene = scene();
-        scene.send("a", A, "<sip:8001@a>", None).unwrap();
-        scene.cseq = 0;
-        assert_eq!(
-            scene.send("a", A, "<sip:8001@a>;expires=0", None),
-            Err(RegisterError::OutOfOrder)
-        );
-        let many: Vec<_> = (0..=MAX_CONTACTS).map(|n| format!("<sip:8001@h{n}>")).collect();
-        assert_eq!(scene.send("b", B, &many.join(","), None), Err(RegisterError::TooMany));
-        assert_eq!(scene.send("b", B, "<tel:8001>", None), Err(RegisterError::Contact));
-        assert_eq!(scene.send("b", B, "<sip:8001", None), Err(RegisterError::Contact));
-        assert_eq!(scene.remotes(), [A]);
-    }
-}
+mod tests;

@@ -1,9 +1,12 @@
 //! Whom a number rings, as what the forks need to know: registered phones, and trunks with all
 //! their addresses.
 
-use crate::b2bua::{Side, Target};
+use std::collections::VecDeque;
+
+use crate::b2bua::{Side, Spare, Target};
 use crate::core::Core;
 use crate::dialling::{self, Dialled, Dialler, Refusal, Standing};
+use crate::registrar::Binding;
 use crate::router::{self, MAX_FORKS};
 use cheling_model::call::Party;
 use cheling_model::directory::{ForwardedCaller, Trunk};
@@ -17,21 +20,34 @@ pub(crate) fn phones<'a>(
     extensions: impl Iterator<Item = &'a str>,
     caller: &Party,
 ) -> Vec<Target> {
-    extensions
-        .flat_map(|number| {
-            core.registrar.contacts(core.now.monotonic, number).map(move |binding| Target {
-                side: Side::Phone { extension: number.to_owned() },
-                uri: binding.contact.clone(),
-                flow: binding.flow,
-                caller: caller.clone(),
-                domain: None,
-                route: binding.path.clone(),
-                credentials: None,
-                shown_to: Vec::new(),
-            })
-        })
-        .take(MAX_FORKS)
-        .collect()
+    let phones = extensions.flat_map(|number| phones_of(core, number, None, caller));
+    phones.take(MAX_FORKS).collect()
+}
+
+/// The registered phones of an extension, or the one device of these that is meant.
+pub(crate) fn phones_of(
+    core: &Core,
+    number: &str,
+    device: Option<&str>,
+    caller: &Party,
+) -> Vec<Target> {
+    let phones = core.registrar.phones(core.now.monotonic, number).into_iter();
+    let is_meant =
+        |it: &Binding| device.is_none_or(|device| it.instance.as_deref() == Some(device));
+    let spare =
+        |it: &Binding| Spare { uri: it.contact.clone(), flow: it.flow, route: it.path.clone() };
+    let phones = phones.filter(|(newest, _)| is_meant(newest)).map(|(newest, others)| Target {
+        side: Side::Phone { extension: number.to_owned() },
+        uri: newest.contact.clone(),
+        flow: newest.flow,
+        caller: caller.clone(),
+        domain: None,
+        route: newest.path.clone(),
+        credentials: None,
+        shown_to: Vec::new(),
+        spares: others.into_iter().map(spare).collect(),
+    });
+    phones.collect()
 }
 
 /// Who is shown to a trunk.
@@ -115,5 +131,6 @@ pub(crate) fn trunk_target(
         route: core.outward.service_route(&trunk.name, core.now.monotonic),
         credentials: None,
         shown_to: Vec::new(),
+        spares: VecDeque::new(),
     }
 }

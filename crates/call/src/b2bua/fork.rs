@@ -1,5 +1,7 @@
 //! One phone or trunk being called: its INVITE, its CANCEL, and what becomes of it.
 
+use std::collections::VecDeque;
+
 use cheling_model::call::Party;
 use cheling_model::directory::DiversionHeader;
 use cheling_model::{CallId, LegId};
@@ -53,6 +55,19 @@ pub(crate) struct Target {
     pub(crate) credentials: Option<Vec<(Name, String)>>,
     /// Extensions beyond it that are shown the call while it rings.
     pub(crate) shown_to: Vec<String>,
+    /// Other ways to the same phone, the best first, for when the first leads nowhere.
+    pub(crate) spares: VecDeque<Spare>,
+}
+
+/// Another way to a phone.
+#[derive(Clone, Debug)]
+pub(crate) struct Spare {
+    /// The Request-URI.
+    pub(crate) uri: Uri,
+    /// The way there.
+    pub(crate) flow: Flow,
+    /// The proxies to be passed.
+    pub(crate) route: Vec<NameAddr>,
 }
 
 /// What is said beside the offer.
@@ -241,8 +256,9 @@ impl Fork {
         }
     }
 
-    /// Sends the INVITE again with the session interval that its 422 insists on (RFC 4028 §7.4);
-    /// false if that is of no use.
+    /// Sends the INVITE again with the session interval that its 422 insists on (RFC 4028 §7.4), or
+    /// by another flow where its 430 says that this one has failed (RFC 5626 §5.3); false if that is
+    /// of no use.
     pub(crate) fn ask_again(
         &mut self,
         core: &mut Core,
@@ -252,6 +268,9 @@ impl Fork {
     ) -> bool {
         let asked_s = self.invite.headers.min_se_s();
         let least_s = refusal.headers.min_se_s();
+        if refusal.status == 430 {
+            return self.go_another_way(core, call_id, entries);
+        }
         let is_of_use = refusal.status == 422 && least_s > asked_s && self.retries < MAX_RETRIES;
         if !is_of_use || self.state != ForkState::Calling {
             return false;
@@ -277,6 +296,33 @@ impl Fork {
         self.protection.write_offer(&mut offer, &mut core.random);
         invite.set_body(CONTENT_TYPE, offer.to_bytes());
         self.offer = Some(offer);
+        self.send_again(core, call_id, entries, invite)
+    }
+
+    /// Whether the phone has said anything.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.rings_at.is_empty()
+    }
+
+    /// Sends the INVITE by another flow of the phone; false if there is none.
+    pub(crate) fn go_another_way(
+        &mut self,
+        core: &mut Core,
+        call_id: CallId,
+        entries: &mut Entries,
+    ) -> bool {
+        if self.state != ForkState::Calling {
+            return false;
+        }
+        let Some(Spare { uri, flow, route }) = self.target.spares.pop_front() else { return false };
+        let mut invite = self.invite.clone();
+        invite.uri = uri.clone();
+        invite.headers.set(Name::Contact, core.contact(flow));
+        invite.headers.remove(Name::Route);
+        for proxy in &route {
+            invite.headers.push(Name::Route, proxy);
+        }
+        (self.target.uri, self.target.flow, self.target.route) = (uri, flow, route);
         self.send_again(core, call_id, entries, invite)
     }
 

@@ -30,8 +30,8 @@ fn to_caller(status: u16) -> u16 {
         401 | 407 | 482 | 483 => 502,
         // We follow no redirection.
         300..=399 => 480,
-        // Our own clock gave up on the phone: it is not there.
-        408 => 480,
+        // Our own clock gave up on the phone, or no flow of it leads there: it is not there.
+        408 | 430 => 480,
         // Only CANCEL may lead to 487 there.
         487 => 480,
         100..=299 => 500,

@@ -26,7 +26,8 @@ use crate::core::Core;
 use crate::hunt::{Fate, Hunt, Way};
 use crate::io::CommandReply;
 use crate::occupancy::Hold;
-use crate::{intake, ordered, router};
+use crate::registrar::Named;
+use crate::{intake, ordered};
 
 /// What the phone that handed on hears with its BYE.
 pub(super) const HANDED_ON: &str = "SIP;cause=200;text=\"Transferred\"";
@@ -78,6 +79,11 @@ impl Transfer {
         &self.forks
     }
 
+    /// Whoever is rung.
+    pub(super) fn forks_mut(&mut self) -> &mut [Fork] {
+        &mut self.forks
+    }
+
     /// Whom it rings.
     pub(super) fn sides(&self) -> Vec<(&Side, Hold)> {
         rings_at(&self.forks, Hold::Ringing)
@@ -121,23 +127,28 @@ impl Call {
             let attended = Attended { server, request, by, event, replaces };
             return core.attended.push_back((self.id, attended));
         }
-        let number = router::dialled(&refer_to.target.user_unescaped().unwrap_or_default());
-        self.hand_on(core, talk, (by, extension), (server, request, event), number);
+        let to = match core.registrar.named(core.now.monotonic, &refer_to.target) {
+            Named::Number(number) => (number, None),
+            Named::Phone { extension, instance } => (extension, Some(instance)),
+            Named::Nobody => return core.refuse(server, request, 404),
+        };
+        self.hand_on(core, talk, (by, extension), (server, request, event), to);
     }
 
-    /// Rings a number for whoever hands on.
+    /// Rings a number, or one phone of it, for whoever hands on.
     fn hand_on(
         &mut self,
         core: &mut Core,
         talk: &mut Talk,
         (by, extension): (Lane, String),
         (server, request, event): (ServerId, &Request, Option<EventType>),
-        number: String,
+        (number, device): (String, Option<String>),
     ) {
         let shown = self.party_beside(by);
-        let Some(mut hunt) = intake::transfer(core, &extension, &number, &shown) else {
+        let Some(hunt) = intake::transfer(core, &extension, &number, &shown) else {
             return core.refuse(server, request, 404);
         };
+        let mut hunt = hunt.at(device);
         let way = match hunt.next(core, self.id, Fate::Begun) {
             Ok(way) => way,
             Err(over) => {
@@ -237,7 +248,7 @@ impl Call {
             State::Talking(mut talk) => {
                 let extension = talk.legs[by.index()].side.extension().unwrap_or_default();
                 let from = (by, extension.to_owned());
-                self.hand_on(core, &mut talk, from, (server, &request, event), number);
+                self.hand_on(core, &mut talk, from, (server, &request, event), (number, None));
                 State::Talking(talk)
             }
             state => {

@@ -138,6 +138,7 @@ fn target(pbx: &Trunk, uri: Uri, flow: Flow, caller: Party) -> Target {
         route: Vec::new(),
         credentials: None,
         shown_to: Vec::new(),
+        spares: std::collections::VecDeque::new(),
     }
 }
 
@@ -165,6 +166,7 @@ pub(crate) fn plan_from_pbx(core: &Core, pbx: &Trunk, request: &Request) -> Opti
         route: Vec::new(),
         credentials: None,
         shown_to: Vec::new(),
+        spares: std::collections::VecDeque::new(),
     });
     let offer = Offer {
         direction: if is_colleague { Direction::Internal } else { Direction::Inbound },

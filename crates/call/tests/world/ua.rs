@@ -86,6 +86,10 @@ pub struct Ua {
     pub is_deaf: bool,
     /// The formats it knows; offers without any of them are refused with 488.
     pub codecs: Vec<Format>,
+    /// What follows its Contact in a REGISTER.
+    pub contact_parameters: String,
+    /// The last answer to a REGISTER.
+    pub registered: Option<Response>,
     /// The one profile that it takes; offers of another are refused with 488.
     pub profile: Option<&'static str>,
     /// What its 302 says.
@@ -139,6 +143,8 @@ impl Ua {
             is_deaf: false,
             codecs: basic_formats(),
             profile: None,
+            contact_parameters: String::new(),
+            registered: None,
             redirects_to: None,
             answers_with: Vec::new(),
             answers_without_sdp: false,
@@ -246,8 +252,12 @@ impl Ua {
         let uri = Uri::sip(None, "192.0.2.1", None);
         let mut request =
             Request::outside_dialog(Method::Register, uri, &from, &to, &call_id, self.cseq);
-        request.headers.push(Name::Contact, self.contact());
+        let contact = format!("{}{}", self.contact(), self.contact_parameters);
+        request.headers.push(Name::Contact, contact);
         request.headers.push(Name::Expires, expires);
+        for (name, value) in &self.extra {
+            request.headers.push(*name, value);
+        }
         let flow = self.flow();
         let client = self.endpoint.request(now, flow, request.clone()).unwrap();
         self.registers = Some((client, request));
@@ -290,7 +300,10 @@ impl Ua {
         self.port = self.port.wrapping_add(10).max(4000);
         self.cseq += 1;
         let from = self.from("192.0.2.1");
-        let uri = Uri::sip(Some(number), "192.0.2.1", None);
+        let uri = match number.starts_with("sip:") {
+            true => Uri::parse(number).unwrap(),
+            false => Uri::sip(Some(number), "192.0.2.1", None),
+        };
         let call_id = self.endpoint.token();
         let to = NameAddr::new(uri.clone());
         let mut request =

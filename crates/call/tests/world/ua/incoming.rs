@@ -207,6 +207,7 @@ impl Ua {
             self.refused.push(response.clone());
         }
         if let Some((client, request)) = self.registers.take_if(|(client, _)| *client == id) {
+            self.registered = Some(response.clone());
             self.log.push(format!("REGISTER {}", response.status));
             if response.status == 401 {
                 let request = self.authorised(request, response);
