@@ -117,6 +117,11 @@ impl Collector for Meters {
                 journal(|counters| &counters.lost_packets),
             ),
             (
+                "cheling_journal_rewritten_segments",
+                "Old segments that a long call held on to, made small",
+                journal(|counters| &counters.rewritten_segments),
+            ),
+            (
                 "cheling_journal_lost_events",
                 "Call events lost to a disk that hangs",
                 journal(|counters| &counters.lost_events),

@@ -9,6 +9,9 @@
 //! Where there are several disks, each call is kept on one of them, chosen when it is offered by
 //! the space that each has left (`handle`). One that is full or fails gets no new calls.
 //!
+//! A segment is removed when every call in it is done. One that a long call holds on to is made
+//! small when it is old (`rewrite`), so that the journal is never much larger than the calls in it.
+//!
 //! When the queue is full, media is refused to its sender, who counts it against the call; events
 //! have room of their own in the queue, enough for many minutes of a disk that hangs.
 
@@ -17,6 +20,7 @@ mod handle;
 mod index;
 mod reader;
 mod recovery;
+mod rewrite;
 mod segment;
 mod writer;
 
@@ -116,6 +120,8 @@ pub struct JournalCounters {
     pub stray_packets: AtomicU64,
     /// Events dropped because the disk hung for so long that the queue was full of them.
     pub lost_events: AtomicU64,
+    /// Segments of which what was over was taken out.
+    pub rewritten_segments: AtomicU64,
     /// Bytes free on the disk when it was last looked at, once a second.
     pub free_bytes: AtomicU64,
     /// Media is being refused for want of space, now.

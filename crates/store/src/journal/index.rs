@@ -1,6 +1,7 @@
 //! Which records belong to which call, and which segments are still needed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 use std::time::Instant;
 
 use cheling_model::{CallId, TapEvent, TapKind};
@@ -63,18 +64,51 @@ impl CallEntry {
         self.has_ended && (self.is_relay_closed || !self.is_answered)
     }
 
+    /// Which of its records lie in a segment: they are written in the order of the segments.
+    fn range_of(&self, segment: u32) -> Range<usize> {
+        let first = self.records.partition_point(|record| record.segment < segment);
+        let end = self.records.partition_point(|record| record.segment <= segment);
+        first..end
+    }
+
+    fn records_in(&self, segment: u32) -> &[RecordRef] {
+        &self.records[self.range_of(segment)]
+    }
+
     /// Tells whether it can take another record.
     pub fn has_room(&self) -> bool {
         self.records.len() < MAX_RECORDS
     }
 }
 
+/// What is known of a segment.
+#[derive(Debug, Default)]
+struct SegmentEntry {
+    /// Every call that has records in it, finished or not.
+    calls: HashSet<CallId>,
+    /// The length of these records.
+    bytes: u64,
+    /// It is to stay as it is until it goes.
+    is_left_alone: bool,
+}
+
+/// What of a segment is still needed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Remains {
+    /// Its number.
+    pub segment: u32,
+    /// The records of calls that are not finished, in the order in which they lie there.
+    pub records: Vec<(CallId, RecordRef)>,
+    /// Calls of which only this segment says that they are finished, though others have records of
+    /// them.
+    pub done: Vec<CallId>,
+}
+
 /// All calls that are not finished, and what each segment is kept for.
 #[derive(Debug, Default)]
 pub struct Index {
     calls: HashMap<CallId, CallEntry>,
-    /// Every call that has records in a segment, finished or not.
-    segments: BTreeMap<u32, HashSet<CallId>>,
+    segments: BTreeMap<u32, SegmentEntry>,
     /// Finished calls that still have records, and the segment that says they are finished.
     done: HashMap<CallId, u32>,
 }
@@ -128,29 +162,83 @@ impl Index {
             }
             return;
         }
-        self.segments.entry(record.segment).or_default().insert(call_id);
+        let segment = self.segments.entry(record.segment).or_default();
+        segment.calls.insert(call_id);
+        segment.bytes += u64::from(record.bytes);
         if let Some(entry) = self.calls.get_mut(&call_id) {
             entry.records.push(record);
         }
     }
 
     fn has_records(&self, call_id: CallId) -> bool {
-        self.segments.values().any(|calls| calls.contains(&call_id))
+        self.segments.values().any(|segment| segment.calls.contains(&call_id))
     }
 
     /// Segments before `open` that no unfinished call needs.
     pub fn removable(&self, open: u32) -> Vec<u32> {
-        let is_free =
-            |calls: &HashSet<CallId>| calls.iter().all(|call_id| !self.calls.contains_key(call_id));
+        let is_free = |segment: &SegmentEntry| {
+            segment.calls.iter().all(|call_id| !self.calls.contains_key(call_id))
+        };
         let old = self.segments.range(..open);
-        old.filter(|(_, calls)| is_free(calls)).map(|(&segment, _)| segment).collect()
+        old.filter(|(_, segment)| is_free(segment)).map(|(&number, _)| number).collect()
+    }
+
+    /// The oldest segment before `before` of which no more than one part in `share` is needed by
+    /// calls that go on, and what that is. One with a call that is over is left alone: somebody may
+    /// be reading it, and will soon be done.
+    pub fn mostly_over(&self, before: u32, share: u64) -> Option<Remains> {
+        self.segments.range(..before).find_map(|(&number, segment)| {
+            if segment.is_left_alone {
+                return None;
+            }
+            let goes_on = |id: &&CallId| self.calls.get(*id).is_some_and(|it| !it.is_finished);
+            let is_over = |id: &&CallId| self.calls.get(*id).is_some_and(|it| it.is_finished);
+            let needed: Vec<CallId> = segment.calls.iter().filter(goes_on).copied().collect();
+            if needed.len() == segment.calls.len() || segment.calls.iter().any(|id| is_over(&id)) {
+                return None;
+            }
+            let records = needed.iter().flat_map(|id| {
+                self.calls[id].records_in(number).iter().map(move |record| (*id, *record))
+            });
+            let bytes: u64 = records.clone().map(|(_, record)| u64::from(record.bytes)).sum();
+            (bytes * share <= segment.bytes).then(|| {
+                let mut records: Vec<_> = records.collect();
+                records.sort_unstable_by_key(|(_, record)| record.offset);
+                Remains { segment: number, records, done: self.only_done_in(number) }
+            })
+        })
+    }
+
+    /// Has a segment stay as it is.
+    pub fn leave_alone(&mut self, segment: u32) {
+        self.segments.entry(segment).or_default().is_left_alone = true;
+    }
+
+    /// Takes note that a segment now holds only these records, and the word that these calls are
+    /// finished.
+    pub fn replace(&mut self, remains: &Remains) {
+        let number = remains.segment;
+        let mut segment = SegmentEntry::default();
+        let mut by_call = HashMap::<CallId, Vec<RecordRef>>::new();
+        for &(call_id, record) in &remains.records {
+            segment.calls.insert(call_id);
+            segment.bytes += u64::from(record.bytes);
+            by_call.entry(call_id).or_default().push(record);
+        }
+        for (call_id, records) in by_call {
+            let Some(entry) = self.calls.get_mut(&call_id) else { continue };
+            let range = entry.range_of(number);
+            entry.records.splice(range, records);
+        }
+        let before = self.segments.insert(number, segment).unwrap_or_default();
+        self.forget_done(before.calls);
     }
 
     /// Finished calls whose only word that they are finished lies in `segment`, though other
     /// segments have records of them: the word must be written again before `segment` goes.
     pub fn only_done_in(&self, segment: u32) -> Vec<CallId> {
         let is_elsewhere = |call_id: &CallId| {
-            self.segments.iter().any(|(&at, calls)| at != segment && calls.contains(call_id))
+            self.segments.iter().any(|(&at, it)| at != segment && it.calls.contains(call_id))
         };
         let done = self.done.iter().filter(|&(_, &at)| at == segment);
         done.map(|(&call_id, _)| call_id).filter(is_elsewhere).collect()
@@ -158,7 +246,11 @@ impl Index {
 
     /// Forgets a segment whose file is gone.
     pub fn remove_segment(&mut self, segment: u32) {
-        let calls = self.segments.remove(&segment).unwrap_or_default();
+        let removed = self.segments.remove(&segment).unwrap_or_default();
+        self.forget_done(removed.calls);
+    }
+
+    fn forget_done(&mut self, calls: HashSet<CallId>) {
         for call_id in calls {
             if !self.has_records(call_id) {
                 self.done.remove(&call_id);

@@ -14,6 +14,7 @@ use cheling_model::{CallId, TapEvent, TapKind};
 
 use super::index::RecordRef;
 use super::recovery::{RecoveryReport, recover};
+use super::rewrite::{remove_drafts, rewrite};
 use super::segment::{
     RECORD_HEADER_BYTES, RecordKind, SEGMENT_HEADER_BYTES, append_record, segment_header,
     segment_path,
@@ -35,6 +36,15 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 /// How often space, forgotten segments and unclosed relays are looked at.
 const CARE_EVERY: Duration = Duration::from_secs(1);
+
+/// The youngest segments are kept whole: most are free before they would be worth a rewrite.
+const WHOLE_SEGMENTS: u32 = 16;
+
+/// An older segment is rewritten when no more than one part in so many is still needed.
+const NEEDED_SHARE: u64 = 4;
+
+/// How long a disk that refused a rewrite is left alone.
+const REWRITE_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long after its end a call may wait for its relay to close.
 const RELAY_CLOSE_WAIT: Duration = Duration::from_secs(10);
@@ -84,6 +94,8 @@ pub(super) struct Writer {
     is_dirty: bool,
     last_sync: Instant,
     last_care: Option<Instant>,
+    /// No segment is rewritten before this moment.
+    pub(super) no_rewrite_before: Instant,
     /// Held for as long as the journal is open.
     _lock: File,
 }
@@ -103,6 +115,7 @@ impl Writer {
         let lock = lock.map_err(failed)?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| JournalError::InUse(folder.clone()))?;
+        remove_drafts(&folder).map_err(failed)?;
         let (index, report, last_number) = recover(&folder)?;
         settings.segment_bytes = settings.segment_bytes.clamp(64 << 10, 1 << 30);
         let shared = Shared {
@@ -127,6 +140,7 @@ impl Writer {
             is_dirty: false,
             last_sync: now,
             last_care: None,
+            no_rewrite_before: now,
             _lock: lock,
         };
         if let Err(err) = writer.roll() {
@@ -461,6 +475,7 @@ impl Writer {
         self.guard_space();
         self.finish_unclosed(now);
         self.remove_segments();
+        self.rewrite_segment(now);
     }
 
     fn guard_space(&self) {
@@ -500,6 +515,32 @@ impl Writer {
         for (call_id, is_answered) in overdue {
             tracing::warn!(%call_id, "a call ended but its relay was not closed");
             self.finish(call_id, is_answered);
+        }
+    }
+
+    /// Takes what is over out of one old segment, if a call that goes on holds on to it.
+    fn rewrite_segment(&mut self, now: Instant) {
+        let Some(open) = self.segment.as_ref().map(|segment| segment.number) else { return };
+        if now < self.no_rewrite_before {
+            return;
+        }
+        let before = open.saturating_sub(WHOLE_SEGMENTS);
+        let remains = self.shared.index().mostly_over(before, NEEDED_SHARE);
+        let Some(mut remains) = remains else { return };
+        match rewrite(&*self.disk, &self.settings.folder, &mut remains) {
+            Ok(()) => {
+                self.shared.index().replace(&remains);
+                JournalCounters::add(&self.shared.counters.rewritten_segments, 1);
+            }
+            Err(err) => {
+                let segment = remains.segment;
+                if err.kind() == std::io::ErrorKind::InvalidData {
+                    self.shared.index().leave_alone(segment);
+                } else {
+                    self.no_rewrite_before = now + REWRITE_PAUSE;
+                }
+                tracing::error!(segment, %err, "a segment of a long call cannot be made small");
+            }
         }
     }
 
