@@ -34,7 +34,7 @@ pub enum Codec {
     Amr,
     /// AMR-WB (RFC 4867): decoded if built with `g729-amr`, and kept raw always.
     AmrWb,
-    /// RFC 3389 comfort noise: rendered as silence.
+    /// RFC 3389 comfort noise: rendered as noise of the level it names.
     ComfortNoise,
     /// RFC 4733 telephone events: rendered as silence.
     TelephoneEvent,
@@ -97,6 +97,16 @@ impl Codec {
     /// Tells whether this carries sound (comfort noise and digits do not).
     pub fn is_audio(&self) -> bool {
         !matches!(self, Self::ComfortNoise | Self::TelephoneEvent)
+    }
+
+    /// The level that a comfort noise payload names, in dB above full scale, 0 to -127 (RFC 3389
+    /// §3); `None` for other codecs and for a payload without a level. How the noise is coloured,
+    /// which a payload may add, is left out: nobody listens to it for that.
+    pub fn noise_level_db(&self, payload: &[u8]) -> Option<f32> {
+        match self {
+            Self::ComfortNoise => payload.first().map(|level| -f32::from(level & 0x7f)),
+            _ => None,
+        }
     }
 
     /// Tells whether the packets are to be kept even though they are decoded: the decoders of

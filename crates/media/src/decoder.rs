@@ -13,6 +13,9 @@ use crate::optional_codecs::{Amr, G729};
 use crate::opus_stream::OpusStream;
 use crate::{g722, gsm};
 
+/// An Opus packet of so few bytes says only that its sender is silent (RFC 6716 §2.1.9).
+const MAX_SILENT_OPUS_BYTES: usize = 2;
+
 /// Decodes the packets of one stream and payload type.
 pub struct Decoder {
     rate_hz: u32,
@@ -83,6 +86,20 @@ impl Decoder {
             State::G729(decoder) => decoder.decode(payload, pcm),
             #[cfg(feature = "g729-amr")]
             State::Amr(decoder) => decoder.decode(payload, pcm),
+        }
+    }
+
+    /// Tells whether the sender falls silent after this payload: it ends with a silence descriptor
+    /// (G.729 annex B, AMR), or is an Opus packet without sound. What was last decoded is then how
+    /// loud its silence is.
+    pub fn ends_in_silence(&self, payload: &[u8]) -> bool {
+        match &self.state {
+            State::Opus(_) => payload.len() <= MAX_SILENT_OPUS_BYTES,
+            #[cfg(feature = "g729-amr")]
+            State::G729(_) => G729::ends_in_silence(payload),
+            #[cfg(feature = "g729-amr")]
+            State::Amr(decoder) => decoder.ends_in_silence(payload),
+            _ => false,
         }
     }
 

@@ -11,11 +11,15 @@ use std::collections::VecDeque;
 use std::f32::consts::TAU;
 use std::ops::Range;
 
-/// Low and high group, Hz.
-const GROUPS_HZ: [[f32; 4]; 2] = [[697.0, 770.0, 852.0, 941.0], [1209.0, 1336.0, 1477.0, 1633.0]];
-/// Samples measured at once, at 8 kHz: short enough that 1.5 % beside the frequency still counts.
+/// The low group and then the high one, Hz.
+const TONES_HZ: [f32; 8] = [697.0, 770.0, 852.0, 941.0, 1209.0, 1336.0, 1477.0, 1633.0];
+/// Tones of a group.
+const GROUP: usize = 4;
+/// It is measured at this rate or a little above: of more samples, so many are averaged.
+const MEASURED_HZ: u32 = 8000;
+/// Values measured at once: short enough that 1.5 % beside the frequency still counts.
 const BLOCK: usize = 102;
-/// Samples between two measurements, at 8 kHz.
+/// Values between two measurements.
 const HOP: usize = BLOCK / 2;
 /// Measurements in a row that find the same pair before it is a digit: a tone of 40 ms has as many.
 const RUN: usize = 4;
@@ -27,12 +31,36 @@ const MOST_TWIST: f32 = 8.0;
 const MOST_BESIDE: f32 = 0.4;
 /// Mean square below which nothing is a digit: -50 dBFS.
 const LEAST_POWER: f32 = 107_000_000.0 * 1e-4;
+/// Digits closer than this are told of as one stretch, in milliseconds.
+const APART_MS: u64 = 500;
+/// Most stretches that are told of; what comes later lengthens the last.
+const MAX_STRETCHES: usize = 1000;
+
+/// What becomes of DTMF digits that were sent as tones among speech.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InbandDigits {
+    /// They are heard as they sounded.
+    #[default]
+    Kept,
+    /// They are silence.
+    Silenced,
+}
+
+impl InbandDigits {
+    /// What silences them on either lane of a stereo sound, if they are to be silenced.
+    pub fn mutes(self, rate_hz: u32) -> Option<[ToneMute; 2]> {
+        (self == Self::Silenced).then(|| [ToneMute::new(rate_hz), ToneMute::new(rate_hz)])
+    }
+}
 
 /// Silences the DTMF tones of one lane, a moment behind.
 #[derive(Debug)]
 pub struct ToneMute {
+    rate_hz: u32,
     /// Goertzel's coefficient of each frequency.
-    coefficients: [[f32; 4]; 2],
+    coefficients: [f32; 8],
+    /// Samples that make one value.
+    each: usize,
     block: usize,
     hop: usize,
     /// Samples not yet given out.
@@ -43,6 +71,8 @@ pub struct ToneMute {
     run: Option<([usize; 2], usize)>,
     /// Samples that are digits, counted from the first.
     muted: VecDeque<Range<u64>>,
+    /// The stretches given out as silence.
+    silenced: Vec<Range<u64>>,
     /// Samples given out.
     given: u64,
     scratch: Vec<f32>,
@@ -51,19 +81,27 @@ pub struct ToneMute {
 impl ToneMute {
     /// Begins a lane at `rate_hz`, not below 8000.
     pub fn new(rate_hz: u32) -> Self {
-        let scale = |samples: usize| samples * rate_hz as usize / 8000;
-        let coefficient = |hz: f32| 2.0 * (TAU * hz / rate_hz as f32).cos();
+        let each = (rate_hz / MEASURED_HZ).max(1);
+        let measured_hz = rate_hz as f32 / each as f32;
         Self {
-            coefficients: GROUPS_HZ.map(|group| group.map(coefficient)),
-            block: scale(BLOCK),
-            hop: scale(HOP),
+            rate_hz,
+            coefficients: TONES_HZ.map(|hz| 2.0 * (TAU * hz / measured_hz).cos()),
+            each: each as usize,
+            block: BLOCK * each as usize,
+            hop: HOP * each as usize,
             held: VecDeque::new(),
             measured: 0,
             run: None,
             muted: VecDeque::new(),
+            silenced: Vec::new(),
             given: 0,
             scratch: Vec::new(),
         }
+    }
+
+    /// Samples that were taken and not yet given out.
+    pub fn waiting(&self) -> usize {
+        self.held.len()
     }
 
     /// How many samples it holds back.
@@ -87,15 +125,22 @@ impl ToneMute {
         self.give(self.held.len(), out);
     }
 
+    /// The stretches in which digits were silenced so far, in samples from the first, in order.
+    pub fn silenced(&self) -> &[Range<u64>] {
+        &self.silenced
+    }
+
     fn give(&mut self, count: usize, out: &mut Vec<i16>) {
         let (from, start) = (self.given, out.len());
         out.extend(self.held.drain(..count));
         self.given += count as u64;
         self.measured = self.measured.saturating_sub(count);
-        for muted in &self.muted {
+        for at in 0..self.muted.len() {
+            let muted = &self.muted[at];
             let (first, end) = (muted.start.max(from), muted.end.min(self.given));
             if first < end {
                 out[start + (first - from) as usize..start + (end - from) as usize].fill(0);
+                self.tell(first..end);
             }
         }
         while self.muted.front().is_some_and(|muted| muted.end <= self.given) {
@@ -103,12 +148,28 @@ impl ToneMute {
         }
     }
 
+    fn tell(&mut self, silenced: Range<u64>) {
+        let apart = u64::from(self.rate_hz) * APART_MS / 1000;
+        let is_full = self.silenced.len() >= MAX_STRETCHES;
+        match self.silenced.last_mut() {
+            Some(last) if is_full || silenced.start <= last.end + apart => {
+                last.end = last.end.max(silenced.end);
+            }
+            _ => self.silenced.push(silenced),
+        }
+    }
+
     /// Looks at the block that begins at `measured`, and notes that it is to be silence if a digit
     /// is under way.
     fn measure(&mut self) {
         self.scratch.clear();
-        let block = self.held.range(self.measured..self.measured + self.block);
-        self.scratch.extend(block.map(|&sample| f32::from(sample)));
+        let mut block = self.held.range(self.measured..self.measured + self.block);
+        if self.each == 1 {
+            self.scratch.extend(block.map(|&sample| f32::from(sample)));
+        } else {
+            let mean = |_| block.by_ref().take(self.each).map(|&it| f32::from(it)).sum::<f32>();
+            self.scratch.extend((0..BLOCK).map(mean).map(|sum| sum / self.each as f32));
+        }
         let found = pair(&self.coefficients, &self.scratch);
         self.run = match (found, self.run) {
             (Some(pair), Some((same, count))) if pair == same => Some((pair, count + 1)),
@@ -127,19 +188,19 @@ impl ToneMute {
 }
 
 /// The pair of tones that these samples are, if they are one: an index into either group.
-fn pair(coefficients: &[[f32; 4]; 2], samples: &[f32]) -> Option<[usize; 2]> {
+fn pair(coefficients: &[f32; 8], samples: &[f32]) -> Option<[usize; 2]> {
     let energy: f32 = samples.iter().map(|sample| sample * sample).sum();
     let length = samples.len() as f32;
     if energy / length < LEAST_POWER {
         return None;
     }
+    let all = goertzel(coefficients, samples);
     let mut found = [0; 2];
     let mut powers = [0.0; 2];
-    for (group, coefficients) in coefficients.iter().enumerate() {
-        let all = coefficients.map(|coefficient| goertzel(coefficient, samples));
-        let (at, power) = strongest(&all);
-        let beside = all.iter().enumerate().filter(|(other, _)| *other != at);
-        if beside.into_iter().any(|(_, other)| *other > power * MOST_BESIDE) {
+    for (group, all) in all.chunks(GROUP).enumerate() {
+        let (at, power) = strongest(all);
+        let mut beside = all.iter().enumerate().filter(|(other, _)| *other != at);
+        if beside.any(|(_, other)| *other > power * MOST_BESIDE) {
             return None;
         }
         (found[group], powers[group]) = (at, power);
@@ -150,19 +211,27 @@ fn pair(coefficients: &[[f32; 4]; 2], samples: &[f32]) -> Option<[usize; 2]> {
     (share >= LEAST_SHARE && twist <= MOST_TWIST).then_some(found)
 }
 
-fn strongest(powers: &[f32; 4]) -> (usize, f32) {
+fn strongest(powers: &[f32]) -> (usize, f32) {
     let all = powers.iter().copied().enumerate();
     all.fold((0, 0.0), |best, it| if it.1 > best.1 { it } else { best })
 }
 
-fn goertzel(coefficient: f32, samples: &[f32]) -> f32 {
-    let (mut last, mut before) = (0.0_f32, 0.0_f32);
+/// The power at all eight frequencies, side by side: one after the other, each step would wait for
+/// the one before.
+fn goertzel(coefficients: &[f32; 8], samples: &[f32]) -> [f32; 8] {
+    let (mut last, mut before) = ([0.0_f32; 8], [0.0_f32; 8]);
     for sample in samples {
-        let next = sample + coefficient * last - before;
-        before = last;
-        last = next;
+        for tone in 0..8 {
+            let next = sample + coefficients[tone] * last[tone] - before[tone];
+            before[tone] = last[tone];
+            last[tone] = next;
+        }
     }
-    last * last + before * before - coefficient * last * before
+    let power = |tone: usize| {
+        let (last, before) = (last[tone], before[tone]);
+        last * last + before * before - coefficients[tone] * last * before
+    };
+    std::array::from_fn(power)
 }
 
 #[cfg(test)]
@@ -229,8 +298,9 @@ mod tests {
 
     #[test]
     fn every_digit_beside_its_frequency_and_twisted_is_silence() {
-        for low in GROUPS_HZ[0] {
-            for high in GROUPS_HZ[1] {
+        let (lows, highs) = TONES_HZ.split_at(GROUP);
+        for low in lows {
+            for high in highs {
                 for (off, gains) in [
                     ([1.0, 1.0], [6000.0, 6000.0]),
                     ([1.015, 0.985], [6000.0, 6000.0]),
@@ -296,5 +366,32 @@ mod tests {
         assert!(out[4040..4760].iter().all(|it| *it == 0));
         assert_eq!(out[..3600], samples[..3600]);
         assert_eq!(out[5100..], samples[5100..]);
+    }
+
+    #[test]
+    fn where_digits_were_is_told_a_number_as_one_stretch() {
+        for rate in [8000, 48_000] {
+            let ms = |ms: usize| ms * rate as usize / 1000;
+            let mut samples = vec![0; ms(1000)];
+            for _ in 0..4 {
+                samples.extend(tones(770.0, 1477.0, [6000.0, 6000.0], rate, 100));
+                samples.extend(vec![0; ms(200)]);
+            }
+            samples.extend(vec![0; ms(1000)]);
+            samples.extend(tones(941.0, 1336.0, [6000.0, 6000.0], rate, 100));
+            let (mut mute, mut out) = (ToneMute::new(rate), Vec::new());
+            samples.chunks(177).for_each(|part| mute.push(part, &mut out));
+            mute.finish(&mut out);
+            let told = mute.silenced();
+            let told: Vec<_> = told.iter().map(|it| [it.start, it.end]).collect();
+            let told_ms = told.iter().map(|it| it.map(|at| at * 1000 / u64::from(rate)));
+            let near = |[from, until]: [u64; 2], want: [u64; 2]| {
+                from.abs_diff(want[0]) <= 15 && until.abs_diff(want[1]) <= 15
+            };
+            let told_ms: Vec<_> = told_ms.collect();
+            assert_eq!(told_ms.len(), 2, "{rate} {told_ms:?}");
+            assert!(near(told_ms[0], [1000, 2000]), "{rate} {told_ms:?}");
+            assert!(near(told_ms[1], [3200, 3300]), "{rate} {told_ms:?}");
+        }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Holds a window of samples: what is behind it has been handed out and is final. Overlaps of one
 //! stream with itself are the same audio again; of two streams, both are heard. Short gaps that
-//! packets were lost in are concealed, longer ones and pauses are silence.
+//! packets were lost in are concealed, longer ones and pauses are silence, or comfort noise where
+//! the sender said how loud its silence is.
 //!
 //! Places are in samples of [`RATE_HZ`] whatever the rate of the lane: they are times.
 //!
@@ -26,6 +27,15 @@ const REPEATED_MS: u64 = 20;
 /// A gap this short is the sender's clock being followed, not loss: drawn straight across.
 const SLEW_MS: u64 = 1;
 
+/// Longest that comfort noise goes on without a word from its sender: it is gone, not silent.
+const LONGEST_NOISE_MS: u64 = 60_000;
+
+/// Level that comfort noise is held below, dB above full scale: louder would pass for speech.
+const LOUDEST_NOISE_DB: f32 = -52.0;
+
+/// Changes of comfort noise that are remembered in a window.
+const MAX_NOISES: usize = 1024;
+
 /// What comes before some samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Before {
@@ -44,6 +54,15 @@ struct Span {
     before: Before,
 }
 
+/// Comfort noise from somewhere on, until its stream is heard again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Noise {
+    from: u64,
+    stream: u16,
+    /// Samples are between this and its negative.
+    peak: f32,
+}
+
 /// One lane being filled.
 #[derive(Debug)]
 pub struct Lane {
@@ -58,6 +77,8 @@ pub struct Lane {
     spans: VecDeque<Span>,
     /// Gaps that begin before this are concealed already.
     concealed_to: u64,
+    /// Comfort noise that is not over yet, in order.
+    noises: VecDeque<Noise>,
     counts: LaneCounts,
 }
 
@@ -85,6 +106,7 @@ impl Lane {
             samples: Vec::new(),
             spans: VecDeque::new(),
             concealed_to: 0,
+            noises: VecDeque::new(),
             counts: LaneCounts::default(),
         }
     }
@@ -109,6 +131,10 @@ impl Lane {
     /// What lies before the start, after the end or more than a window ahead is left out.
     pub fn place(&mut self, at: Placement, before: Before, pcm: &[i16]) {
         let start = self.follow(at.stream, self.scaled(at.position));
+        if !self.noises.is_empty() {
+            // What comes later in the stream ends its noise, however late the noise seemed to be.
+            self.noises.retain(|it| it.stream != at.stream || (it.from as i64) < start);
+        }
         self.put(start, at.stream, before, pcm);
     }
 
@@ -119,6 +145,29 @@ impl Lane {
         self.put(self.follow(next.stream, start), next.stream, Before::Loss, pcm);
         self.counts.concealed_samples += self.counts.heard_samples - heard;
         self.counts.heard_samples = heard;
+    }
+
+    /// Fills what follows with noise of a level, in dB above full scale (so below 0), until
+    /// something of the same stream comes, for at most a minute.
+    ///
+    /// Whatever is said of the level, it stays quieter than speech.
+    pub fn comfort_noise(&mut self, at: Placement, level_db: f32) {
+        let from = self.scaled(at.position).max(self.emitted as i64) as u64;
+        let window = WINDOW_SAMPLES * u64::from(self.rate_hz) / u64::from(RATE_HZ);
+        if level_db.is_nan() || from >= self.limit.min(self.emitted + 2 * window) {
+            return;
+        }
+        let rms = 32_768.0 * 10.0_f32.powf(level_db.min(LOUDEST_NOISE_DB) / 20.0);
+        let noise = Noise { from, stream: at.stream, peak: rms * 3.0_f32.sqrt() };
+        let place = self.noises.partition_point(|other| other.from <= from);
+        let is_full = self.noises.len() >= MAX_NOISES;
+        let before = place.checked_sub(1);
+        match before.and_then(|before| self.noises.get_mut(before)) {
+            // A sender that floods us with descriptors has one for a place.
+            Some(same) if same.from == from && same.stream == noise.stream => *same = noise,
+            _ if is_full => {}
+            _ => self.noises.insert(place, noise),
+        }
     }
 
     /// A place in samples of this lane.
@@ -241,6 +290,7 @@ impl Lane {
         }
         self.grow_to(until);
         self.conceal(until);
+        self.fill_with_noise(until);
         let (from, to) = ((self.emitted - self.base) as usize, (until - self.base) as usize);
         out.extend_from_slice(&self.samples[from..to]);
         self.emitted = until;
@@ -274,6 +324,40 @@ impl Lane {
         }
     }
 
+    /// Writes comfort noise up to `until` where nothing is heard, and forgets what is over.
+    fn fill_with_noise(&mut self, until: u64) {
+        let longest = self.samples_of_ms(LONGEST_NOISE_MS);
+        let mut at = 0;
+        while let Some(noise) = self.noises.get(at).copied().filter(|noise| noise.from < until) {
+            let is_same = |stream: u16| stream == noise.stream;
+            let later = self.noises.iter().skip(at + 1).find(|other| is_same(other.stream));
+            let heard = self.spans.iter().find(|it| is_same(it.stream) && it.start > noise.from);
+            let ends = [later.map(|later| later.from), heard.map(|heard| heard.start)];
+            let end = ends.into_iter().flatten().fold(noise.from + longest, u64::min);
+            self.write_noise(noise, end.min(until));
+            if end <= until {
+                self.noises.remove(at);
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    fn write_noise(&mut self, noise: Noise, end: u64) {
+        let mut cursor = noise.from.max(self.emitted);
+        let first = self.spans.partition_point(|span| span.end <= cursor);
+        for at in first..=self.spans.len() {
+            let span = self.spans.get(at).filter(|span| span.start < end);
+            let hole_end = span.map_or(end, |span| span.start);
+            for position in cursor..hole_end.max(cursor) {
+                let sample = random(position, noise.stream) * noise.peak;
+                self.samples[(position - self.base) as usize] = sample.round() as i16;
+            }
+            let Some(span) = span else { return };
+            cursor = cursor.max(span.end);
+        }
+    }
+
     fn draw_across(&mut self, from: u64, gap: u64) {
         let at = (from - self.base) as usize;
         if at == 0 || at + gap as usize >= self.samples.len() {
@@ -301,6 +385,13 @@ impl Lane {
         }
         self.counts.concealed_samples += len;
     }
+}
+
+/// White noise from -1 to 1 that is the same each time a recording is made.
+fn random(position: u64, stream: u16) -> f32 {
+    let mut state = (position << 16 | u64::from(stream)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    state = (state ^ (state >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    ((state >> 32) as i32) as f32 / 2_147_483_648.0
 }
 
 #[cfg(test)]
@@ -390,6 +481,81 @@ mod tests {
         lane.place(at(800), Before::Loss, &[1000; 960]);
         lane.advance(2880, &mut Vec::new());
         assert_eq!((lane.counts().heard_samples, lane.concealed_ms()), (2880, 20 + 20));
+    }
+
+    fn level_db(pcm: &[i16]) -> f64 {
+        let squares: f64 = pcm.iter().map(|&it| f64::from(it) * f64::from(it)).sum();
+        10.0 * (squares / pcm.len() as f64 / (32_768.0 * 32_768.0)).log10()
+    }
+
+    #[test]
+    fn comfort_noise_has_the_level_it_was_given_until_its_stream_is_heard_again() {
+        for (rate_hz, given, want) in [
+            (8000, -60.0, -60.0),
+            (8000, -70.0, -70.0),
+            (48_000, -60.0, -60.0),
+            (8000, 0.0, -52.0), // It must not pass for speech.
+            (8000, f32::INFINITY, -52.0),
+        ] {
+            let scale = u64::from(rate_hz / 8000);
+            let packet = vec![9000; 160 * scale as usize];
+            let mut lane = Lane::new(rate_hz, 40_000 * scale);
+            lane.place(at(0), Before::Loss, &packet);
+            lane.comfort_noise(at(160), given);
+            lane.place(Placement { position: 8000, stream: 1 }, Before::Loss, &packet);
+            lane.place(at(16_000), Before::Pause, &packet);
+            let out = all(lane);
+            let part = |from: u64, to: u64| &out[(from * scale) as usize..(to * scale) as usize];
+            for (from, to) in [(160, 8000), (8160, 16_000)] {
+                let got = level_db(part(from, to));
+                assert!((got - want).abs() < 0.5, "{rate_hz} {given}: {got}");
+            }
+            // Another stream is not touched, and what comes after the next packet is silence.
+            assert!(part(8000, 8160).iter().all(|&it| it == 9000));
+            assert!(part(16_160, 40_000).iter().all(|&it| it == 0), "{rate_hz}");
+        }
+    }
+
+    #[test]
+    fn comfort_noise_changes_with_its_sender_and_ends_with_it() {
+        let mut lane = Lane::new(8000, 1_000_000);
+        let mut out = Vec::new();
+        for n in 0..3 {
+            lane.comfort_noise(at(n * 8000), -55.0 - 5.0 * n as f32);
+            lane.advance(n as u64 * 8000 + 100, &mut out);
+        }
+        lane.comfort_noise(at(0), -55.0); // Too late to be heard before 16 100, and then …
+        lane.comfort_noise(at(16_100), -65.0); // … taken back.
+        lane.comfort_noise(at(i64::MAX), -55.0);
+        lane.comfort_noise(at(i64::MIN), f32::NAN);
+        lane.advance(u64::MAX, &mut out);
+        for (n, want) in [(0, -55.0), (1, -60.0), (2, -65.0)] {
+            let got = level_db(&out[n * 8000 + 100..(n + 1) * 8000]);
+            assert!((got - want).abs() < 0.5, "{n}: {got}");
+        }
+        // A minute, and no more.
+        assert!(out[16_100 + 480_000..].iter().all(|&it| it == 0));
+        assert!(level_db(&out[480_000..490_000]) > -66.0);
+    }
+
+    #[test]
+    fn comfort_noise_does_not_depend_on_when_samples_are_handed_out() {
+        let filled = || {
+            let mut lane = Lane::new(8000, 3000);
+            lane.place(at(0), Before::Loss, &[1000; 160]);
+            lane.comfort_noise(at(160), -55.0);
+            lane.place(at(900), Before::Loss, &[1000; 160]);
+            lane.comfort_noise(at(1060), -55.0);
+            lane.comfort_noise(at(1500), -60.0);
+            lane
+        };
+        let whole = all(filled());
+        for step in [1, 7, 160, 333] {
+            let (mut lane, mut out) = (filled(), Vec::new());
+            (0..=3000).step_by(step).for_each(|until| lane.advance(until, &mut out));
+            lane.advance(3000, &mut out);
+            assert_eq!(out, whole, "{step}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use crate::RATE_HZ;
 use crate::codec::{Codec, PayloadFormat};
 use crate::decoder::Decoder;
+use crate::dtmf_tones::{InbandDigits, ToneMute};
 use crate::half_band::Halver;
 use crate::lane::{Before, Lane};
 use crate::rtp::{ExtendedTimestamp, RtpPacket, Ssrc};
@@ -36,6 +37,9 @@ pub struct LiveStereo {
     handed_out: u64,
     lanes: [LiveLane; 2],
     planar: [Vec<i16>; 2],
+    digits: InbandDigits,
+    tones: Option<[ToneMute; 2]>,
+    toned: Vec<i16>,
 }
 
 struct LiveLane {
@@ -54,17 +58,22 @@ struct LiveStream {
     /// Added to a timestamp, in samples, it is a place.
     offset: i64,
     heard_us: i64,
+    /// Where what it sent last ends.
+    end: i64,
 }
 
 impl LiveStereo {
-    /// Begins to listen at this moment.
-    pub fn new(now_us: i64) -> Self {
+    /// Begins to listen at this moment; digits that are sent as tones are heard or not.
+    pub fn new(now_us: i64, digits: InbandDigits) -> Self {
         Self {
             started_us: now_us,
             newest_us: now_us,
             handed_out: 0,
             lanes: [LiveLane::new(), LiveLane::new()],
             planar: Default::default(),
+            digits,
+            tones: digits.mutes(RATE_HZ),
+            toned: Vec::new(),
         }
     }
 
@@ -85,7 +94,7 @@ impl LiveStereo {
         }
         if arrival_us.saturating_sub(self.newest_us) > LONGEST_US {
             // After a pause or a hold it begins anew.
-            *self = Self::new(arrival_us);
+            *self = Self::new(arrival_us, self.digits);
         }
         let arrival = arrival_us.saturating_sub(self.started_us);
         self.newest_us = self.newest_us.max(arrival_us);
@@ -103,7 +112,10 @@ impl LiveStereo {
             return None;
         }
         let longest = (LONGEST_US / SAMPLE_US) as u64;
-        let from = self.handed_out.max(until.saturating_sub(longest));
+        let mut from = self.handed_out.max(until.saturating_sub(longest));
+        if from > self.handed_out {
+            self.tones = self.digits.mutes(RATE_HZ);
+        }
         for (lane, planar) in self.lanes.iter_mut().zip(&mut self.planar) {
             planar.clear();
             lane.samples.advance(from, planar);
@@ -111,6 +123,18 @@ impl LiveStereo {
             lane.samples.advance(until, planar);
         }
         self.handed_out = until;
+        if let Some(tones) = &mut self.tones {
+            // What waited to be judged comes first.
+            from = from.saturating_sub(tones[0].waiting() as u64);
+            for (tones, planar) in tones.iter_mut().zip(&mut self.planar) {
+                std::mem::swap(planar, &mut self.toned);
+                planar.clear();
+                tones.push(&self.toned, planar);
+            }
+            if self.planar[0].is_empty() {
+                return None;
+            }
+        }
         let [left, right] = &self.planar;
         out.extend(left.iter().zip(right).flat_map(|(&left, &right)| [left, right]));
         Some(self.started_us + from as i64 * SAMPLE_US)
@@ -136,6 +160,10 @@ impl LiveLane {
         format: &PayloadFormat,
     ) {
         let key = (voice, rtp.header.ssrc);
+        // They come between the packets of a stream, whose decoder goes on after them.
+        if !format.codec.is_audio() && !self.streams.contains_key(&key) {
+            return;
+        }
         if !self.streams.contains_key(&key) {
             self.make_room();
             let number = (0..).find(|it| self.streams.values().all(|used| used.number != *it));
@@ -144,6 +172,13 @@ impl LiveLane {
             self.streams.insert(key, stream);
         }
         let Some(stream) = self.streams.get_mut(&key) else { return };
+        if let Some(level_db) = format.codec.noise_level_db(rtp.payload) {
+            let at = Placement { position: arrival.max(stream.end), stream: stream.number };
+            return self.samples.comfort_noise(at, level_db);
+        }
+        if !format.codec.is_audio() {
+            return;
+        }
         if stream.format != *format {
             let timestamp = ExtendedTimestamp::first(rtp.header.timestamp);
             *stream = LiveStream::new(stream.number, format, timestamp, arrival);
@@ -162,6 +197,7 @@ impl LiveLane {
             None => &self.pcm,
         };
         let place = Placement { position, stream: stream.number };
+        stream.end = position.saturating_add(pcm.len() as i64);
         self.samples.place(place, Before::Pause, pcm);
     }
 
@@ -196,6 +232,7 @@ impl LiveStream {
             timestamp,
             offset: 0,
             heard_us: 0,
+            end: 0,
         };
         stream.offset = arrival.saturating_sub(stream.samples(timestamp));
         stream
@@ -274,7 +311,7 @@ mod tests {
 
     #[test]
     fn each_lane_is_heard_on_its_side_a_moment_behind() {
-        let mut live = LiveStereo::new(0);
+        let mut live = LiveStereo::new(0, InbandDigits::Kept);
         let (mut heard, mut next_us) = (Vec::new(), 0);
         for n in 0..100_u32 {
             // Jitter of up to 40 ms, and every seventh packet behind the next.
@@ -300,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_wide_codec_is_heard_and_what_cannot_be_read_is_silence() {
-        let mut live = LiveStereo::new(0);
+        let mut live = LiveStereo::new(0, InbandDigits::Kept);
         let (mut encoder, mut heard) = (g722::Encoder::default(), Vec::new());
         for n in 0..100_u32 {
             let mut payload = Vec::new();
@@ -315,8 +352,62 @@ mod tests {
     }
 
     #[test]
+    fn digits_sent_as_tones_are_silence_and_time_goes_on() {
+        for digits in [InbandDigits::Kept, InbandDigits::Silenced] {
+            let mut live = LiveStereo::new(0, digits);
+            let (mut heard, mut next_us) = (Vec::new(), 0);
+            for n in 0..100_u32 {
+                let at_us = i64::from(n) * 20_000;
+                let mut payload = alaw(440.0, n);
+                if (40..45).contains(&n) {
+                    let tones = tone(852.0, 8000.0, n as usize * 160, 160).into_iter();
+                    let tones = tones.zip(tone(1336.0, 8000.0, n as usize * 160, 160));
+                    let tones: Vec<_> = tones.map(|(low, high)| (low + high) / 2).collect();
+                    payload.clear();
+                    Law::A.encode(&tones, &mut payload);
+                }
+                push(&mut live, 0, at_us, &packet(8, 1, n, &payload));
+                push(&mut live, 1, at_us, &packet(8, 2, n, &alaw(1000.0, n)));
+                let before = heard.len();
+                if let Some(from_us) = live.take(&mut heard) {
+                    assert_eq!(from_us, next_us, "without a gap");
+                    next_us += (heard.len() - before) as i64 / 2 * 125;
+                }
+                assert!(next_us >= at_us - HOLD_US - 60_000, "{next_us} at {at_us}");
+            }
+            let [left, right] = split(&heard);
+            let loudest = left[6480..7120].iter().map(|it| it.abs()).max().unwrap_or(0);
+            assert_eq!(loudest == 0, digits == InbandDigits::Silenced, "{loudest}");
+            assert!(amplitude(&left[3200..6300], 440.0) > 7000.0);
+            assert!(amplitude(&left[7300..12_000], 440.0) > 7000.0);
+            assert!(amplitude(&right[3200..12_000], 1000.0) > 7000.0);
+        }
+    }
+
+    #[test]
+    fn the_silence_of_a_sender_is_heard_as_loud_as_it_says() {
+        let mut live = LiveStereo::new(0, InbandDigits::Kept);
+        let mut heard = Vec::new();
+        for n in 0..100_u32 {
+            let at_us = i64::from(n) * 20_000;
+            match n {
+                0..30 | 70.. => push(&mut live, 0, at_us, &packet(8, 1, n, &alaw(440.0, n))),
+                30 => push(&mut live, 0, at_us, &packet(13, 1, n, &[60])),
+                _ => {}
+            }
+            push(&mut live, 1, at_us, &packet(8, 2, n, &alaw(1000.0, n)));
+            live.take(&mut heard);
+        }
+        let [left, _] = split(&heard);
+        let squares: f64 = left[5000..11_000].iter().map(|it| f64::from(*it).powi(2)).sum();
+        let level_db = 10.0 * (squares / 6000.0 / (32_768.0 * 32_768.0)).log10();
+        assert!((level_db + 60.0).abs() < 0.5, "{level_db}");
+        assert!(amplitude(&left[11_400..14_000], 440.0) > 7000.0);
+    }
+
+    #[test]
     fn a_long_silence_is_not_waited_for_and_a_leap_of_timestamps_is_followed() {
-        let mut live = LiveStereo::new(1_000_000_000);
+        let mut live = LiveStereo::new(1_000_000_000, InbandDigits::Kept);
         let at_us = |n: u32| 1_000_000_000 + i64::from(n) * 20_000;
         let mut heard = Vec::new();
         for n in 0..10 {
@@ -337,7 +428,7 @@ mod tests {
 
     #[test]
     fn no_packet_makes_it_hold_much() {
-        let mut live = LiveStereo::new(0);
+        let mut live = LiveStereo::new(0, InbandDigits::Kept);
         let mut heard = Vec::new();
         for n in 0..20_000_u32 {
             let bytes =

@@ -20,6 +20,11 @@ impl G729 {
         G729Codec::new(CodecConfig::g729ba()).ok().map(|codec| Self(Box::new(codec)))
     }
 
+    /// Tells whether the last frame is a silence descriptor.
+    pub(crate) fn ends_in_silence(payload: &[u8]) -> bool {
+        payload.len() % G729_SPEECH_BYTES == G729_SID_BYTES
+    }
+
     /// Decodes frames of speech and the silence descriptor that may end the payload.
     pub(crate) fn decode(&mut self, payload: &[u8], pcm: &mut Vec<i16>) {
         for frame in payload.chunks(G729_SPEECH_BYTES) {
@@ -77,6 +82,13 @@ impl Amr {
                 pcm.extend(samples);
             }
         }
+    }
+
+    /// Tells whether the last frame is a silence descriptor.
+    pub(crate) fn ends_in_silence(&self, payload: &[u8]) -> bool {
+        let packet = self.unpack(payload);
+        let last = packet.as_ref().and_then(|packet| packet.frames.last());
+        last.is_some_and(|frame| matches!(frame.frame_type, AmrFrameType::Sid(_)))
     }
 
     fn unpack(&self, payload: &[u8]) -> Option<AmrPacket> {

@@ -74,12 +74,15 @@ pub struct Recording {
     pub speech: SpeechMeasures,
     /// Stretches that were paused by request, in order: silence in the file.
     #[serde(default)]
-    pub pauses: Vec<PauseSpan>,
+    pub pauses: Vec<Span>,
+    /// Stretches in which digits sent as tones were silenced on the lane that had them, in order.
+    #[serde(default)]
+    pub digits: Vec<Span>,
 }
 
-/// A stretch of a recording that was paused.
+/// A stretch of a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PauseSpan {
+pub struct Span {
     /// Where it begins, milliseconds from the first sample.
     pub from_ms: i64,
     /// Where it ends.

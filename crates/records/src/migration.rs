@@ -15,6 +15,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (4, "pauses", include_str!("../../../migrations/0004_pauses.sql")),
     (5, "routing", include_str!("../../../migrations/0005_routing.sql")),
     (6, "call_guests", include_str!("../../../migrations/0006_call_guests.sql")),
+    (7, "digits", include_str!("../../../migrations/0007_digits.sql")),
 ];
 
 /// All migrations, in the words of `engine`.

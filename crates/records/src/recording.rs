@@ -7,7 +7,7 @@ use crate::row::{Page, Read, cursor, fetch_limit, parse_cursor, row};
 use crate::value::{Cells, args};
 use crate::{Error, Result};
 use cheling_model::follow_up::{AttachMethod, FollowUpType, Outcome};
-use cheling_model::recording::{Container, LaneQuality, PauseSpan, Recording, SpeechMeasures};
+use cheling_model::recording::{Container, LaneQuality, Recording, Span, SpeechMeasures};
 use cheling_model::{
     CallId, CustomerId, DealershipId, Direction, FollowUpId, RecordingId, Timestamp, UserId,
     Verdict,
@@ -32,6 +32,7 @@ impl Read for Recording {
         "r.quality",
         "r.speech",
         "r.pauses",
+        "r.digits",
     ];
 
     fn read(cells: &mut Cells<'_>) -> Result<Self> {
@@ -51,7 +52,8 @@ impl Read for Recording {
             encodings: [cells.take()?, cells.take()?],
             quality: json::<[LaneQuality; 2]>(&cells.take::<String>()?)?,
             speech: json::<SpeechMeasures>(&cells.take::<String>()?)?,
-            pauses: json::<Vec<PauseSpan>>(&cells.take::<String>()?)?,
+            pauses: json::<Vec<Span>>(&cells.take::<String>()?)?,
+            digits: json::<Vec<Span>>(&cells.take::<String>()?)?,
         })
     }
 }
@@ -68,13 +70,15 @@ fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
 pub async fn insert(on: impl Into<On<'_>>, recording: &Recording) -> Result<()> {
     let sql = "insert into recording (recording_id, call_id, dealership_id, path, container, \
                started_at_us, duration_us, sample_rate_hz, bytes, sha256, verdict, \
-               verdict_detail, encoding_customer, encoding_agent, quality, speech, pauses) \
+               verdict_detail, encoding_customer, encoding_agent, quality, speech, pauses, \
+               digits) \
                values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
-               $17) \
+               $17, $18) \
                on conflict (recording_id) do update set path = $4, container = $5, \
                started_at_us = $6, duration_us = $7, sample_rate_hz = $8, bytes = $9, \
                sha256 = $10, verdict = $11, verdict_detail = $12, encoding_customer = $13, \
-               encoding_agent = $14, quality = $15, speech = $16, pauses = $17";
+               encoding_agent = $14, quality = $15, speech = $16, pauses = $17, \
+               digits = $18";
     let r = recording;
     let [customer, agent] = &r.encodings;
     let text = |value: serde_json::Result<String>| {
@@ -98,6 +102,7 @@ pub async fn insert(on: impl Into<On<'_>>, recording: &Recording) -> Result<()> 
         text(serde_json::to_string(&r.quality))?,
         text(serde_json::to_string(&r.speech))?,
         text(serde_json::to_string(&r.pauses))?,
+        text(serde_json::to_string(&r.digits))?,
     ];
     on.into().execute(sql, args).await.map(|_| ())
 }
@@ -156,6 +161,37 @@ pub async fn walk(
         Recording::columns()
     );
     on.into().list(sql, args![after, i64::from(limit)]).await
+}
+
+row! {
+    /// An answered call without a recording row.
+    UnrecordedCall {
+        call_id: CallId = "call.call_id",
+        dealership_id: DealershipId = "call.dealership_id",
+        answered_at: Timestamp = "call.answered_at_us",
+    }
+}
+
+/// Calls that were answered, are over, were offered before `before` and have no recording row, in
+/// the order of their ids, `limit` after `after`: for `check`.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn unrecorded(
+    on: impl Into<On<'_>>,
+    before: Timestamp,
+    after: Option<CallId>,
+    limit: u32,
+) -> Result<Vec<UnrecordedCall>> {
+    let after = after.unwrap_or(CallId(uuid::Uuid::nil()));
+    let sql = format!(
+        "select {} from call where call.call_id > $1 and call.answered_at_us is not null \
+         and call.ended_at_us is not null and call.offered_at_us < $2 and not exists \
+         (select 1 from recording r where r.call_id = call.call_id) \
+         order by call.call_id limit $3",
+        UnrecordedCall::columns()
+    );
+    on.into().list(sql, args![after, before, i64::from(limit)]).await
 }
 
 /// One recording, of whatever dealership.

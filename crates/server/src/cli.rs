@@ -26,8 +26,9 @@ pub enum Command {
     Demo(Demo),
     /// Make recordings out of capture files, as if the calls had passed through.
     ImportPcap(ImportPcap),
-    /// Prove that every recording has its file and every file its recording.
-    Check(Output),
+    /// Prove that every recording has its file, every file its recording, and every answered call a
+    /// recording or the reason why it has none.
+    Check(Check),
     /// Bring the database to this version's tables.
     Migrate,
     /// People who sign in.
@@ -239,6 +240,16 @@ pub struct List {
     /// At most so many, newest first.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `cheling check`
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Give answered calls that have no recording, and are not in the journal, a row that says so.
+    #[arg(long)]
+    pub repair: bool,
     #[command(flatten)]
     pub output: Output,
 }

@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A command line program speaks there.
 
+mod alarms;
 mod check;
 mod cli;
 mod config;
@@ -51,7 +52,7 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
         Command::Run => node::run(config).await?,
         Command::Demo(demo) => demo::run(demo, config).await?,
         Command::ImportPcap(import) => return import_pcap::run(import, config).await,
-        Command::Check(output) => return check::run(output, &config).await,
+        Command::Check(command) => return check::run(command, &config).await,
         Command::Migrate => {
             facts::open(&config).await?;
             println!("{}: the tables are those of this version", config.masked_database_url());

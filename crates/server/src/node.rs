@@ -1,5 +1,6 @@
 //! One running Cheling: every role in one process, started and stopped in written order.
 
+use crate::alarms::RecorderAlarms;
 use crate::config::{Config, TrunkEntry};
 use crate::control::Control;
 use crate::conversion::Converter;
@@ -63,6 +64,7 @@ pub struct Node {
     watch_task: JoinHandle<()>,
     names_task: Option<JoinHandle<()>>,
     silence_task: JoinHandle<()>,
+    alarms_task: JoinHandle<()>,
     stop_watch: CancellationToken,
     stop_web: CancellationToken,
 }
@@ -151,6 +153,8 @@ impl Node {
             Arc::clone(&oversight),
             stop_watch.clone(),
         ));
+        let alarms = RecorderAlarms::new(journal.handle(), capture.handle());
+        let alarms_task = tokio::spawn(alarms.clone().watch(stop_watch.clone()));
         let registry = meters::registry(Meters {
             capture: capture.handle(),
             journal: journal.handle(),
@@ -166,7 +170,8 @@ impl Node {
             hub,
             desk,
             calls: control,
-            live: Arc::new(LiveCalls::new(listeners, oversight)),
+            live: Arc::new(LiveCalls::new(listeners, config.recording.inband_digits(), oversight)),
+            alarms: Arc::new(move || alarms.now()),
             files,
             registry,
         });
@@ -186,6 +191,7 @@ impl Node {
             watch_task,
             names_task,
             silence_task,
+            alarms_task,
             stop_watch,
             stop_web,
         })
@@ -234,6 +240,7 @@ impl Node {
             ended("trunk names", task).await;
         }
         ended("silence watch", self.silence_task).await;
+        ended("recorder watch", self.alarms_task).await;
         self.stop_web.cancel();
         ended("console", self.web_task).await;
         let journal = self.journal;
@@ -324,6 +331,7 @@ pub fn workers(
             container: config.recording.container,
             opus: config.recording.opus(),
             utc_offset_s: config.utc_offset_s(),
+            inband_digits: config.recording.inband_digits(),
         },
         rows: Rows(facts.database.clone()),
         on_landed: Box::new(move |recording| {
@@ -474,6 +482,8 @@ fn web_settings(config: &Config, sip_port: u16) -> cheling_web::Settings {
         realm: config.sip.realm.clone(),
         registrar: switchboard::registrar(config, sip_port),
         opus: config.recording.opus(),
+        container: config.recording.container,
+        opus_after_days: config.recording.opus_after_days,
     }
 }
 

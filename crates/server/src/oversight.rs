@@ -3,6 +3,7 @@
 use cheling_capture::{Handle, Listeners, Listening, Overheard};
 use cheling_lookup::desk::{Desk, Silence};
 use cheling_media::codec::PayloadMap;
+use cheling_media::dtmf_tones::InbandDigits;
 use cheling_media::live::LiveStereo;
 use cheling_media::rtp::RtpPacket;
 use cheling_model::call::Format;
@@ -33,13 +34,18 @@ pub struct OversightCounters {
 /// The calls of this process, to be heard.
 pub struct LiveCalls {
     listeners: Arc<Listeners>,
+    digits: InbandDigits,
     counters: Arc<OversightCounters>,
 }
 
 impl LiveCalls {
-    /// Those that `listeners` knows.
-    pub fn new(listeners: Arc<Listeners>, counters: Arc<OversightCounters>) -> Self {
-        Self { listeners, counters }
+    /// Those that `listeners` knows, with their digits heard or not.
+    pub fn new(
+        listeners: Arc<Listeners>,
+        digits: InbandDigits,
+        counters: Arc<OversightCounters>,
+    ) -> Self {
+        Self { listeners, digits, counters }
     }
 }
 
@@ -50,7 +56,7 @@ impl LiveAudio for LiveCalls {
             cheling_capture::ListenRefusal::TooMany => ListenRefusal::TooMany,
         })?;
         let (sender, receiver) = mpsc::channel(PARTS);
-        tokio::spawn(mix(listening, sender, Arc::clone(&self.counters)));
+        tokio::spawn(mix(listening, Ear::new(self.digits), sender, Arc::clone(&self.counters)));
         Ok(receiver)
     }
 }
@@ -58,10 +64,10 @@ impl LiveAudio for LiveCalls {
 /// Makes sound of packets until the call is over or nobody listens any more.
 async fn mix(
     mut listening: Listening,
+    mut ear: Ear,
     parts: mpsc::Sender<LivePart>,
     counters: Arc<OversightCounters>,
 ) {
-    let mut ear = Ear::default();
     loop {
         let first = tokio::select! {
             () = parts.closed() => return,
@@ -90,21 +96,27 @@ async fn mix(
 }
 
 /// What one listener hears with.
-#[derive(Default)]
 struct Ear {
+    digits: InbandDigits,
     formats: HashMap<(Lane, u8), PayloadMap>,
     unknown: PayloadMap,
     live: Option<LiveStereo>,
 }
 
 impl Ear {
+    fn new(digits: InbandDigits) -> Self {
+        let unknown = PayloadMap::default();
+        Self { digits, formats: HashMap::new(), unknown, live: None }
+    }
+
     fn hear(&mut self, overheard: Overheard) -> Option<LivePart> {
         match overheard {
             Overheard::Packet { lane, voice, at, bytes } => {
                 let rtp = RtpPacket::parse(&bytes).ok()?;
                 let map = self.formats.get(&(lane, voice)).or(self.formats.get(&(lane, 0)));
                 let format = map.unwrap_or(&self.unknown).format(rtp.header.payload_type);
-                let live = self.live.get_or_insert_with(|| LiveStereo::new(at.as_micros()));
+                let begin = || LiveStereo::new(at.as_micros(), self.digits);
+                let live = self.live.get_or_insert_with(begin);
                 live.push(lane.index(), voice, at.as_micros(), &rtp, format);
                 None
             }

@@ -7,7 +7,7 @@ use cheling_model::tap::TapBlock;
 use cheling_model::{CallId, DealershipId, RecordingId, TapEvent, Timestamp};
 use cheling_records::{Database, recording};
 use cheling_store::journal::JournalHandle;
-use cheling_store::rows::{RecordingRows, RowError};
+use cheling_store::rows::{AnsweredCall, RecordingRows, RowError};
 use cheling_web::Hub;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -48,6 +48,21 @@ impl RecordingRows for Rows {
         limit: u32,
     ) -> Result<Vec<Recording>, RowError> {
         Ok(recording::walk(&self.0, after, limit).await?)
+    }
+
+    async fn unrecorded(
+        &self,
+        before: Timestamp,
+        after: Option<CallId>,
+        limit: u32,
+    ) -> Result<Vec<AnsweredCall>, RowError> {
+        let calls = recording::unrecorded(&self.0, before, after, limit).await?;
+        let answered = calls.into_iter().map(|call| AnsweredCall {
+            call_id: call.call_id,
+            dealership_id: call.dealership_id,
+            answered_at: call.answered_at,
+        });
+        Ok(answered.collect())
     }
 
     async fn find(&self, recording_id: RecordingId) -> Result<Option<Recording>, RowError> {

@@ -1,17 +1,19 @@
-//! Proves that every row has its file and every file its row, and names what fails.
+//! Proves that every row has its file, every file its row and every answered call its verdict, and
+//! names what fails.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use cheling_model::recording::Recording;
-use cheling_model::{CallId, RecordingId, Verdict};
+use cheling_model::{CallId, RecordingId, Timestamp, Verdict};
 
 use crate::conversion::under_way;
 use crate::files::{AUDIO_EXTENSIONS, RecordingFiles, hash_file};
 use crate::journal::{JournalError, inspect};
-use crate::rows::{RecordingRows, RowError};
+use crate::render::{not_recorded, recording_id};
+use crate::rows::{AnsweredCall, RecordingRows, RowError};
 
 /// Rows read at a time.
 const PAGE: u32 = 500;
@@ -88,6 +90,11 @@ pub enum Failure {
         /// The call.
         call_id: CallId,
     },
+    /// A call that was answered and is over has no row, and the journal does not hold it.
+    NoRecording {
+        /// The call.
+        call: AnsweredCall,
+    },
     /// A disk is not there; nothing is known of the files on it.
     DiskAway {
         /// Its name; empty for the first.
@@ -100,6 +107,11 @@ pub enum Failure {
     /// A file that no row knows.
     OrphanFile {
         /// Where.
+        path: PathBuf,
+    },
+    /// Calls have no recording, and a journal that may hold them is not there.
+    JournalAway {
+        /// Where it should be.
         path: PathBuf,
     },
     /// The journal has records that cannot be read, or files that are not its own.
@@ -130,10 +142,12 @@ impl fmt::Display for Failure {
             Self::SecondRecording { recording_id, call_id } => {
                 write!(f, "second-recording {recording_id} of call {call_id}")
             }
+            Self::NoRecording { call } => write!(f, "no-recording of call {}", call.call_id),
             Self::DiskAway { name, path, rows } => {
                 write!(f, "disk-away {name:?} {}: {rows} recordings on it", path.display())
             }
             Self::OrphanFile { path } => write!(f, "orphan-file {}", path.display()),
+            Self::JournalAway { path } => write!(f, "journal-away {}", path.display()),
             Self::Journal { what } => write!(f, "journal {what}"),
         }
     }
@@ -150,6 +164,8 @@ pub struct CheckReport {
     pub bytes: u64,
     /// Calls that the journal still holds.
     pub journal_calls: u64,
+    /// Calls without a recording that [`mend`] gave their row.
+    pub mended_calls: u64,
     /// What is wrong; empty if all is well.
     pub failures: Vec<Failure>,
 }
@@ -174,7 +190,8 @@ pub enum CheckError {
 }
 
 /// Compares rows, files and journals. May run beside a recorder at work: files are listed before
-/// rows are read, and a recording in the making has no name yet.
+/// rows are read, a recording in the making has no name yet, and calls that were offered after
+/// `now` are left alone.
 ///
 /// # Errors
 /// [`CheckError`] if it could not look; what it found wrong is in the report.
@@ -183,8 +200,14 @@ pub async fn check<R: RecordingRows>(
     files: &RecordingFiles,
     journals: &[PathBuf],
     depth: Depth,
+    now: Timestamp,
 ) -> Result<CheckReport, CheckError> {
     let mut report = CheckReport::default();
+    // Before the calls without a row are asked for: one that lands meanwhile leaves the journal.
+    let mut in_journal = HashSet::new();
+    for folder in journals {
+        check_journal(folder, &mut in_journal, &mut report)?;
+    }
     // `true` once a row has claimed the file.
     let mut found: HashMap<PathBuf, bool> = HashMap::new();
     let mut away: HashMap<&str, u64> = HashMap::new();
@@ -230,10 +253,59 @@ pub async fn check<R: RecordingRows>(
         orphans.filter(|path| !under_way.contains(&path.with_extension(""))).collect();
     orphans.sort();
     report.failures.extend(orphans.into_iter().map(|path| Failure::OrphanFile { path }));
-    for folder in journals {
-        check_journal(folder, &mut report)?;
+    let mut after = None;
+    loop {
+        let page = rows.unrecorded(now, after, PAGE).await.map_err(CheckError::Row)?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.call_id);
+        let missing = page.iter().filter(|call| !in_journal.contains(&call.call_id));
+        report.failures.extend(missing.map(|&call| Failure::NoRecording { call }));
+    }
+    if matches!(report.failures.last(), Some(Failure::NoRecording { .. })) {
+        let away = journals.iter().filter(|folder| !folder.exists());
+        let away = away.map(|path| Failure::JournalAway { path: path.clone() });
+        report.failures.extend(away);
     }
     Ok(report)
+}
+
+/// Gives each answered call that has no recording a row that says so, and takes these failures out
+/// of the report: nobody shall wonder where a recording is.
+///
+/// Nothing is done while a disk or journal is away, which may hold what is missing; and a call
+/// whose audio is there, without its row, is left for a person.
+///
+/// # Errors
+/// [`CheckError::Row`] if a row cannot be written; those before are.
+pub async fn mend<R: RecordingRows>(rows: &R, report: &mut CheckReport) -> Result<(), CheckError> {
+    let is_away = |failure: &Failure| {
+        matches!(failure, Failure::DiskAway { .. } | Failure::JournalAway { .. })
+    };
+    if report.failures.iter().any(is_away) {
+        return Ok(());
+    }
+    let orphans = report.failures.iter().filter_map(|failure| match failure {
+        Failure::OrphanFile { path } => path.file_stem(),
+        _ => None,
+    });
+    let orphans: HashSet<_> = orphans.map(std::ffi::OsStr::to_owned).collect();
+    let mut mended = HashSet::new();
+    for failure in &report.failures {
+        let Failure::NoRecording { call } = failure else { continue };
+        let id = recording_id(call.call_id, call.answered_at);
+        if orphans.contains(std::ffi::OsStr::new(&id.to_string())) {
+            continue;
+        }
+        let why = "no trace of it was found by a check";
+        let row = not_recorded(call.call_id, call.dealership_id, call.answered_at, why);
+        rows.insert(&row).await.map_err(CheckError::Row)?;
+        mended.insert(call.call_id);
+    }
+    report.mended_calls = mended.len() as u64;
+    report.failures.retain(
+        |it| !matches!(it, Failure::NoRecording { call } if mended.contains(&call.call_id)),
+    );
+    Ok(())
 }
 
 fn list(folder: &Path, found: &mut HashMap<PathBuf, bool>) -> Result<(), CheckError> {
@@ -311,11 +383,16 @@ fn check_row(
     }
 }
 
-fn check_journal(folder: &Path, report: &mut CheckReport) -> Result<(), CheckError> {
+fn check_journal(
+    folder: &Path,
+    calls: &mut HashSet<CallId>,
+    report: &mut CheckReport,
+) -> Result<(), CheckError> {
     if !folder.exists() {
         return Ok(());
     }
     let found = inspect(folder)?;
+    calls.extend(found.calls.iter().map(|call| call.call_id));
     report.journal_calls += found.calls.len() as u64;
     if found.damaged_records > 0 {
         let what = format!("has {} damaged records", found.damaged_records);

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use cheling_model::recording::PauseSpan;
+use cheling_model::recording::Span;
 use cheling_model::{TapEvent, TapKind, Timestamp};
 
 /// More pauses of one call than anybody makes; from then on it stays paused.
@@ -40,10 +40,10 @@ impl Pauses {
     }
 
     /// The pauses in a recording from `started_at` to `ended_at`.
-    pub fn spans(&self, started_at: Timestamp, ended_at: Timestamp) -> Vec<PauseSpan> {
+    pub fn spans(&self, started_at: Timestamp, ended_at: Timestamp) -> Vec<Span> {
         let us =
             |at: Timestamp| at.clamp(started_at, ended_at).as_micros() - started_at.as_micros();
-        let span = |(from, until): &(Timestamp, Option<Timestamp>)| PauseSpan {
+        let span = |(from, until): &(Timestamp, Option<Timestamp>)| Span {
             from_ms: us(*from) / 1000,
             until_ms: (us(until.unwrap_or(ended_at)) + 999) / 1000,
         };
@@ -99,10 +99,7 @@ mod tests {
         let at = Timestamp::from_micros;
         assert_eq!(
             pauses.spans(at(1_000_000), at(10_000_000)),
-            [
-                PauseSpan { from_ms: 1000, until_ms: 2001 },
-                PauseSpan { from_ms: 8000, until_ms: 9000 }
-            ]
+            [Span { from_ms: 1000, until_ms: 2001 }, Span { from_ms: 8000, until_ms: 9000 }]
         );
         assert_eq!(pauses.spans(at(1_000_000), at(8_000_000)).len(), 1);
         assert_eq!(pauses.samples(at(1_000_000), 8000), [8000..16_004, 64_000..u64::MAX]);

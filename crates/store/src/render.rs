@@ -15,14 +15,16 @@ mod reports;
 mod scan;
 
 use std::io;
+use std::ops::Range;
 
 use cheling_media::RATE_HZ;
 use cheling_media::codec::PayloadFormat;
+use cheling_media::dtmf_tones::InbandDigits;
 use cheling_media::ogg_opus::OpusSettings;
 use cheling_media::rtp::RtpPacket;
 use cheling_media::speech::Measures;
 use cheling_model::call::SRTP;
-use cheling_model::recording::{Container, LaneQuality, Recording, SpeechMeasures};
+use cheling_model::recording::{Container, LaneQuality, Recording, Span, SpeechMeasures};
 use cheling_model::tap::{PacketKind, TapPacket};
 use cheling_model::{CallId, DealershipId, Lane, RecordingId, Timestamp, Verdict};
 use sha2::{Digest, Sha256};
@@ -51,11 +53,19 @@ pub struct RenderSettings {
     pub opus: OpusSettings,
     /// Where the dealership's day begins: 28 800 for Asia/Shanghai.
     pub utc_offset_s: i32,
+    /// What becomes of digits that were sent as tones: where they are silenced, the recording says
+    /// so. Those that were sent as events (RFC 4733) are never in it.
+    pub inband_digits: InbandDigits,
 }
 
 impl Default for RenderSettings {
     fn default() -> Self {
-        Self { container: Container::Wav, opus: OpusSettings::default(), utc_offset_s: 8 * 3600 }
+        Self {
+            container: Container::Wav,
+            opus: OpusSettings::default(),
+            utc_offset_s: 8 * 3600,
+            inband_digits: InbandDigits::default(),
+        }
     }
 }
 
@@ -132,6 +142,7 @@ pub fn render(
         quality: quality(&scan.lanes, &facts),
         speech: SpeechMeasures::default(),
         pauses,
+        digits: Vec::new(),
     };
     // No packet, or no time to put one: there is nothing to hear and so no file.
     if verdict == Verdict::NotRecorded || samples == 0 {
@@ -171,6 +182,7 @@ pub fn not_recorded(
         quality: Default::default(),
         speech: SpeechMeasures::default(),
         pauses: Vec::new(),
+        digits: Vec::new(),
     }
 }
 
@@ -209,6 +221,7 @@ fn write_files(
     let mut raw = RawDumps::new(files, recording)?;
     let mut mixer = Mixer::new(output, started_at, rate_hz, samples, plans)?;
     mixer.mute(facts.pauses.samples(started_at, rate_hz));
+    mixer.treat_digits(settings.inband_digits);
     records.packets(|packet| -> Result<(), RenderError> {
         mixer.hand_on(packet.at)?;
         let Some((rtp, format)) = read(&packet, facts) else { return Ok(()) };
@@ -218,7 +231,11 @@ fn write_files(
                 mixer.sound(&packet, facts.pauses.before(packet.at), &rtp, format);
             }
             Some(Sound::Undecodable) | None => {
-                mixer.silence(&packet, facts.pauses.before(packet.at), &rtp);
+                let pauses = facts.pauses.before(packet.at);
+                match format.codec.noise_level_db(rtp.payload) {
+                    Some(level_db) => mixer.comfort_noise(&packet, pauses, &rtp, level_db),
+                    None => mixer.silence(&packet, pauses, &rtp),
+                }
             }
         }
         if matches!(sound, Some(Sound::Undecodable | Sound::DecodableKeptRaw)) {
@@ -226,7 +243,8 @@ fn write_files(
         }
         Ok(())
     })?;
-    let Mixed { audio, peaks, measures, concealed_ms } = mixer.finish()?;
+    let Mixed { audio, peaks, measures, concealed_ms, digits } = mixer.finish()?;
+    recording.digits = digit_spans(digits, rate_hz);
     for (quality, concealed_ms) in recording.quality.iter_mut().zip(concealed_ms) {
         quality.concealed_ms = concealed_ms;
     }
@@ -241,6 +259,23 @@ fn write_files(
     recording.bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
     recording.speech = speech(measures);
     Ok(())
+}
+
+/// Where digits were silenced on either lane, in order, what overlaps made one.
+fn digit_spans(mut samples: Vec<Range<u64>>, rate_hz: u32) -> Vec<Span> {
+    samples.sort_unstable_by_key(|range| range.start);
+    let ms = |at: u64| (at * 1000 / u64::from(rate_hz)) as i64;
+    let mut spans = Vec::<Span>::new();
+    for range in samples {
+        let span = Span { from_ms: ms(range.start), until_ms: ms(range.end) + 1 };
+        match spans.last_mut() {
+            Some(last) if span.from_ms <= last.until_ms => {
+                last.until_ms = last.until_ms.max(span.until_ms);
+            }
+            _ => spans.push(span),
+        }
+    }
+    spans
 }
 
 fn companion(path: &str, ending: &str) -> String {

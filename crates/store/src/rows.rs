@@ -9,6 +9,17 @@ use cheling_model::{CallId, DealershipId, RecordingId, Timestamp};
 /// Why the database did not answer; whatever it is, it may later.
 pub type RowError = Box<dyn std::error::Error + Send + Sync>;
 
+/// A call that was answered and is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnsweredCall {
+    /// Its id.
+    pub call_id: CallId,
+    /// Whose it is.
+    pub dealership_id: DealershipId,
+    /// When it was answered.
+    pub answered_at: Timestamp,
+}
+
 /// The rows of recordings.
 pub trait RecordingRows: Send + Sync + 'static {
     /// The row of a call, if its recording has landed.
@@ -26,6 +37,15 @@ pub trait RecordingRows: Send + Sync + 'static {
         after: Option<RecordingId>,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Recording>, RowError>> + Send;
+
+    /// The next calls after `after`, by id, at most `limit`, that were answered, are over, were
+    /// offered before `before`, and have no row.
+    fn unrecorded(
+        &self,
+        before: Timestamp,
+        after: Option<CallId>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<AnsweredCall>, RowError>> + Send;
 
     /// One row.
     fn find(
@@ -81,6 +101,15 @@ impl<T: RecordingRows> RecordingRows for Arc<T> {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Recording>, RowError>> + Send {
         self.as_ref().page(after, limit)
+    }
+
+    fn unrecorded(
+        &self,
+        before: Timestamp,
+        after: Option<CallId>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<AnsweredCall>, RowError>> + Send {
+        self.as_ref().unrecorded(before, after, limit)
     }
 
     fn find(

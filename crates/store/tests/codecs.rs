@@ -216,7 +216,7 @@ fn loss_is_made_up_for_and_counted_and_costs_quality() {
 }
 
 #[test]
-fn silence_suppressed_by_comfort_noise_is_silence_and_no_loss() {
+fn silence_suppressed_by_comfort_noise_is_quiet_and_no_loss() {
     let studio = Studio::new();
     let mut packets = sent(Kind::Pcma, Lane::Customer, 0, 3000);
     // From 1 s to 2 s one comfort noise packet only.
@@ -233,7 +233,7 @@ fn silence_suppressed_by_comfort_noise_is_silence_and_no_loss() {
     assert_eq!((quality.lost_packets, quality.concealed_ms), (0, 0));
     assert!(quality.mos.unwrap() > 4.3);
     let [left, _] = studio.lanes(&recording);
-    assert!(left[8000..16_000].iter().all(|&sample| sample == 0));
+    assert!(left[8000..16_000].iter().all(|&sample| sample.abs() < 20));
     assert!(amplitude_at(&left[16_000..], 1100.0, 8000) > 7000.0);
 }
 

@@ -56,7 +56,8 @@ impl Archive {
     }
 
     fn failures(&self) -> Vec<Failure> {
-        let look = check(&self.rows, &self.studio.files, &[], Depth::Hashes);
+        let look =
+            check(&self.rows, &self.studio.files, &[], Depth::Hashes, Timestamp::from_micros(0));
         self.runtime.block_on(look).unwrap().failures
     }
 

@@ -244,7 +244,15 @@ fn a_row_finds_its_file_on_its_disk_and_a_disk_that_is_away_is_told() {
     let files = RecordingFiles::open_disks(&first, std::slice::from_ref(&further)).unwrap();
     let (rows, runtime) = (MemoryRows::default(), tokio::runtime::Runtime::new().unwrap());
     let look = |files: &RecordingFiles| {
-        let report = runtime.block_on(check(&rows, files, &[], Depth::Hashes)).unwrap();
+        let report = runtime
+            .block_on(check(
+                &rows,
+                files,
+                &[],
+                Depth::Hashes,
+                cheling_model::Timestamp::from_micros(i64::MAX),
+            ))
+            .unwrap();
         report.failures
     };
     let mut disks = BTreeMap::new();

@@ -6,7 +6,7 @@ mod scene;
 use cheling_media::g711::Law;
 use cheling_media::ogg_opus::OpusSettings;
 use cheling_model::call::PausedBy;
-use cheling_model::recording::{Container, PauseSpan};
+use cheling_model::recording::{Container, Span};
 use cheling_model::{Lane, TapKind, Timestamp, Verdict};
 use cheling_store::render::RenderSettings;
 use cheling_store::transcode;
@@ -47,7 +47,7 @@ fn a_pause_is_silence_and_what_comes_after_is_where_it_was() {
     let recording = recorded(&studio, 5000..12_040, &[pause(5000), resume(12_030)]);
     assert_eq!(recording.verdict, Verdict::Paused);
     assert_eq!(recording.verdict_detail, "paused once, 7 s in all");
-    assert_eq!(recording.pauses, [PauseSpan { from_ms: 5000, until_ms: 12_030 }]);
+    assert_eq!(recording.pauses, [Span { from_ms: 5000, until_ms: 12_030 }]);
     assert_eq!(recording.duration_us, 20_000_000);
     let [left, right] = studio.lanes(&recording);
     for (lane, hz) in [(&left, 440.0), (&right, 1000.0)] {
@@ -98,7 +98,7 @@ fn a_call_may_end_paused() {
     let studio = Studio::new();
     let recording = recorded(&studio, 9000..20_000, &[pause(9000)]);
     assert_eq!(recording.verdict, Verdict::Paused);
-    assert_eq!(recording.pauses, [PauseSpan { from_ms: 9000, until_ms: 20_000 }]);
+    assert_eq!(recording.pauses, [Span { from_ms: 9000, until_ms: 20_000 }]);
     assert_eq!(recording.duration_us, 20_000_000);
     let [left, _] = studio.lanes(&recording);
     assert_eq!(left.len(), 160_000);

@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use cheling_media::g711::Law;
-use cheling_model::{CallId, Lane, Verdict};
-use cheling_store::check::{CheckReport, Depth, Failure, check};
+use cheling_model::{CallId, Lane, Timestamp, Verdict};
+use cheling_store::check::{CheckReport, Depth, Failure, check, mend};
 use cheling_store::files::RecordingFiles;
 use cheling_store::journal::{Journal, JournalSettings};
 use cheling_store::render::{RenderSettings, render};
-use cheling_store::rows::RecordingRows;
+use cheling_store::rows::{AnsweredCall, RecordingRows};
 use cheling_store::workers::{RenderQueue, Rendering, Workers};
-use scene::{MemoryRows, begin, call_id, end, send, tone};
+use scene::{MemoryRows, begin, call_id, end, offer, send, tone};
 use tokio::runtime::Runtime;
 
 struct House {
@@ -83,7 +83,8 @@ impl House {
     fn check(&self, depth: Depth) -> CheckReport {
         let journal = self.journal_folder();
         let files = self.files();
-        self.runtime.block_on(check(&self.rows, &files, &[journal], depth)).unwrap()
+        let now = Timestamp::from_micros(i64::MAX);
+        self.runtime.block_on(check(&self.rows, &files, &[journal], depth, now)).unwrap()
     }
 }
 
@@ -118,6 +119,57 @@ fn every_call_lands_once_and_the_journal_forgets_it() {
     let report = house.check(Depth::Hashes);
     assert_eq!((report.rows, report.files, report.journal_calls), (10, 10, 0));
     assert_eq!(report.failures, []);
+}
+
+#[test]
+fn an_answered_call_without_a_row_is_named_and_given_its_verdict() {
+    let house = House::new();
+    let running = house.start();
+    for n in 0..3 {
+        running.call(n, 2000);
+    }
+    running.settle();
+    // One more is in the journal, and talks still.
+    begin(&running.journal.handle(), call_id(3));
+    running.journal.handle().flush().unwrap();
+    let answered_at = Timestamp::from_micros(scene::ANSWERED_US);
+    let dealership_id = offer().dealership_id;
+    let answered = |n: u128| AnsweredCall { call_id: call_id(n), dealership_id, answered_at };
+    *house.rows.answered.lock().unwrap() = (0..4).map(answered).collect();
+    assert_eq!(house.check(Depth::Sizes).failures, []);
+
+    // One row is lost, and another with its file.
+    let rows: Vec<_> = house.rows.rows.lock().unwrap().values().cloned().collect();
+    let row = |n: u128| rows.iter().find(|row| row.call_id == call_id(n)).unwrap();
+    for n in [0, 1] {
+        house.rows.rows.lock().unwrap().remove(&row(n).recording_id);
+    }
+    std::fs::remove_file(house.files().resolve(&row(1).path).unwrap()).unwrap();
+    let mut report = house.check(Depth::Sizes);
+    let missing = |n: u128| Failure::NoRecording { call: answered(n) };
+    assert_eq!(report.failures.len(), 3, "{:?}", report.failures);
+    assert!(report.failures.contains(&missing(0)) && report.failures.contains(&missing(1)));
+
+    // What has audio is for a person to look at; the other gets the row that says so.
+    house.runtime.block_on(mend(&house.rows, &mut report)).unwrap();
+    assert_eq!((report.mended_calls, report.failures.len()), (1, 2));
+    assert_eq!(report.failures[1], missing(0));
+    let row = house.runtime.block_on(house.rows.of_call(call_id(1))).unwrap().unwrap();
+    assert_eq!((row.verdict, row.started_at), (Verdict::NotRecorded, answered_at));
+    assert!(!row.verdict_detail.is_empty());
+    assert_eq!(house.check(Depth::Sizes).failures, report.failures);
+
+    // While the journal is away nobody knows what it holds: nothing is mended.
+    let files = house.files();
+    let away = [house.folder.path().join("not-mounted")];
+    let now = Timestamp::from_micros(i64::MAX);
+    let look = check(&house.rows, &files, &away, Depth::Sizes, now);
+    let mut report = house.runtime.block_on(look).unwrap();
+    assert!(report.failures.iter().any(|it| matches!(it, Failure::JournalAway { .. })));
+    assert!(report.failures.contains(&missing(3)));
+    house.runtime.block_on(mend(&house.rows, &mut report)).unwrap();
+    assert_eq!(report.mended_calls, 0);
+    assert!(report.failures.contains(&missing(3)));
 }
 
 #[test]

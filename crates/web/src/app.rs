@@ -1,5 +1,6 @@
 //! Everything that the routes share.
 
+use crate::alarm::Alarms;
 use crate::auth::client;
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
@@ -10,6 +11,7 @@ use crate::live::LiveAudio;
 use crate::metrics::Metrics;
 use cheling_lookup::desk::Desk;
 use cheling_media::ogg_opus::OpusSettings;
+use cheling_model::recording::Container;
 use cheling_model::{RecordingId, Timestamp, UserId};
 use cheling_records::Database;
 use cheling_store::files::RecordingFiles;
@@ -56,6 +58,10 @@ pub struct Settings {
     pub registrar: String,
     /// How Opus copies for downloads are made.
     pub opus: OpusSettings,
+    /// What files recordings become where the dealership wants nothing else.
+    pub container: Container,
+    /// Days after which WAV recordings become Opus; 0: never.
+    pub opus_after_days: u32,
 }
 
 /// What the binary gives.
@@ -72,6 +78,8 @@ pub struct Parts {
     pub calls: Arc<dyn CallControl>,
     /// The calls that run here, to be heard.
     pub live: Arc<dyn LiveAudio>,
+    /// What is wrong with the recorder.
+    pub alarms: Alarms,
     /// The audio.
     pub files: RecordingFiles,
     /// Counters of the whole process; this crate adds its own.
@@ -96,6 +104,8 @@ pub struct Inner {
     pub calls: Arc<dyn CallControl>,
     /// The calls that run here, to be heard.
     pub live: Arc<dyn LiveAudio>,
+    /// What is wrong with the recorder.
+    pub alarms: Alarms,
     /// The audio.
     pub files: RecordingFiles,
     /// Hashes and checks passwords.
@@ -129,7 +139,8 @@ impl std::ops::Deref for App {
 impl App {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { settings, database, hub, desk, calls, live, files, mut registry } = parts;
+        let Parts { settings, database, hub, desk, calls, live, alarms, files, mut registry } =
+            parts;
         let metrics = Metrics::register(&mut registry, Arc::clone(&hub));
         let forgotten = FAILURE_FORGOTTEN_AFTER;
         Self(Arc::new(Inner {
@@ -139,6 +150,7 @@ impl App {
             desk,
             calls,
             live,
+            alarms,
             files,
             passwords: Passwords::default(),
             imports: Semaphore::new(IMPORTS_AT_ONCE),

@@ -8,6 +8,7 @@
 //! from a call or a wrap-up (`lookup`), sockets of phones (`capture`).
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod alarm;
 mod api;
 pub mod app;
 pub mod assets;
@@ -26,6 +27,7 @@ mod serve;
 mod socket;
 pub mod wire;
 
+pub use alarm::{Alarm, AlarmKind, Alarms};
 pub use app::{App, Parts, Settings};
 pub use control::{
     CallControl, CallRefusal, ControlRequest, DialRequest, NoSwitch, Order, Pausing, Registration,

@@ -122,6 +122,7 @@ fn audio(script: &Script<'_>) -> Recording {
         quality: [LaneQuality::default(); 2],
         speech: SpeechMeasures::default(),
         pauses: Vec::new(),
+        digits: Vec::new(),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::recording::{self, RecordingFilter};
 use crate::testing::call;
 use cheling_model::call::Party;
 use cheling_model::follow_up::AttachMethod;
-use cheling_model::recording::{Container, LaneQuality, PauseSpan, Recording, SpeechMeasures};
+use cheling_model::recording::{Container, LaneQuality, Recording, Span, SpeechMeasures};
 use cheling_model::{
     CallId, DealershipId, Direction, EndCause, Lane, LegId, Presentation, RecordingId, Verdict,
 };
@@ -48,7 +48,8 @@ pub(crate) fn recording(dealership_id: DealershipId, call_id: CallId) -> Recordi
             LaneQuality { received_packets: 2750, jitter_us: 120, ..LaneQuality::default() },
         ],
         speech: SpeechMeasures { talk_ratio: [0.0, 0.5], ..SpeechMeasures::default() },
-        pauses: vec![PauseSpan { from_ms: 1500, until_ms: 2750 }],
+        pauses: vec![Span { from_ms: 1500, until_ms: 2750 }],
+        digits: vec![Span { from_ms: 9000, until_ms: 12_345 }],
     }
 }
 
@@ -244,6 +245,39 @@ async fn a_recording_reads_as_it_was_written_and_may_be_written_again() {
             recording::find(&db, mint(), audio.recording_id).await,
             Err(Error::NotFound)
         ));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn answered_calls_that_are_over_and_have_no_recording_are_found() {
+    on_both(async |db| {
+        let here = dealership(&db).await;
+        let mut calls: Vec<_> = (0..5).map(|_| call(here, Direction::Inbound, "1")).collect();
+        calls.sort_by_key(|call| call.call_id);
+        calls[4].offered_at = after(1000);
+        for (n, row) in calls.iter().enumerate() {
+            offered(&db, row).await.unwrap();
+            // The first was not answered, and the second talks still.
+            if n > 0 {
+                answered(&db, row.call_id, "8001", None, after(5)).await.unwrap();
+            }
+            if n != 1 {
+                ended(&db, row.call_id, after(60), EndCause::HungUp, None, None).await.unwrap();
+            }
+        }
+        let found = async |after| {
+            let found = recording::unrecorded(&db, super::after(900), after, 1).await.unwrap();
+            found.into_iter().next().map(|call| call.call_id)
+        };
+        let second = calls[3].call_id;
+        assert_eq!(found(None).await, Some(calls[2].call_id));
+        assert_eq!(found(Some(calls[2].call_id)).await, Some(second));
+        assert_eq!(found(Some(second)).await, None, "it was offered later");
+        recording::insert(&db, &recording(here, calls[2].call_id)).await.unwrap();
+        let left = recording::unrecorded(&db, after(900), None, 9).await.unwrap();
+        assert_eq!(left.len(), 1);
+        assert_eq!((left[0].call_id, left[0].answered_at), (second, after(5)));
     })
     .await;
 }

@@ -1,6 +1,7 @@
 //! Where recordings are kept and how they are made.
 
 use cheling_call::io::PauseRules;
+use cheling_media::dtmf_tones::InbandDigits;
 use cheling_media::ogg_opus::OpusSettings;
 use cheling_model::recording::Container;
 use cheling_store::roots::{DiskFolder, is_disk_name};
@@ -31,6 +32,10 @@ pub struct Recording {
     pub opus_after_days: u32,
     /// Free space, in MiB, below which recording stops and calls go on. Default 1024.
     pub min_free_mib: u64,
+    /// Digits that a phone sends as tones (in-band DTMF) are silenced in recordings, which then say
+    /// where, and in what supervisors hear. Digits sent as events (RFC 4733) never are in either.
+    /// Default false.
+    pub mute_inband_dtmf: bool,
     /// Threads that render finished calls. Default 1.
     pub render_threads: usize,
     /// Dialled on the agent's phone while talking, it pauses the recording, and dialled again it
@@ -63,6 +68,7 @@ impl Default for Recording {
             opus_kbit: 24,
             opus_after_days: 0,
             min_free_mib: 1024,
+            mute_inband_dtmf: false,
             render_threads: 1,
             pause_code: "*1".into(),
             pause_seconds: 300,
@@ -74,6 +80,11 @@ impl Recording {
     /// How Opus files are made, for good and for downloads.
     pub fn opus(&self) -> OpusSettings {
         OpusSettings { bitrate_bps: i32::from(self.opus_kbit) * 1000, ..OpusSettings::default() }
+    }
+
+    /// What becomes of digits sent as tones.
+    pub fn inband_digits(&self) -> InbandDigits {
+        if self.mute_inband_dtmf { InbandDigits::Silenced } else { InbandDigits::Kept }
     }
 
     /// How a recording is paused.

@@ -13,6 +13,7 @@ use std::ops::Range;
 use cheling_media::RATE_HZ;
 use cheling_media::codec::PayloadFormat;
 use cheling_media::decoder::Decoder;
+use cheling_media::dtmf_tones::{InbandDigits, ToneMute};
 use cheling_media::lane::{Before, Lane as Samples, WINDOW_SAMPLES};
 use cheling_media::peaks::Peaks;
 use cheling_media::reorder::Reorder;
@@ -32,6 +33,9 @@ const STEP_SAMPLES: u64 = 8 * RATE_HZ as u64;
 
 /// Streams of a voice that are decoded; the time line places no more either.
 const MAX_SOURCES: usize = 1024;
+
+/// What a silence descriptor is decoded to, a share of a second: 10 ms.
+const DESCRIBED_PER_S: usize = 100;
 
 /// Decoders of one stream; more codecs are not changed between in one call.
 const MAX_DECODERS: usize = 16;
@@ -59,6 +63,8 @@ pub struct Mixed {
     pub measures: Measures,
     /// Audio made up for loss, per lane.
     pub concealed_ms: [u64; 2],
+    /// Samples of the file in which digits sent as tones were silenced, on either lane.
+    pub digits: Vec<Range<u64>>,
 }
 
 /// Mixes one call.
@@ -69,14 +75,20 @@ pub struct Mixer {
     /// Length in samples of [`RATE_HZ`], as all lengths and places here but those of the file.
     samples: u64,
     handed_on: u64,
+    /// Samples of the file mixed.
+    mixed: u64,
     /// Samples of the file written.
     written: u64,
     lanes: [LaneMix; 2],
+    /// What silences digits between mixing and writing, if anything does.
+    tones: Option<[ToneMute; 2]>,
     /// Samples of the file that are to be silence, in order.
     muted: VecDeque<Range<u64>>,
     peaks: Peaks,
     speech: SpeechMeter,
     planar: [Vec<i16>; 2],
+    /// A lane whose digits are yet to be silenced.
+    toned: Vec<i16>,
     interleaved: Vec<i16>,
 }
 
@@ -99,14 +111,22 @@ impl Mixer {
             rate_hz,
             samples,
             handed_on: 0,
+            mixed: 0,
             written: 0,
             lanes: [left?, right?],
+            tones: None,
             muted: VecDeque::new(),
             peaks: Peaks::new(rate_hz),
             speech: SpeechMeter::new(rate_hz),
             planar: Default::default(),
+            toned: Vec::new(),
             interleaved: Vec::new(),
         })
+    }
+
+    /// Says what becomes of digits that were sent as tones, on the lane that has them.
+    pub fn treat_digits(&mut self, digits: InbandDigits) {
+        self.tones = digits.mutes(self.rate_hz);
     }
 
     /// Makes these samples of the file silence on both lanes, whatever is placed there. They are
@@ -131,7 +151,21 @@ impl Mixer {
     /// Takes a packet without sound: it counts for the order of those with.
     pub fn silence(&mut self, packet: &TapPacket<'_>, pauses: u32, rtp: &RtpPacket<'_>) {
         if let Some(voice) = self.lanes[packet.lane.index()].voice(packet.voice) {
-            voice.push(packet.at.as_micros(), pauses, rtp, None);
+            voice.push(packet.at.as_micros(), pauses, rtp, Waiting::Nothing);
+        }
+    }
+
+    /// Takes a packet that says how loud its sender's silence is, in dB above full scale.
+    pub fn comfort_noise(
+        &mut self,
+        packet: &TapPacket<'_>,
+        pauses: u32,
+        rtp: &RtpPacket<'_>,
+        level_db: f32,
+    ) {
+        if let Some(voice) = self.lanes[packet.lane.index()].voice(packet.voice) {
+            let at_us = packet.at.as_micros();
+            voice.push(at_us, pauses, rtp, Waiting::Noise { at_us, level_db });
         }
     }
 
@@ -152,22 +186,34 @@ impl Mixer {
 
     fn advance(&mut self, until: u64) -> io::Result<()> {
         self.handed_on = until;
-        let whole = self.in_file(until) - self.written;
+        let whole = self.in_file(until) - self.mixed;
         self.voices().for_each(|voice| voice.advance(until));
         let ready = self.voices().filter_map(|voice| voice.ready()).min();
-        self.write(ready.map_or(whole, |ready| whole.min(ready as u64)))
+        self.mix(ready.map_or(whole, |ready| whole.min(ready as u64)))
     }
 
     fn in_file(&self, samples: u64) -> u64 {
         samples * u64::from(self.rate_hz) / u64::from(RATE_HZ)
     }
 
-    fn write(&mut self, frames: u64) -> io::Result<()> {
+    fn mix(&mut self, frames: u64) -> io::Result<()> {
         for (lane, planar) in self.lanes.iter_mut().zip(&mut self.planar) {
             planar.clear();
             planar.resize(frames as usize, 0);
             lane.voices.iter_mut().for_each(|voice| voice.add_to(planar));
         }
+        self.mixed += frames;
+        for (tones, planar) in self.tones.iter_mut().flatten().zip(&mut self.planar) {
+            std::mem::swap(planar, &mut self.toned);
+            planar.clear();
+            tones.push(&self.toned, planar);
+        }
+        self.write()
+    }
+
+    /// Writes both lanes as they are now.
+    fn write(&mut self) -> io::Result<()> {
+        let frames = self.planar[0].len() as u64;
         let quiet = self.silence_muted(frames);
         self.written += frames;
         let [left, right] = &self.planar;
@@ -206,8 +252,17 @@ impl Mixer {
             self.advance((self.handed_on + STEP_SAMPLES).min(self.samples))?;
         }
         self.voices().for_each(VoiceMix::finish);
-        self.write(self.in_file(self.samples) - self.written)?;
+        self.mix(self.in_file(self.samples) - self.mixed)?;
+        for (tones, planar) in self.tones.iter_mut().flatten().zip(&mut self.planar) {
+            planar.clear();
+            tones.finish(planar);
+        }
+        if self.tones.is_some() {
+            self.write()?;
+        }
+        let digits = self.tones.iter().flatten().flat_map(|tones| tones.silenced().to_vec());
         Ok(Mixed {
+            digits: digits.collect(),
             audio: self.output.finish()?,
             peaks: self.peaks.finish(),
             measures: self.speech.finish(),
@@ -216,13 +271,31 @@ impl Mixer {
     }
 }
 
-/// A packet that waits for its turn to be decoded; without sound if `None`.
-type Waiting = Option<Sound>;
+/// A packet that waits for its turn.
+enum Waiting {
+    /// It only counts for the order of the others.
+    Nothing,
+    /// To be decoded.
+    Sound(Sound),
+    /// From its place on, its sender is silent, and so loud.
+    Noise { at_us: i64, level_db: f32 },
+}
 
 struct Sound {
+    at_us: i64,
     place: Option<Placement>,
     decoder: usize,
     payload: Vec<u8>,
+}
+
+/// The sound of a stream that was placed last.
+#[derive(Clone, Copy)]
+struct Placed {
+    at_us: i64,
+    place: Placement,
+    /// Where it ends, in the samples that places are in.
+    end: i64,
+    track: usize,
 }
 
 /// One SSRC of a voice.
@@ -231,6 +304,7 @@ struct Source {
     reorder: Reorder<Waiting>,
     decoders: Vec<SourceDecoder>,
     has_begun: bool,
+    last: Option<Placed>,
 }
 
 struct SourceDecoder {
@@ -294,8 +368,8 @@ impl VoiceMix {
         let place = self.places.get(self.met);
         self.met += 1;
         let Some(decoder) = self.decoder_of((rtp.header.ssrc, pauses), format) else { return };
-        let sound = Sound { place, decoder, payload: rtp.payload.to_vec() };
-        self.push(at_us, pauses, rtp, Some(sound));
+        let sound = Sound { at_us, place, decoder, payload: rtp.payload.to_vec() };
+        self.push(at_us, pauses, rtp, Waiting::Sound(sound));
     }
 
     /// Finds or makes the decoder of a stream's format.
@@ -325,7 +399,7 @@ impl VoiceMix {
         let number = rtp.header.sequence_number;
         if let Some(refused) = source.reorder.push(at_us, number, waiting) {
             // Too late for its turn: still good if its decoder needs no order.
-            if let Some(sound) = refused {
+            if let Waiting::Sound(sound) = refused {
                 let known = &mut source.decoders[sound.decoder];
                 if !known.decoder.needs_order() {
                     place(&mut self.tracks, &mut self.pcm, known, &sound, Before::Loss, 0);
@@ -378,13 +452,28 @@ fn release(source: &mut Source, tracks: &mut [Track], pcm: &mut Vec<i16>, at_us:
         let lost_packets = next.lost_packets;
         let is_next = source.has_begun && lost_packets == 0;
         source.has_begun = true;
-        let Some(sound) = next.item else { continue };
-        let before = if is_next { Before::Pause } else { Before::Loss };
-        place(tracks, pcm, &mut source.decoders[sound.decoder], &sound, before, lost_packets);
+        match next.item {
+            Waiting::Nothing => {}
+            Waiting::Sound(sound) => {
+                let before = if is_next { Before::Pause } else { Before::Loss };
+                let decoder = &mut source.decoders[sound.decoder];
+                let placed = place(tracks, pcm, decoder, &sound, before, lost_packets);
+                source.last = placed.or(source.last);
+            }
+            Waiting::Noise { at_us, level_db } => {
+                // By its timestamp it would be placed better, if all senders counted on through
+                // their silence; it must never move the time line of what is said.
+                let Some(last) = source.last else { continue };
+                let since = (at_us.saturating_sub(last.at_us)) / SAMPLE_US;
+                let position = last.place.position.saturating_add(since).max(last.end);
+                let at = Placement { position, ..last.place };
+                tracks[last.track].samples.comfort_noise(at, level_db);
+            }
+        }
     }
 }
 
-/// Decodes a packet and puts it in its place.
+/// Decodes a packet and puts it in its place; tells where it ended up.
 fn place(
     tracks: &mut [Track],
     pcm: &mut Vec<i16>,
@@ -392,7 +481,7 @@ fn place(
     sound: &Sound,
     before: Before,
     lost_packets: u64,
-) {
+) -> Option<Placed> {
     let track = &mut tracks[known.track].samples;
     pcm.clear();
     known.decoder.recover(lost_packets, &sound.payload, pcm);
@@ -401,7 +490,19 @@ fn place(
     }
     pcm.clear();
     known.decoder.decode(&sound.payload, pcm);
-    if let Some(place) = sound.place {
-        track.place(place, before, pcm);
+    let place = sound.place?;
+    track.place(place, before, pcm);
+    let samples = (pcm.len() as u64 * u64::from(RATE_HZ)).div_ceil(u64::from(track.rate_hz()));
+    let end = place.position.saturating_add(samples as i64);
+    if known.decoder.ends_in_silence(&sound.payload) {
+        let quiet = &pcm[pcm.len().saturating_sub(track.rate_hz() as usize / DESCRIBED_PER_S)..];
+        track.comfort_noise(Placement { position: end, ..place }, level_db(quiet));
     }
+    Some(Placed { at_us: sound.at_us, place, end, track: known.track })
+}
+
+/// The mean level of samples, dB above full scale; nothing is minus infinity.
+fn level_db(pcm: &[i16]) -> f32 {
+    let squares: f32 = pcm.iter().map(|&it| f32::from(it) * f32::from(it)).sum();
+    10.0 * (squares / (pcm.len().max(1) as f32 * 32_768.0 * 32_768.0)).log10()
 }

@@ -38,7 +38,7 @@ pub enum Sound {
 }
 
 impl Sound {
-    /// `None` for digits and comfort noise: they are silence.
+    /// `None` for digits, which are silence, and for comfort noise.
     pub fn of(format: &PayloadFormat) -> Option<Self> {
         match format.sample_rate_hz() {
             _ if !format.codec.is_audio() => None,

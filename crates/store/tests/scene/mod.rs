@@ -19,7 +19,7 @@ use cheling_store::conversion::is_convertible;
 use cheling_store::files::RecordingFiles;
 use cheling_store::journal::{Journal, JournalHandle, JournalSettings};
 use cheling_store::render::{RenderSettings, render};
-use cheling_store::rows::{RecordingRows, RowError};
+use cheling_store::rows::{AnsweredCall, RecordingRows, RowError};
 use uuid::Uuid;
 
 /// When every call is answered: 2026-11-22 10:00 in Shanghai.
@@ -223,6 +223,8 @@ impl Studio {
 #[derive(Default)]
 pub struct MemoryRows {
     pub rows: Mutex<BTreeMap<RecordingId, Recording>>,
+    /// Calls that were answered and are over, with or without a row.
+    pub answered: Mutex<Vec<AnsweredCall>>,
     pub is_failing: AtomicBool,
     pub container: Mutex<Option<Container>>,
 }
@@ -256,6 +258,25 @@ impl RecordingRows for MemoryRows {
         let rows = self.rows.lock().unwrap();
         let rows = rows.values().filter(|row| after.is_none_or(|after| row.recording_id > after));
         Ok(rows.take(limit as usize).cloned().collect())
+    }
+
+    async fn unrecorded(
+        &self,
+        before: Timestamp,
+        after: Option<CallId>,
+        limit: u32,
+    ) -> Result<Vec<AnsweredCall>, RowError> {
+        self.answer()?;
+        let rows = self.rows.lock().unwrap();
+        let mut calls = self.answered.lock().unwrap().clone();
+        calls.retain(|call| {
+            call.answered_at < before
+                && after.is_none_or(|after| call.call_id > after)
+                && rows.values().all(|row| row.call_id != call.call_id)
+        });
+        calls.sort_by_key(|call| call.call_id);
+        calls.truncate(limit as usize);
+        Ok(calls)
     }
 
     async fn find(&self, recording_id: RecordingId) -> Result<Option<Recording>, RowError> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
+pub mod alarms;
 pub mod audio;
 pub mod call_control;
 pub mod call_rows;
@@ -22,6 +23,7 @@ pub mod lines;
 pub mod lookup;
 pub mod opus_copy;
 pub mod oversight;
+pub mod recording_format;
 pub mod recordings;
 pub mod sessions;
 pub mod users;
@@ -49,6 +51,8 @@ pub const GROUPS: &[Group] = &[
     users::GROUP,
     extensions::GROUP,
     lines::GROUP,
+    recording_format::GROUP,
+    alarms::GROUP,
     ws::GROUP,
 ];
 

@@ -11,11 +11,11 @@ use crate::error::{ApiError, ApiResult};
 use crate::wire::Page;
 use crate::wire::call::CallRow;
 use crate::wire::recording::{
-    Attach, LaneQualityRow, ListenerRow, PauseRow, RecordingDetail, RecordingRow, SpeechRow,
+    Attach, LaneQualityRow, ListenerRow, RecordingDetail, RecordingRow, SpeechRow, StretchRow,
 };
 use cheling_model::console::ConsoleEvent;
 use cheling_model::follow_up::{AttachMethod, FollowUpType};
-use cheling_model::recording::{LaneQuality, PauseSpan, SpeechMeasures};
+use cheling_model::recording::{LaneQuality, Span, SpeechMeasures};
 use cheling_model::{CallId, CustomerId, FollowUpId, RecordingId, Verdict};
 use cheling_records::recording::{self, RecordingFilter, RecordingItem};
 use cheling_records::{console, follow_up};
@@ -218,7 +218,8 @@ async fn detail(request: &Request, item: RecordingItem) -> Result<RecordingDetai
         encodings: whole.encodings,
         quality: whole.quality.map(quality),
         speech: speech(whole.speech),
-        pauses: whole.pauses.iter().map(pause).collect(),
+        pauses: whole.pauses.iter().map(stretch).collect(),
+        digits: whole.digits.iter().map(stretch).collect(),
         note,
         listeners,
     })
@@ -238,8 +239,8 @@ fn quality(lane: LaneQuality) -> LaneQualityRow {
     }
 }
 
-fn pause(span: &PauseSpan) -> PauseRow {
-    PauseRow { from_ms: span.from_ms, until_ms: span.until_ms }
+fn stretch(span: &Span) -> StretchRow {
+    StretchRow { from_ms: span.from_ms, until_ms: span.until_ms }
 }
 
 fn speech(measures: SpeechMeasures) -> SpeechRow {

@@ -37,6 +37,8 @@ pub enum Right {
     ChangeUsers,
     /// Phones, lines and ring groups.
     ChangePhones,
+    /// What files recordings become.
+    ChangeRecording,
 }
 
 /// Who holds which right. `Anyone` and `SignedIn` need no line.
@@ -53,6 +55,7 @@ const TABLE: &[(Right, &[Role])] = &[
     (Right::SeeUsers, &[Admin, Supervisor]),
     (Right::ChangeUsers, &[Admin]),
     (Right::ChangePhones, &[Admin]),
+    (Right::ChangeRecording, &[Admin]),
 ];
 
 impl Right {

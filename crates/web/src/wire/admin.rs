@@ -217,3 +217,47 @@ fn member_seconds() -> u32 {
 fn busy() -> DestinationRow {
     DestinationRow { kind: "busy".into(), to: String::new() }
 }
+
+/// What is wrong with the recorder now.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AlarmRows {
+    /// One for each thing, the worst first; empty while all is well.
+    pub alarms: Vec<AlarmRow>,
+}
+
+/// One thing that is wrong with the recorder.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AlarmRow {
+    /// `recording_stopped` (no disk takes media: calls are not recorded), `disk_full`,
+    /// `disk_failing`, `journal_behind` (a disk is too slow: recordings have gaps).
+    pub kind: String,
+    /// The folder of the journal it is about, or `""`.
+    pub disk: String,
+    /// Bytes left there.
+    pub free_bytes: u64,
+    /// Packets missing in recordings since it began.
+    pub lost: u64,
+    /// Since when.
+    pub since: i64,
+}
+
+/// What files a dealership's recordings become.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RecordingFormat {
+    /// What it wants, `wav` or `ogg_opus`; `null`: what is usual here.
+    pub container: Option<String>,
+    /// What is usual here.
+    pub usual: String,
+    /// The bitrate of Ogg Opus in kbit/s, both sides together.
+    pub opus_kbit: u32,
+    /// Days after which WAV recordings become Ogg Opus; 0: never.
+    pub opus_after_days: u32,
+}
+
+/// The choice of a format.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecordingFormatDraft {
+    /// `wav`, `ogg_opus`, or `null` for what is usual here.
+    pub container: Option<String>,
+}

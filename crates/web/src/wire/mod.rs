@@ -36,6 +36,8 @@
 //! | `PUT`, `DELETE /extensions/{number}` | | admin |
 //! | `POST /extensions/{number}/password` | → [`admin::ExtensionRow`] with a new password, once | admin |
 //! | `GET /lines`, `PUT /lines` | [`admin::Lines`] | admin |
+//! | `GET /recording-format`, `PUT /recording-format` | [`admin::RecordingFormatDraft`] → [`admin::RecordingFormat`] | admin |
+//! | `GET /alarms` | → [`admin::AlarmRows`]: what is wrong with the recorder now | supervisor, admin |
 //! | `GET /ws?since=N` | WebSocket: `{seq, at, type, …}` of `cheling_model::console` | signed in |
 //!
 //! At the root: `GET /healthz`, `/readyz`, `/metrics`. An error is [`ErrorBody`]: 400 `malformed` (the

@@ -46,16 +46,18 @@ pub struct RecordingDetail {
     /// How the two talked.
     pub speech: SpeechRow,
     /// Stretches paused by request, in order: silence in the file.
-    pub pauses: Vec<PauseRow>,
+    pub pauses: Vec<StretchRow>,
+    /// Stretches in which digits sent as tones were silenced on the lane that had them, in order.
+    pub digits: Vec<StretchRow>,
     /// The wrap-up note.
     pub note: String,
     /// Who played or downloaded it, newest first, at most 20.
     pub listeners: Vec<ListenerRow>,
 }
 
-/// A stretch of a recording that was paused.
+/// A stretch of a recording.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct PauseRow {
+pub struct StretchRow {
     /// Where it begins, milliseconds from the first sample.
     pub from_ms: i64,
     /// Where it ends.

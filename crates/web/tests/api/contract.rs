@@ -54,6 +54,9 @@ const TABLE: &[(&str, &str)] = &[
     ("POST", "/extensions/{number}/password"),
     ("GET", "/lines"),
     ("PUT", "/lines"),
+    ("GET", "/recording-format"),
+    ("PUT", "/recording-format"),
+    ("GET", "/alarms"),
     ("GET", "/ws"),
 ];
 

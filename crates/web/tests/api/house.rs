@@ -3,7 +3,7 @@
 use cheling_lookup::desk::Desk;
 use cheling_model::call::{Offer, Party};
 use cheling_model::follow_up::Role;
-use cheling_model::recording::{Container, PauseSpan, Recording};
+use cheling_model::recording::{Container, Recording, Span};
 use cheling_model::{
     CallId, DealershipId, Direction, EndCause, LegId, Presentation, RecordingId, TapEvent, TapKind,
     Timestamp, UserId, Verdict,
@@ -11,8 +11,8 @@ use cheling_model::{
 use cheling_records::{Database, insert, mint, testing, user};
 use cheling_store::files::RecordingFiles;
 use cheling_web::{
-    App, CallControl, CallRefusal, ControlRequest, DialRequest, Hub, ListenRefusal, LiveAudio,
-    LivePart, Parts, Pausing, Registration, Settings, serve,
+    Alarm, App, CallControl, CallRefusal, ControlRequest, DialRequest, Hub, ListenRefusal,
+    LiveAudio, LivePart, Parts, Pausing, Registration, Settings, serve,
 };
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
@@ -108,6 +108,7 @@ pub struct House {
     pub desk: Arc<Desk>,
     pub switch: Arc<FakeSwitch>,
     pub live: Arc<FakeCalls>,
+    pub alarms: Arc<Mutex<Vec<Alarm>>>,
     pub dealership: DealershipId,
     pub folder: tempfile::TempDir,
     pub app: App,
@@ -146,7 +147,11 @@ pub async fn house() -> House {
         realm: "cheling".into(),
         registrar: "10.0.0.5:5060".into(),
         opus: Default::default(),
+        container: Container::Wav,
+        opus_after_days: 90,
     };
+    let alarms = Arc::new(Mutex::<Vec<Alarm>>::default());
+    let raised = Arc::clone(&alarms);
     let app = App::new(Parts {
         settings,
         database: db.clone(),
@@ -154,6 +159,7 @@ pub async fn house() -> House {
         desk: Arc::clone(&desk),
         calls: Arc::clone(&switch) as Arc<dyn CallControl>,
         live: Arc::clone(&live) as Arc<dyn LiveAudio>,
+        alarms: Arc::new(move || raised.lock().unwrap().clone()),
         files: RecordingFiles::open(folder.path().join("recordings")).unwrap(),
         registry: prometheus_client::registry::Registry::default(),
     });
@@ -161,7 +167,7 @@ pub async fn house() -> House {
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     let served = tokio::spawn(serve(app.clone(), listener, stop.clone()));
-    House { address, db, hub, desk, switch, live, dealership, folder, app, stop, served }
+    House { address, db, hub, desk, switch, live, alarms, dealership, folder, app, stop, served }
 }
 
 fn password_hash() -> String {
@@ -352,7 +358,8 @@ impl House {
             encodings: ["PCMA".into(), "PCMA".into()],
             quality: Default::default(),
             speech: Default::default(),
-            pauses: vec![PauseSpan { from_ms: 200, until_ms: 600 }],
+            pauses: vec![Span { from_ms: 200, until_ms: 600 }],
+            digits: vec![Span { from_ms: 700, until_ms: 900 }],
         };
         cheling_records::recording::insert(&self.db, &row).await.unwrap();
         for notice in self.desk.recording_landed(&row, at).await {

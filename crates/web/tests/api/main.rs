@@ -10,4 +10,5 @@ mod contract;
 mod listening;
 mod oversight;
 mod people;
+mod recorder;
 mod socket;

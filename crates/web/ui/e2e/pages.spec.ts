@@ -18,6 +18,7 @@ const ROUTES = [
   '/admin',
   '/admin?tab=extensions',
   '/admin?tab=lines',
+  '/admin?tab=recording',
 ]
 const TAGS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']
 

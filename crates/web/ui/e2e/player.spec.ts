@@ -77,9 +77,10 @@ test('an unattached recording is attached from the list', async ({ page }) => {
   await expect(rows).toHaveCount(before - 1)
 })
 
-test('stretches paused by request are named', async ({ page }) => {
+test('stretches paused by request and digits that were silenced are named', async ({ page }) => {
   // One call of the double was paused for a while.
   await signIn(page, 'chenjing', '/recordings/019000ec-0000-7000-8000-000000000008')
   await expect(page.getByTestId('wave')).toHaveAttribute('aria-busy', 'false')
   await expect(page.getByTestId('pauses')).toHaveText('00:12 至 00:31 按要求暂停录音')
+  await expect(page.getByTestId('digits')).toHaveText('00:40 至 00:43 按键音已静音')
 })

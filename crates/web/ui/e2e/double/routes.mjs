@@ -85,6 +85,7 @@ function recordingDetail(d, call) {
     },
     note: '帕萨特空调异响，已预约明天 09:30 到店检测；客户在意等待时间，备注优先接待。',
     pauses: call.verdict === 'paused' ? [{ from_ms: 12_000, until_ms: 31_500 }] : [],
+    digits: call.verdict === 'paused' ? [{ from_ms: 40_000, until_ms: 43_200 }] : [],
     listeners: [{ user_name: '周敏', at: nowUs() - 600_000_000, action: 'play' }],
   }
 }
@@ -378,6 +379,9 @@ export function routes(world) {
       },
       204,
     ],
+    ['GET', '/alarms', () => ({ alarms: world.alarms })],
+    ['GET', '/recording-format', () => world.format],
+    ['PUT', '/recording-format', ({ body }) => Object.assign(world.format, body)],
     ['GET', '/lines', () => d.lines],
     ['PUT', '/lines', ({ body }) => (d.lines = body)],
   ]

@@ -22,6 +22,15 @@ export class World {
     }
     this.failures = 0
     this.count = 0
+    this.alarms = []
+    this.format = { container: null, usual: 'wav', opus_kbit: 24, opus_after_days: 90 }
+  }
+
+  /** Something is wrong with the recorder; without a kind all is well again. */
+  alarm(kind, disk) {
+    const free_bytes = 812 * 1024 ** 2
+    if (kind) this.alarms.push({ kind, disk, free_bytes, lost: 1250, since: nowUs() })
+    else this.alarms = []
   }
 
   emit(event) {

@@ -20,7 +20,9 @@ import type {
   Me,
   MonitorRole,
   Page,
+  RecorderAlarm,
   RecordingDetail,
+  RecordingFormat,
   RecordingRow,
   RunningCall,
   SignIn,
@@ -115,7 +117,12 @@ export const api = {
     newExtensionPassword: (number: string) => post<ExtensionRow>(`/extensions/${number}/password`),
     lines: () => get<Lines>('/lines'),
     saveLines: (body: Lines) => put<Lines>('/lines', body),
+    recordingFormat: () => get<RecordingFormat>('/recording-format'),
+    saveRecordingFormat: (body: Pick<RecordingFormat, 'container'>) =>
+      put<RecordingFormat>('/recording-format', body),
   },
+  /** What is wrong with the recorder now. */
+  alarms: () => get<{ alarms: RecorderAlarm[] }>('/alarms'),
 }
 
 /** Where a running call is heard. */

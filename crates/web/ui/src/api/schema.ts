@@ -7,6 +7,8 @@
  */
 
 export type Uuid = string
+export type Container = 'wav' | 'ogg_opus'
+
 /** Microseconds since 1970-01-01 UTC. */
 export type Micros = number
 /** `YYYY-MM-DD` of the dealership. */
@@ -371,7 +373,7 @@ export interface RecordingRow {
   duration_ms: number
   verdict: string
   verdict_detail: string
-  container: 'wav' | 'ogg_opus'
+  container: Container
   bytes: number
   call: CallRow
   attach_method: string
@@ -387,6 +389,8 @@ export interface RecordingDetail extends RecordingRow {
   speech: Speech
   /** Paused by request: silence in the file. */
   pauses: { from_ms: number; until_ms: number }[]
+  /** Digits sent as tones, silenced on the lane that had them. */
+  digits: { from_ms: number; until_ms: number }[]
   note: string
   listeners: Listener[]
 }
@@ -658,4 +662,26 @@ export interface GroupRow {
   no_answer: DestinationRow
   all_busy: DestinationRow
   nobody: DestinationRow
+}
+
+/** Something is wrong with the recorder: calls go on and are not recorded, or not wholly. */
+export interface RecorderAlarm {
+  kind: 'recording_stopped' | 'disk_full' | 'disk_failing' | 'journal_behind'
+  /** The folder of the journal it is about; empty if it is about all. */
+  disk: string
+  /** Space left there. */
+  free_bytes: number
+  /** Packets that are missing in recordings since it began. */
+  lost: number
+  since: Micros
+}
+
+/** What files recordings become. */
+export interface RecordingFormat {
+  /** What this dealership wants; null: as is usual. */
+  container: Container | null
+  usual: Container
+  opus_kbit: number
+  /** Days after which WAV becomes Opus; 0: never. */
+  opus_after_days: number
 }

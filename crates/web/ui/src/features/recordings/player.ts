@@ -17,6 +17,11 @@ export interface PlayerEvents {
   ready: (seconds: number) => void
 }
 
+/** A stretch with a name. */
+export interface Mark extends Span {
+  text: string
+}
+
 export interface PlayerOptions {
   wave: HTMLElement
   ruler: HTMLElement
@@ -24,10 +29,8 @@ export interface PlayerOptions {
   peaks: Peaks
   seconds: number
   silences: Span[]
-  /** Paused by request. */
-  pauses: Span[]
-  /** What such a stretch is called. */
-  pausedText: string
+  /** Silence that was made on purpose. */
+  marks: Mark[]
   on: PlayerEvents
 }
 
@@ -84,13 +87,13 @@ export class TwoLanePlayer {
     this.surfer.once('ready', () => {
       const mark = ({ start, end }: Span, color: string, content: HTMLElement) =>
         regions.addRegion({ start, end, color, content, drag: false, resize: false })
-      const isPause = (span: Span) =>
-        options.pauses.some((pause) => span.start < pause.end && span.end > pause.start)
-      for (const span of options.silences.filter((span) => !isPause(span))) {
+      const isMarked = (span: Span) =>
+        options.marks.some((known) => span.start < known.end && span.end > known.start)
+      for (const span of options.silences.filter((span) => !isMarked(span))) {
         mark(span, 'rgba(97, 109, 132, 0.14)', tag(`${(span.end - span.start).toFixed(1)}″`))
       }
-      for (const span of options.pauses) {
-        mark(span, 'rgba(147, 80, 10, 0.16)', tag(options.pausedText))
+      for (const span of options.marks) {
+        mark(span, 'rgba(147, 80, 10, 0.16)', tag(span.text))
       }
       on.ready(this.surfer.getDuration())
     })

@@ -14,11 +14,16 @@ export type PlayerState = { kind: 'loading' } | { kind: 'ready' } | { kind: 'fai
 const SPEED_KEY = 'cheling.speed'
 const SKIP_KEY = 'cheling.skip_silence'
 
-export function usePlayer(detail: RecordingDetail, pausedText: string) {
-  const pauses = detail.pauses.map(({ from_ms, until_ms }) => ({
-    start: from_ms / 1000,
-    end: until_ms / 1000,
-  }))
+export function usePlayer(detail: RecordingDetail, texts: { paused: string; digits: string }) {
+  const named = (text: string) => (it: { from_ms: number; until_ms: number }) => ({
+    start: it.from_ms / 1000,
+    end: it.until_ms / 1000,
+    text,
+  })
+  const marks = [
+    ...detail.pauses.map(named(texts.paused)),
+    ...detail.digits.map(named(texts.digits)),
+  ]
   const state = shallowRef<PlayerState>({ kind: 'loading' })
   const time = ref(0)
   const seconds = ref(detail.duration_ms / 1000)
@@ -41,8 +46,7 @@ export function usePlayer(detail: RecordingDetail, pausedText: string) {
       peaks,
       seconds: seconds.value,
       silences: quiet,
-      pauses,
-      pausedText,
+      marks,
       on: {
         time: onTime,
         playing: (playing) => (isPlaying.value = playing),
