@@ -15,6 +15,7 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
+mod least;
 mod rtpengine;
 mod speakers;
 
@@ -28,19 +29,19 @@ use cheling_model::{
     CallId, DealershipId, Direction, Lane, Presentation, TapEvent, TapKind, Timestamp,
 };
 use cheling_store::journal::{Journal, JournalHandle, JournalSettings};
-use speakers::{LOCALHOST, Probe, Speakers};
+use speakers::{LOCALHOST, Probe, Speakers, Times};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{TrySendError, sync_channel};
-use std::time::Duration;
 
 /// What one relay was seen to need.
+#[derive(Default)]
 pub struct Seen {
     pub cpu_seconds: f64,
     pub packets: u64,
     pub lost: u64,
-    pub p99: Duration,
+    pub times: Times,
     pub kib_per_call: f64,
     pub writes_per_second: f64,
     pub not_recorded: u64,
@@ -57,39 +58,51 @@ fn main() {
         std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
     };
     let (calls, seconds) = (number("CALLS", 500) as usize, number("SECONDS", 8));
+    let wanted = std::env::var("ONLY").unwrap_or_default();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.split(',').any(|it| it == name);
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("{calls} calls, {seconds} s each; load before: {}", load.trim());
-    let pair = speakers::bare_pair();
-    println!("bare send + recv of 172 bytes over 256 sockets: {:.0} ns", pair * 1e9);
-    show("relay alone", pair, &ours(calls, seconds, Recording::Off));
-    let recording = ours(calls, seconds, Recording::On);
-    show("relay + journal on disk", pair, &recording);
-    match rtpengine::run(calls, seconds) {
-        Ok(theirs) => {
-            show("rtpengine, pcap recording", pair, &theirs);
-            let ratio = cost(&recording) / cost(&theirs);
-            println!("relay + journal costs {ratio:.2} of rtpengine with its recording");
+    if is_wanted("least") {
+        measure("least relay", || least::run(calls, seconds));
+    }
+    if is_wanted("relay") {
+        measure("relay alone", || ours(calls, seconds, Recording::Off));
+    }
+    let recording = is_wanted("journal")
+        .then(|| measure("relay + journal on disk", || ours(calls, seconds, Recording::On)));
+    if is_wanted("rtpengine") {
+        if let Err(why) = rtpengine::installed() {
+            println!("rtpengine left out: {why}");
+            return;
         }
-        Err(why) => println!("rtpengine left out: {why}"),
+        let theirs =
+            measure("rtpengine, pcap recording", || rtpengine::run(calls, seconds).unwrap());
+        if let Some(ours) = recording {
+            println!("relay + journal costs {:.2} of rtpengine with its recording", ours / theirs);
+        }
     }
 }
 
-fn cost(seen: &Seen) -> f64 {
-    seen.cpu_seconds / seen.packets.max(1) as f64
-}
-
-fn show(name: &str, pair: f64, seen: &Seen) {
+/// Runs one relay between two looks at the bare pair, and prints what it needed. What comes back
+/// is bare pairs a packet.
+fn measure(name: &str, run: impl FnOnce() -> Seen) -> f64 {
+    let before = speakers::bare_pair();
+    let seen = run();
+    let pair = f64::midpoint(before, speakers::bare_pair());
+    let cost = seen.cpu_seconds / seen.packets.max(1) as f64 / pair;
     println!(
-        "{name:<26} {:>5.2} bare pairs a packet, {} packets, {} lost, {} not recorded, \
-         p99 {:.2} ms, {:.1} KiB a call, {:.0} writes/s",
-        cost(seen) / pair,
+        "{name:<26} {cost:>5.2} bare pairs of {:.0} ns a packet, {} packets, {} lost, \
+         {} not recorded, added p50 {:.2} p99 {:.2} ms, {:.1} KiB a call, {:.0} writes/s",
+        pair * 1e9,
         seen.packets,
         seen.lost,
         seen.not_recorded,
-        seen.p99.as_secs_f64() * 1e3,
+        seen.times.p50.as_secs_f64() * 1e3,
+        seen.times.p99.as_secs_f64() * 1e3,
         seen.kib_per_call,
         seen.writes_per_second,
     );
+    cost
 }
 
 struct Sink(JournalHandle);
@@ -149,7 +162,7 @@ fn ours(calls: usize, seconds: u32, recording: Recording) -> Seen {
     let counters = sink.0.clone();
     let writes = || counters.disks().map(|disk| disk.counters.writes.load(Relaxed)).sum::<u64>();
     let (cpu, before, writes_before) = (cpu(), watch.totals(), writes());
-    let (spoken, p99) = probe.during(|| speakers.speak(50 * seconds));
+    let (spoken, times) = probe.during(|| speakers.speak(50 * seconds));
     let after = watch.totals();
     let (cpu, writes) = (self::cpu() - cpu, writes() - writes_before);
     let relayed = after.relayed_packets - before.relayed_packets;
@@ -158,7 +171,7 @@ fn ours(calls: usize, seconds: u32, recording: Recording) -> Seen {
         cpu_seconds: cpu,
         packets: relayed,
         lost: spoken.saturating_sub(relayed),
-        p99,
+        times,
         kib_per_call: memory as f64 / calls as f64,
         writes_per_second: writes as f64 / f64::from(seconds),
         not_recorded: after.tap_dropped_packets,
@@ -183,9 +196,11 @@ fn offer() -> Offer {
     }
 }
 
-/// CPU seconds of the relay threads and the journal so far.
+/// CPU seconds of the relay threads and the journal so far. The thread that speaks for the phones
+/// has the name of this program, which begins like theirs.
 fn cpu() -> f64 {
-    speakers::cpu_seconds("self", |name| name.starts_with("relay-") || name == "journal")
+    let is_relay = |name: &str| name.strip_prefix("relay-").is_some_and(|rest| rest.len() == 1);
+    speakers::cpu_seconds("self", |name| name == "journal" || is_relay(name))
 }
 
 /// Memory of a process in KiB, as the kernel counts it.

@@ -20,6 +20,13 @@ impl Drop for Rtpengine {
     }
 }
 
+/// # Errors
+/// Why it cannot be measured here.
+pub fn installed() -> Result<(), String> {
+    let found = Command::new("rtpengine").arg("--version").output();
+    found.map(drop).map_err(|err| format!("{err}; apt-get install rtpengine-daemon"))
+}
+
 pub fn run(calls: usize, seconds: u32) -> Result<Seen, String> {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut engine = Rtpengine::start(folder.path())?;
@@ -39,12 +46,12 @@ pub fn run(calls: usize, seconds: u32) -> Result<Seen, String> {
     let memory = resident_kib(&process).saturating_sub(memory_before);
     let (cpu, writes) = (cpu_seconds(&process, |_| true), write_calls(&process));
     speakers.heard = 0;
-    let (spoken, p99) = probe.during(|| speakers.speak(50 * seconds));
+    let (spoken, times) = probe.during(|| speakers.speak(50 * seconds));
     Ok(Seen {
         cpu_seconds: cpu_seconds(&process, |_| true) - cpu,
         packets: speakers.heard,
         lost: spoken.saturating_sub(speakers.heard),
-        p99,
+        times,
         kib_per_call: memory as f64 / calls as f64,
         writes_per_second: (write_calls(&process) - writes) as f64 / f64::from(seconds),
         not_recorded: 0,
@@ -65,7 +72,7 @@ impl Rtpengine {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|err| format!("{err}; apt-get install rtpengine-daemon"))?;
+            .map_err(|err| err.to_string())?;
         let control = UdpSocket::bind((LOCALHOST, 0)).unwrap();
         control.connect((LOCALHOST, port)).unwrap();
         control.set_read_timeout(Some(Duration::from_millis(500))).unwrap();

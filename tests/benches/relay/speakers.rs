@@ -7,18 +7,34 @@ use std::time::{Duration, Instant};
 pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const PACKET_BYTES: usize = 172;
 const PTIME: Duration = Duration::from_millis(20);
+/// Slices of each 20 ms: calls are not in step, yet the generator sleeps seldom.
+const SLICES: u32 = 8;
 
 /// Pairs of phones: 2n and 2n + 1 talk to each other.
 pub struct Speakers {
     sockets: Vec<UdpSocket>,
     sequence_number: u16,
+    slices: u32,
     /// Packets heard.
     pub heard: u64,
 }
 
+/// How long packets were on their way.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    pub p50: Duration,
+    pub p99: Duration,
+}
+
 impl Speakers {
     pub fn new(count: usize) -> Self {
-        Self { sockets: (0..count).map(|_| bind()).collect(), sequence_number: 0, heard: 0 }
+        let slices = std::env::var("SLICES").ok().and_then(|text| text.parse().ok());
+        Self {
+            sockets: (0..count).map(|_| bind()).collect(),
+            sequence_number: 0,
+            slices: slices.unwrap_or(SLICES),
+            heard: 0,
+        }
     }
 
     pub fn address(&self, index: usize) -> SocketAddr {
@@ -34,8 +50,7 @@ impl Speakers {
     pub fn speak(&mut self, rounds: u32) -> u64 {
         let mut buffer = [0; 2048];
         let start = Instant::now();
-        // Eight slices of each 20 ms: calls are not in step, yet the generator sleeps seldom.
-        let slices = 8;
+        let slices = self.slices;
         for round in 0..rounds {
             self.sequence_number = self.sequence_number.wrapping_add(1);
             for slice in 0..slices {
@@ -75,8 +90,8 @@ impl Probe {
         Self([a, b])
     }
 
-    /// The 99th percentile of the way of a packet during `work`, and what that returned.
-    pub fn during<T>(self, work: impl FnOnce() -> T) -> (T, Duration) {
+    /// How long packets were on their way during `work`, and what that returned.
+    pub fn during<T>(self, work: impl FnOnce() -> T) -> (T, Times) {
         let is_over = AtomicBool::new(false);
         let Self([from, to]) = self;
         std::thread::scope(|scope| {
@@ -100,7 +115,9 @@ impl Probe {
                     std::thread::sleep(Duration::from_millis(7));
                 }
                 times.sort_unstable();
-                times.get(times.len() * 99 / 100).copied().unwrap_or(Duration::MAX)
+                let percentile =
+                    |of: usize| times.get(times.len() * of / 100).copied().unwrap_or(Duration::MAX);
+                Times { p50: percentile(50), p99: percentile(99) }
             });
             let done = work();
             is_over.store(true, Relaxed);
