@@ -9,6 +9,7 @@
 
 mod capture;
 pub mod clock;
+mod dscp;
 mod events;
 mod handle;
 mod listen;
@@ -20,6 +21,7 @@ mod sip_task;
 pub mod transport;
 
 pub use capture::{Capture, CaptureConfig, LOOKUP_QUEUE, Sinks, StartError};
+pub use dscp::Dscp;
 pub use events::EventCounters;
 pub use handle::{Dial, Handle, Stopped};
 pub use listen::{ListenRefusal, Listeners, Listening, ListeningSink, Overheard};

@@ -187,13 +187,13 @@ impl Transports {
         }
         let mut sockets = Vec::new();
         for &address in &config.udp {
-            sockets.push(udp::bind(address).map_err(fail(Transport::Udp, address))?);
+            sockets.push(udp::bind(address, config.dscp).map_err(fail(Transport::Udp, address))?);
         }
         let mut bound = Vec::new();
         for (spoken, addresses) in spoken(config)? {
             for &address in addresses {
                 let failed = fail(spoken.transport(), address);
-                let (listener, local) = tcp::bind(address).map_err(failed)?;
+                let (listener, local) = tcp::bind(address, config.dscp).map_err(failed)?;
                 bound.push((spoken.clone(), listener, local));
             }
         }

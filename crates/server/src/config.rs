@@ -6,6 +6,7 @@
 //! database and are edited in the console.
 
 use cheling_call::guard;
+use cheling_capture::Dscp;
 use cheling_model::directory::{SrtpPolicy, Trunk};
 use cheling_sip::session_timer;
 use figment::Figment;
@@ -79,6 +80,8 @@ pub struct Sip {
     /// The address written into Via, Contact and SDP. Default: the listener's, or the machine's
     /// own where the listener is `0.0.0.0`.
     pub advertise: Option<IpAddr>,
+    /// DSCP of SIP packets, 0 (no precedence) to 63. Default 24 (CS3).
+    pub dscp: u8,
     /// DNS servers for trunks known by name, each `IP:PORT`. Default: the system's.
     pub dns_servers: Vec<SocketAddr>,
     /// Digest realm. Default `cheling`. Changing it makes every SIP password void.
@@ -132,6 +135,8 @@ pub struct Media {
     pub last_port: u16,
     /// Relay threads. Default 0: one per core.
     pub threads: usize,
+    /// DSCP of media packets, 0 (no precedence) to 63. Default 46 (expedited forwarding).
+    pub dscp: u8,
     /// Whether the media of phones is SRTP: `off`, `optional` (default: offered to phones on TLS and
     /// WSS, and taken from every phone that offers it) or `required`.
     pub srtp: SrtpPolicy,
@@ -222,6 +227,7 @@ impl Default for Sip {
             max_connections: 1024,
             max_connections_per_source: 256,
             advertise: None,
+            dscp: Dscp::CS3.number(),
             dns_servers: Vec::new(),
             realm: "cheling".into(),
             max_calls: 500,
@@ -240,6 +246,7 @@ impl Default for Media {
             first_port: 20_000,
             last_port: 29_999,
             threads: 0,
+            dscp: Dscp::EXPEDITED.number(),
             srtp: SrtpPolicy::default(),
             silence_seconds: 8,
         }
@@ -360,6 +367,11 @@ impl Config {
                 "media.last_port: {} leaves no room above first_port {}; a call takes 4 ports",
                 self.media.last_port, self.media.first_port
             ));
+        }
+        for (key, number) in [("sip.dscp", self.sip.dscp), ("media.dscp", self.media.dscp)] {
+            if Dscp::new(number).is_none() {
+                faults.push(format!("{key}: {number} is above {}; a DSCP has six bits", Dscp::MAX));
+            }
         }
         faults.extend(trunk::faults(&self.trunk));
         faults.extend(self.sip.tls_faults());
@@ -565,6 +577,7 @@ mod tests {
             ("[sip]\nudpp = \"1.2.3.4:5\"", "sip.udpp: unknown field: found `udpp`"),
             ("[web]\nlisten = \"here\"", "web.listen"),
             ("[media]\nfirst_port = 20001", "media.first_port: 20001 is odd"),
+            ("[media]\ndscp = 64", "media.dscp: 64 is above 63"),
             ("[sip]\nmax_calls = 0", "sip.max_calls"),
             ("[database]\nurl = \"mysql://x\"", "database.url"),
             ("[sip]\ntls_key = \"k.pem\"", "sip.tls_certificate: goes with"),

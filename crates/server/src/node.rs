@@ -15,7 +15,7 @@ use cheling_capture::relay::RelayConfig;
 use cheling_capture::resolve::{self, Families, Names};
 use cheling_capture::transport::{CertificateFiles, TlsFiles, TlsPeer, TlsTrust, TransportConfig};
 use cheling_capture::{
-    Capture, CaptureConfig, LOOKUP_QUEUE, Listeners, ListeningSink, Sinks, SpareBlocks,
+    Capture, CaptureConfig, Dscp, LOOKUP_QUEUE, Listeners, ListeningSink, Sinks, SpareBlocks,
 };
 use cheling_lookup::desk::Desk;
 use cheling_lookup::{attach, directory};
@@ -356,6 +356,7 @@ fn capture_config(config: &Config) -> anyhow::Result<CaptureConfig> {
             tls_files: tls_files(config)?,
             tls_peers: config.trunk.iter().filter_map(tls_peer).collect(),
             advertise,
+            dscp: Dscp::new(config.sip.dscp).unwrap_or_default(),
             max_connections: config.sip.max_connections,
             max_connections_per_source: config.sip.max_connections_per_source,
             connection_burst: u32::try_from(config.sip.max_connections_per_source)
@@ -367,6 +368,7 @@ fn capture_config(config: &Config) -> anyhow::Result<CaptureConfig> {
             bind: config.sip.udp.ip(),
             ports: config.media_ports(),
             threads: config.media.threads,
+            dscp: Dscp::new(config.media.dscp).unwrap_or_default(),
             ..RelayConfig::at(advertise)
         },
     })

@@ -7,13 +7,15 @@ use super::mixing::Mixing;
 use super::protection::Protection;
 use super::sockets::SocketPair;
 use super::source::{Judgement, Source};
+use super::strays::Strays;
+use super::wire::Wire;
 use crate::clock::AnchoredClock;
 use cheling_call::io::{RelayRemote, SrtpKeys};
 use cheling_media::rtp::DatagramKind;
 use cheling_model::tap::PacketKind;
 use cheling_model::{CallId, Lane, Timestamp};
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -64,15 +66,12 @@ struct Side {
     rtcp: Wire,
     /// RTCP goes to the RTP port (RFC 5761).
     is_multiplexed: bool,
-    last_ssrc: Option<u32>,
+    /// Who was heard here and is not this side.
+    strays: Strays,
+    /// Who this side was when it sent last.
+    last: Option<(IpAddr, u32)>,
     /// SRTP with this side.
     protection: Option<Box<Protection>>,
-}
-
-struct Wire {
-    socket: UdpSocket,
-    source: Source,
-    connected: Option<SocketAddr>,
 }
 
 impl RelayedCall {
@@ -116,7 +115,8 @@ impl RelayedCall {
     /// Its sockets, to be watched: customer's RTP and RTCP, then the agent's.
     pub(super) fn sockets(&self) -> [&UdpSocket; 4] {
         let [customer, agent] = &self.sides;
-        [&customer.rtp.socket, &customer.rtcp.socket, &agent.rtp.socket, &agent.rtcp.socket]
+        let wires = [&customer.rtp, &customer.rtcp, &agent.rtp, &agent.rtcp];
+        wires.map(Wire::socket)
     }
 
     /// The RTP port facing [customer, agent].
@@ -124,9 +124,15 @@ impl RelayedCall {
         self.sides.each_ref().map(|side| side.lease.rtp_port)
     }
 
-    /// Its leases, each with the last SSRC heard there.
-    pub(super) fn leases(&self) -> [(super::ports::PortLease, Option<u32>); 2] {
-        self.sides.each_ref().map(|side| (side.lease, side.last_ssrc))
+    /// Its leases, each with who was heard there.
+    pub(super) fn leases(&self) -> [(super::ports::PortLease, Strays); 2] {
+        self.sides.each_ref().map(|side| {
+            let mut strays = side.strays;
+            if let Some((host, ssrc)) = side.last {
+                strays.add(host, ssrc);
+            }
+            (side.lease, strays)
+        })
     }
 
     pub(super) fn point(&mut self, lane: Lane, remote: Option<RelayRemote>, now: Instant) {
@@ -184,7 +190,7 @@ impl RelayedCall {
         };
         // An error here is a port unreachable (RFC 1122 §4.1.3.3) for what was sent before: the
         // party is not there yet, or no longer, which its silence says as well.
-        let (mut len, from) = wire.socket.recv_from(buffer).ok()?;
+        let (mut len, from) = wire.receive(buffer).ok()?;
         let kind = match DatagramKind::of(&buffer[..len]) {
             DatagramKind::Rtp if port == Port::Rtp && len >= 12 => PacketKind::Rtp,
             DatagramKind::Rtcp if len >= 8 => PacketKind::Rtcp,
@@ -216,6 +222,9 @@ impl RelayedCall {
             Judgement::Stranger => {
                 counters.stranger_packets.bump();
                 totals.stranger_packets.bump();
+                if let (PacketKind::Rtp, Some(ssrc)) = (kind, ssrc) {
+                    side.strays.add(from.ip(), ssrc);
+                }
                 return None;
             }
             Judgement::Accept => {}
@@ -224,12 +233,12 @@ impl RelayedCall {
                     counters.set_locked(true);
                 }
                 if self.connecting == Connecting::Allowed {
-                    side.wire(port).connect_if_settled();
+                    side.wire(port).connect_if_settled(self.call_id);
                 }
             }
         }
         if kind == PacketKind::Rtp {
-            side.last_ssrc = ssrc;
+            side.last = ssrc.map(|ssrc| (from.ip(), ssrc));
             counters.rtp_packets.bump();
             counters.heard(at);
             self.received_packets[lane.index()] += u64::from(self.is_recording && !self.is_paused);
@@ -253,17 +262,15 @@ impl RelayedCall {
 
 impl Side {
     fn new(pair: SocketPair) -> Self {
-        let wire = |socket| Wire {
-            socket,
-            source: Source::new(pair.lease.previous_ssrc),
-            connected: None,
-        };
+        let SocketPair { lease, rtp, rtcp, is_dual } = pair;
+        let strays = lease.strays;
         Self {
-            rtp: wire(pair.rtp),
-            rtcp: wire(pair.rtcp),
-            lease: pair.lease,
+            rtp: Wire::new(rtp, is_dual, Source::new(strays)),
+            rtcp: Wire::new(rtcp, is_dual, Source::new(strays)),
+            lease,
             is_multiplexed: false,
-            last_ssrc: None,
+            strays,
+            last: None,
             protection: None,
         }
     }
@@ -297,46 +304,6 @@ impl Side {
                 let sealed = protection.seal(kind, bytes).map_err(io::Error::other)?;
                 wire.send(sealed.as_ref())
             }
-        }
-    }
-}
-
-impl Wire {
-    fn point(&mut self, sdp: Option<SocketAddr>, now: Instant) {
-        self.source.point(sdp, now);
-        if self.connected.is_some() && sdp.is_some() && self.connected != sdp {
-            self.disconnect();
-        }
-    }
-
-    fn connect_if_settled(&mut self) {
-        let Some(remote) = self.source.locked().filter(|_| self.source.is_settled()) else {
-            return;
-        };
-        match self.socket.connect(remote) {
-            Ok(()) => self.connected = Some(remote),
-            Err(err) => tracing::debug!(%remote, %err, "media socket stays unconnected"),
-        }
-    }
-
-    fn disconnect(&mut self) {
-        self.connected = None;
-        if let Err(err) = rustix::net::connect_unspec(&self.socket) {
-            tracing::warn!(%err, "media socket stays connected to the old address");
-        }
-    }
-
-    fn send(&self, bytes: &[u8]) -> io::Result<bool> {
-        let Some(to) = self.source.destination() else { return Ok(false) };
-        let send = || match self.connected {
-            Some(connected) if connected == to => self.socket.send(bytes),
-            _ => self.socket.send_to(bytes, to),
-        };
-        match send() {
-            // A connected socket reports here that an earlier packet met a closed port; the
-            // report took this packet's place, so it goes again.
-            Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => send().map(|_| true),
-            sent => sent.map(|_| true),
         }
     }
 }

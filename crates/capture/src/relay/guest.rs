@@ -7,10 +7,12 @@ use super::ports::PortLease;
 use super::protection::Protection;
 use super::sockets::SocketPair;
 use super::source::{Judgement, Source};
+use super::strays::Strays;
+use super::wire::Wire;
 use cheling_call::io::{RelayRemote, SrtpKeys};
 use cheling_media::rtp::DatagramKind;
 use cheling_model::tap::PacketKind;
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::time::Instant;
 
 /// One guest.
@@ -18,29 +20,33 @@ pub(super) struct Guest {
     /// Its number in the call.
     pub(super) number: u8,
     lease: PortLease,
-    rtp: UdpSocket,
+    rtp: Wire,
     /// Held so that nobody else gets the port.
     _rtcp: UdpSocket,
-    source: Source,
-    last_ssrc: Option<u32>,
+    /// Who sent last.
+    last: Option<(IpAddr, u32)>,
     protection: Option<Protection>,
 }
 
 impl Guest {
     pub(super) fn new(number: u8, pair: SocketPair) -> Self {
-        let SocketPair { lease, rtp, rtcp } = pair;
-        let source = Source::new(lease.previous_ssrc);
-        Self { number, lease, rtp, _rtcp: rtcp, source, last_ssrc: None, protection: None }
+        let SocketPair { lease, rtp, rtcp, is_dual } = pair;
+        let rtp = Wire::new(rtp, is_dual, Source::new(lease.strays));
+        Self { number, lease, rtp, _rtcp: rtcp, last: None, protection: None }
     }
 
     /// Its socket, to be watched.
     pub(super) fn socket(&self) -> &UdpSocket {
-        &self.rtp
+        self.rtp.socket()
     }
 
-    /// Its lease, with the last SSRC heard there.
-    pub(super) fn lease(&self) -> (PortLease, Option<u32>) {
-        (self.lease, self.last_ssrc)
+    /// Its lease, and who was heard there.
+    pub(super) fn lease(&self) -> (PortLease, Strays) {
+        let mut strays = self.lease.strays;
+        if let Some((host, ssrc)) = self.last {
+            strays.add(host, ssrc);
+        }
+        (self.lease, strays)
     }
 
     pub(super) fn point(
@@ -49,7 +55,7 @@ impl Guest {
         keys: Option<Box<SrtpKeys>>,
         now: Instant,
     ) {
-        self.source.point(remote.map(|remote| remote.rtp), now);
+        self.rtp.point(remote.map(|remote| remote.rtp), now);
         let before = self.protection.take();
         self.protection = keys.and_then(|keys| {
             let made = Protection::new(*keys, before);
@@ -60,7 +66,7 @@ impl Guest {
 
     /// Reads one datagram: the length of an RTP packet that is the guest's own.
     pub(super) fn receive(&mut self, buffer: &mut [u8], now: Instant) -> Option<usize> {
-        let (mut len, from) = self.rtp.recv_from(buffer).ok()?;
+        let (mut len, from) = self.rtp.receive(buffer).ok()?;
         if DatagramKind::of(&buffer[..len]) != DatagramKind::Rtp || len < 12 {
             return None;
         }
@@ -70,20 +76,19 @@ impl Guest {
         }
         let bytes = buffer.get(..len).filter(|bytes| bytes.len() >= 12)?;
         let ssrc = u32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
-        if self.source.judge(from, Some(ssrc), now) == Judgement::Stranger {
+        if self.rtp.source.judge(from, Some(ssrc), now) == Judgement::Stranger {
             return None;
         }
-        self.last_ssrc = Some(ssrc);
+        self.last = Some((from.ip(), ssrc));
         Some(len)
     }
 
     /// Sends a packet of our own; false if it could not be sent.
     pub(super) fn send(&mut self, bytes: &[u8]) -> bool {
-        let Some(to) = self.source.destination() else { return true };
         match &mut self.protection {
-            None => self.rtp.send_to(bytes, to).is_ok(),
+            None => self.rtp.send(bytes).is_ok(),
             Some(protection) => match protection.seal(PacketKind::Rtp, bytes) {
-                Ok(sealed) => self.rtp.send_to(sealed.as_ref(), to).is_ok(),
+                Ok(sealed) => self.rtp.send(sealed.as_ref()).is_ok(),
                 Err(_) => false,
             },
         }

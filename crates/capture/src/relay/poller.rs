@@ -1,7 +1,9 @@
 //! Waits for sockets, and can be woken: epoll and an eventfd.
 //!
-//! Level-triggered on purpose: one read per event then suffices, where edge-triggering (and so
-//! `mio`) needs a second read that finds nothing, a tenth of the whole cost of a packet.
+//! Level-triggered on purpose: one read per event then suffices. Edge-triggering (and so `mio`)
+//! needs to read until nothing is left: with a second `recv` a packet costs 1.06 times as much, with
+//! a `recvmmsg` of two 1.10 times. Nor is it worth waiting for more packets to come: 0.3 ms of
+//! gathering cost as much as none (500 calls, 20 ms packets; see `tests/benches/relay`).
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};

@@ -1,9 +1,10 @@
 //! Which RTP port pairs are free, and how long one rests before another call gets it.
 //!
-//! A pair rests so that packets still under way to the old call find no socket, and carries the
-//! last SSRC heard on it to its next call, so that a phone which never learned that its call
-//! ended is not mistaken for a party of the next one.
+//! A pair rests so that packets still under way to the old call find no socket, and carries who
+//! was heard on it to its next call ([`Strays`]), so that a phone which never learned that its call
+//! ended is not mistaken for a party of the next one, nor of the one after that.
 
+use super::strays::Strays;
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -15,15 +16,15 @@ pub struct PortLease {
     pub rtp_port: u16,
     /// Counts the leases of this pair; a lease can be returned once.
     pub generation: u32,
-    /// The SSRC heard last by the lease before, which must not be learned from anew.
-    pub previous_ssrc: Option<u32>,
+    /// Who was heard there before, and must not be learned from anew.
+    pub strays: Strays,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Pair {
     generation: u32,
     is_leased: bool,
-    last_ssrc: Option<u32>,
+    strays: Strays,
 }
 
 /// All port pairs of the media range. Leases the one that rested longest.
@@ -41,7 +42,7 @@ impl PortPool {
     pub fn new(range: RangeInclusive<u16>, rest: Duration) -> Self {
         let first = range.start().saturating_add(range.start() & 1);
         let count = (u32::from(*range.end()) + 1).saturating_sub(u32::from(first)) / 2;
-        let pair = Pair { generation: 0, is_leased: false, last_ssrc: None };
+        let pair = Pair { generation: 0, is_leased: false, strays: Strays::default() };
         Self {
             first,
             pairs: vec![pair; count as usize],
@@ -75,19 +76,20 @@ impl PortPool {
         Some(PortLease {
             rtp_port: self.first + 2 * index as u16,
             generation: pair.generation,
-            previous_ssrc: pair.last_ssrc.take(),
+            strays: std::mem::take(&mut pair.strays),
         })
     }
 
-    /// Takes a pair back and lets it rest. A lease that was returned before is ignored.
-    pub fn release(&mut self, lease: PortLease, last_ssrc: Option<u32>, now: Instant) {
+    /// Takes a pair back with who was heard there, and lets it rest. A lease that was returned
+    /// before is ignored.
+    pub fn release(&mut self, lease: PortLease, strays: Strays, now: Instant) {
         let index = usize::from(lease.rtp_port.wrapping_sub(self.first) / 2);
         let Some(pair) = self.pairs.get_mut(index) else { return };
         if !pair.is_leased || pair.generation != lease.generation {
             return;
         }
         pair.is_leased = false;
-        pair.last_ssrc = last_ssrc;
+        pair.strays = strays;
         self.resting.push_back((now, index));
     }
 }
@@ -115,17 +117,19 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_rests_before_it_serves_again_and_remembers_its_last_ssrc() {
+    fn a_pair_rests_before_it_serves_again_and_remembers_who_was_heard() {
         let mut pool = PortPool::new(10_000..=10_001, REST);
         let start = Instant::now();
         let first = pool.lease(start).unwrap();
         assert_eq!(pool.lease(start), None);
-        pool.release(first, Some(7), start);
+        let mut strays = Strays::default();
+        strays.add("192.0.2.1".parse().unwrap(), 7);
+        pool.release(first, strays, start);
         assert_eq!(pool.lease(start + REST - Duration::from_millis(1)), None);
         let second = pool.lease(start + REST).unwrap();
         assert_eq!(second.rtp_port, first.rtp_port);
         assert_ne!(second.generation, first.generation);
-        assert_eq!(second.previous_ssrc, Some(7));
+        assert_eq!(second.strays, strays);
     }
 
     #[test]
@@ -133,11 +137,11 @@ mod tests {
         let mut pool = PortPool::new(10_000..=10_001, REST);
         let start = Instant::now();
         let first = pool.lease(start).unwrap();
-        pool.release(first, None, start);
+        pool.release(first, Strays::default(), start);
         let second = pool.lease(start + REST).unwrap();
-        pool.release(first, None, start + REST);
+        pool.release(first, Strays::default(), start + REST);
         assert_eq!(pool.lease(start + 3 * REST), None);
-        pool.release(second, None, start + REST);
+        pool.release(second, Strays::default(), start + REST);
         assert!(pool.lease(start + 3 * REST).is_some());
     }
 
@@ -152,7 +156,7 @@ mod tests {
             if let Some(at) = released.get(&lease.rtp_port) {
                 assert!(now - *at >= REST);
             }
-            pool.release(lease, None, now);
+            pool.release(lease, Strays::default(), now);
             released.insert(lease.rtp_port, now);
         }
     }

@@ -1,6 +1,7 @@
 //! Opens the two sockets of one port pair: RTP on the even port, RTCP on the odd one after it.
 
 use super::ports::{PortLease, PortPool};
+use crate::dscp::Dscp;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -8,8 +9,6 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// Expedited Forwarding (RFC 3246) in the DSCP bits of the TOS byte.
-const TOS_EXPEDITED_FORWARDING: u32 = 46 << 2;
 /// Pairs tried before a call is refused; a pair fails when another program holds its port.
 const TRIES: usize = 64;
 
@@ -36,6 +35,8 @@ pub struct SocketPair {
     pub rtp: UdpSocket,
     /// The socket on the odd port.
     pub rtcp: UdpSocket,
+    /// They carry IPv4 too, by mapped addresses.
+    pub is_dual: bool,
 }
 
 impl SocketPair {
@@ -43,16 +44,19 @@ impl SocketPair {
     ///
     /// # Errors
     /// [`OpenError`]; nothing stays leased then.
-    pub fn open(pool: &Mutex<PortPool>, bind: IpAddr) -> Result<Self, OpenError> {
+    pub fn open(pool: &Mutex<PortPool>, bind: IpAddr, dscp: Dscp) -> Result<Self, OpenError> {
         for _ in 0..TRIES {
             let now = Instant::now();
             let lease = lock(pool).lease(now).ok_or(OpenError::NoPorts)?;
-            let bound = open(SocketAddr::new(bind, lease.rtp_port))
-                .and_then(|rtp| Ok((rtp, open(SocketAddr::new(bind, lease.rtp_port + 1))?)));
+            let bound = open(SocketAddr::new(bind, lease.rtp_port), dscp)
+                .and_then(|rtp| Ok((rtp, open(SocketAddr::new(bind, lease.rtp_port + 1), dscp)?)));
             match bound {
-                Ok((rtp, rtcp)) => return Ok(Self { lease, rtp, rtcp }),
+                Ok((rtp, rtcp)) => {
+                    let is_dual = bind.is_ipv6() && bind.is_unspecified();
+                    return Ok(Self { lease, rtp, rtcp, is_dual });
+                }
                 Err(err) => {
-                    lock(pool).release(lease, lease.previous_ssrc, now);
+                    lock(pool).release(lease, lease.strays, now);
                     let is_taken = matches!(
                         Errno::from_io_error(&err),
                         Some(Errno::ADDRINUSE | Errno::ACCESS)
@@ -67,20 +71,14 @@ impl SocketPair {
     }
 }
 
-/// Opens a bound, non-blocking socket marked for expedited forwarding.
-fn open(address: SocketAddr) -> io::Result<UdpSocket> {
+/// Opens a bound, non-blocking, marked socket. One at the unspecified IPv6 address serves IPv4 too.
+fn open(address: SocketAddr, dscp: Dscp) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
-    // The mark is a courtesy to routers; without it the call still works.
-    let marked = if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-        socket.set_tclass_v6(TOS_EXPEDITED_FORWARDING)
-    } else {
-        socket.set_tos_v4(TOS_EXPEDITED_FORWARDING)
-    };
-    if let Err(err) = marked {
-        tracing::debug!(%err, "media socket without DSCP mark");
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
     }
+    dscp.mark(&socket, address);
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
@@ -110,7 +108,7 @@ mod tests {
             })
             .unwrap();
         let pool = Mutex::new(PortPool::new(base + 2..=base + 5, Duration::from_secs(30)));
-        match SocketPair::open(&pool, localhost) {
+        match SocketPair::open(&pool, localhost, Dscp::EXPEDITED) {
             Ok(pair) => assert_eq!(pair.lease.rtp_port, base + 4),
             // Somebody else took the last pair meanwhile; the held one was still passed over.
             Err(err) => assert!(matches!(err, OpenError::NoPorts), "{err}"),
@@ -122,6 +120,7 @@ mod tests {
     fn an_address_that_is_not_ours_is_an_error_not_a_search() {
         let pool = Mutex::new(PortPool::new(40_000..=40_009, Duration::from_secs(30)));
         let elsewhere = "192.0.2.1".parse().unwrap();
-        assert!(matches!(SocketPair::open(&pool, elsewhere), Err(OpenError::System(_))));
+        let opened = SocketPair::open(&pool, elsewhere, Dscp::EXPEDITED);
+        assert!(matches!(opened, Err(OpenError::System(_))));
     }
 }

@@ -4,6 +4,7 @@
 //! come from; and since anybody may send to our port, we stop learning as soon as one source has
 //! shown that it keeps sending. Pure: addresses and times in, a judgement out.
 
+use super::strays::Strays;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -41,14 +42,14 @@ pub struct Source {
     /// Where to send to: the SDP's address until another source is locked.
     send_to: Option<SocketAddr>,
     state: State,
-    refused_ssrc: Option<u32>,
+    strays: Strays,
 }
 
 impl Source {
-    /// A source of which nothing is known. Packets with `refused_ssrc` belong to an earlier call
-    /// on the same port, unless they come from the very address in the SDP.
-    pub fn new(refused_ssrc: Option<u32>) -> Self {
-        Self { sdp: None, is_muted: false, send_to: None, state: State::Waiting, refused_ssrc }
+    /// A source of which nothing is known. Packets of `strays` belong to an earlier call on the
+    /// same port, unless they come from the very address in the SDP.
+    pub fn new(strays: Strays) -> Self {
+        Self { sdp: None, is_muted: false, send_to: None, state: State::Waiting, strays }
     }
 
     /// Takes the address of a new SDP; `None` mutes: nothing is sent there until the next.
@@ -102,7 +103,9 @@ impl Source {
             State::Locked { from: locked } if locked == from => Judgement::Accept,
             _ if self.sdp == Some(from) => self.lock(from),
             State::Locked { .. } => Judgement::Stranger,
-            _ if ssrc.is_some() && ssrc == self.refused_ssrc => Judgement::Stranger,
+            _ if ssrc.is_some_and(|ssrc| self.strays.contains(from.ip(), ssrc)) => {
+                Judgement::Stranger
+            }
             State::Candidate { from: candidate, packets, .. } if candidate == from => {
                 // Without an SDP there is nothing yet to prefer: the candidate stays one.
                 if packets + 1 >= PACKETS_TO_LOCK && self.sdp.is_some() {
@@ -140,7 +143,7 @@ mod tests {
     }
 
     fn pointed(sdp: &str) -> (Source, Instant) {
-        let mut source = Source::new(None);
+        let mut source = Source::new(Strays::default());
         let now = Instant::now();
         source.point(Some(address(sdp)), now);
         (source, now)
@@ -241,9 +244,11 @@ mod tests {
 
     #[test]
     fn a_phone_still_sending_to_an_older_call_is_not_learned() {
-        let mut source = Source::new(Some(77));
-        let now = Instant::now();
         let old = address("203.0.113.9:61000");
+        let mut strays = Strays::default();
+        strays.add(old.ip(), 77);
+        let mut source = Source::new(strays);
+        let now = Instant::now();
         assert_eq!(source.judge(old, Some(77), now), Judgement::Stranger);
         source.point(Some(address("192.0.2.1:4000")), now);
         assert_eq!(source.judge(old, Some(77), now), Judgement::Stranger);
@@ -254,7 +259,7 @@ mod tests {
 
     #[test]
     fn media_before_the_sdp_is_accepted_but_locks_nothing() {
-        let mut source = Source::new(None);
+        let mut source = Source::new(Strays::default());
         let now = Instant::now();
         for _ in 0..20 {
             assert_eq!(source.judge(address("203.0.113.9:61000"), None, now), Judgement::Accept);

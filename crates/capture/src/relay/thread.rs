@@ -10,12 +10,13 @@ use super::sockets::{OpenError, SocketPair, lock};
 use super::tap::TapWriter;
 use super::{Report, Reporter};
 use crate::clock::AnchoredClock;
+use crate::dscp::Dscp;
 use crate::sink::{SpareBlocks, TapSink};
 use cheling_call::io::{MixPlan, RelayRemote, Speaker, SrtpKeys};
 use cheling_model::tap::{PacketKind, TapPacket};
 use cheling_model::{CallId, Lane};
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -90,12 +91,32 @@ pub(super) struct ThreadParts {
     pub(super) bind: IpAddr,
     pub(super) advertise: IpAddr,
     pub(super) connecting: Connecting,
+    pub(super) dscp: Dscp,
     pub(super) ports: Arc<Mutex<PortPool>>,
     pub(super) commands: Receiver<Command>,
     pub(super) reporter: Reporter,
     pub(super) sink: Arc<dyn TapSink>,
     pub(super) spare: Arc<SpareBlocks>,
     pub(super) counters: Arc<ThreadCounters>,
+}
+
+impl ThreadParts {
+    /// The way to our own public address that needs no help of the NAT before us: a call that
+    /// comes back to us (one customer's line forwarded to another of ours) has us on both its
+    /// ends, and many a NAT does not turn packets round (RFC 4787 §6).
+    fn near(&self, remote: RelayRemote) -> RelayRemote {
+        let near = |mut address: SocketAddr| {
+            if address.ip() == self.advertise && self.bind != self.advertise {
+                address.set_ip(match self.bind {
+                    bind if !bind.is_unspecified() => bind,
+                    _ if address.is_ipv6() => Ipv6Addr::LOCALHOST.into(),
+                    _ => Ipv4Addr::LOCALHOST.into(),
+                });
+            }
+            address
+        };
+        RelayRemote { rtp: near(remote.rtp), rtcp: near(remote.rtcp) }
+    }
 }
 
 pub(super) struct RelayThread {
@@ -271,10 +292,13 @@ impl RelayThread {
     fn try_open_guest(&mut self, call_id: CallId, number: u8) -> Result<Option<u16>, OpenError> {
         let Some(&slot) = self.slots.get(&call_id) else { return Ok(None) };
         let Some(Some(call)) = self.calls.get_mut(slot) else { return Ok(None) };
-        let guest = Guest::new(number, SocketPair::open(&self.parts.ports, self.parts.bind)?);
-        let (lease, last_ssrc) = guest.lease();
+        let guest = Guest::new(
+            number,
+            SocketPair::open(&self.parts.ports, self.parts.bind, self.parts.dscp)?,
+        );
+        let (lease, strays) = guest.lease();
         if let Err(err) = self.poller.add(guest.socket(), write_guest_token(slot, number)) {
-            lock(&self.parts.ports).release(lease, last_ssrc, Instant::now());
+            lock(&self.parts.ports).release(lease, strays, Instant::now());
             return Err(err.into());
         }
         let mixing = call.mixing.get_or_insert_with(|| Box::new(Mixing::new()));
@@ -287,8 +311,8 @@ impl RelayThread {
         let Some(at) = mixing.guests.iter().position(|guest| guest.number == number) else {
             return;
         };
-        let (lease, last_ssrc) = mixing.guests.swap_remove(at).lease();
-        lock(&self.parts.ports).release(lease, last_ssrc, Instant::now());
+        let (lease, strays) = mixing.guests.swap_remove(at).lease();
+        lock(&self.parts.ports).release(lease, strays, Instant::now());
     }
 
     fn set_mix(&mut self, call_id: CallId, plan: Option<&MixPlan>, now: Instant) {
@@ -311,6 +335,7 @@ impl RelayThread {
                     self.open(call_id, clock, counters)
                 }
                 Ok(Command::Point { call_id, lane, remote }) => {
+                    let remote = remote.map(|remote| self.parts.near(remote));
                     if let Some(call) = self.call(call_id) {
                         call.point(lane, remote, now);
                     }
@@ -336,6 +361,7 @@ impl RelayThread {
                 }
                 Ok(Command::OpenGuest { call_id, guest }) => self.open_guest(call_id, guest),
                 Ok(Command::PointGuest { call_id, guest, remote, keys }) => {
+                    let remote = remote.map(|remote| self.parts.near(remote));
                     let mixing = self.call(call_id).and_then(|call| call.mixing.as_mut());
                     let mut guests = mixing.into_iter().flat_map(|mixing| &mut mixing.guests);
                     if let Some(guest) = guests.find(|known| known.number == guest) {
@@ -389,12 +415,12 @@ impl RelayThread {
         clock: AnchoredClock,
         counters: Arc<CallCounters>,
     ) -> Result<[u16; 2], OpenError> {
-        let (ports, bind) = (&self.parts.ports, self.parts.bind);
-        let customer = SocketPair::open(ports, bind)?;
-        let agent = match SocketPair::open(ports, bind) {
+        let ThreadParts { ports, bind, dscp, .. } = &self.parts;
+        let customer = SocketPair::open(ports, *bind, *dscp)?;
+        let agent = match SocketPair::open(ports, *bind, *dscp) {
             Ok(agent) => agent,
             Err(err) => {
-                lock(ports).release(customer.lease, None, Instant::now());
+                lock(ports).release(customer.lease, customer.lease.strays, Instant::now());
                 return Err(err);
             }
         };
@@ -421,8 +447,8 @@ impl RelayThread {
         let now = Instant::now();
         let mut pool = lock(&self.parts.ports);
         let guests = call.mixing.iter().flat_map(|mixing| &mixing.guests).map(Guest::lease);
-        for (lease, last_ssrc) in call.leases().into_iter().chain(guests) {
-            pool.release(lease, last_ssrc, now);
+        for (lease, strays) in call.leases().into_iter().chain(guests) {
+            pool.release(lease, strays, now);
         }
     }
 

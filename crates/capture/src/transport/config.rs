@@ -1,6 +1,7 @@
 //! Where SIP listens, what it shows, whom it trusts, and how much it allows.
 
 use super::tls::{TlsFiles, TlsPeer};
+use crate::dscp::Dscp;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub struct TransportConfig {
     pub tls_peers: Vec<TlsPeer>,
     /// What stands for a listener's unspecified address in a [`cheling_sip::Flow`].
     pub advertise: IpAddr,
+    /// The mark of SIP packets. Default CS3.
+    pub dscp: Dscp,
     /// Connections at once, both ways. More are refused. Default 1024.
     pub max_connections: usize,
     /// Accepted connections at once from one IPv4 address or one IPv6 /64. Default 256: a
@@ -58,6 +61,7 @@ impl TransportConfig {
             tls_files: None,
             tls_peers: Vec::new(),
             advertise: address.ip(),
+            dscp: Dscp::CS3,
             max_connections: 1024,
             max_connections_per_source: 256,
             connection_burst: 256,

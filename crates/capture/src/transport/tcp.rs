@@ -3,6 +3,7 @@
 use super::admission::Ticket;
 use super::stream::Connection;
 use super::{Arrived, Shared, TransportCounters, tls, websocket};
+use crate::dscp::Dscp;
 use cheling_sip::{Flow, Transport};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -36,7 +37,7 @@ impl Spoken {
     }
 }
 
-pub(super) fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+pub(super) fn bind(address: SocketAddr, dscp: Dscp) -> io::Result<(TcpListener, SocketAddr)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     // So that a restart need not wait for the last run's connections to be forgotten.
@@ -44,6 +45,7 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)>
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    dscp.mark(&socket, address);
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     let listener = TcpListener::from_std(socket.into())?;
@@ -152,6 +154,7 @@ pub(super) async fn connect(
         Err(err) => return unconnected(&shared, flow, &err).await,
     };
     let _ = stream.set_nodelay(true);
+    shared.config.dscp.mark(&stream, flow.remote);
     let Some(client) = client else {
         let (reader, writer) = stream.into_split();
         connection.run(reader, writer).await;

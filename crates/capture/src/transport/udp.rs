@@ -1,6 +1,7 @@
 //! SIP over UDP (RFC 3261 §18): one datagram is one message.
 
 use super::{Arrived, Shared, TransportCounters};
+use crate::dscp::Dscp;
 use bytes::Bytes;
 use cheling_media::stun;
 use cheling_sip::Flow;
@@ -43,12 +44,13 @@ impl Sender {
     }
 }
 
-pub(super) fn bind(address: SocketAddr) -> io::Result<(UdpSocket, Sender)> {
+pub(super) fn bind(address: SocketAddr, dscp: Dscp) -> io::Result<(UdpSocket, Sender)> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    dscp.mark(&socket, address);
     for (granted, what) in [
         (socket.set_recv_buffer_size(KERNEL_BUFFER_BYTES), "receive"),
         (socket.set_send_buffer_size(KERNEL_BUFFER_BYTES), "send"),
