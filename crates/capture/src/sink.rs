@@ -29,6 +29,9 @@ pub struct SpareBlocks {
 }
 
 impl SpareBlocks {
+    /// How many to keep: more than are on their way to a disk that keeps up, 1 MiB in all.
+    pub const USUAL: usize = 16;
+
     /// Keeps at most `most` blocks.
     pub fn new(most: usize) -> Self {
         Self { blocks: Mutex::new(Vec::with_capacity(most)), most }

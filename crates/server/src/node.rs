@@ -118,9 +118,12 @@ impl Node {
         let (lookup, events) = mpsc::channel(LOOKUP_QUEUE);
         let listeners = Arc::new(Listeners::default());
         let sink = Arc::new(JournalSink(journal.handle()));
+        let spare_blocks = Arc::new(SpareBlocks::new(SpareBlocks::USUAL));
+        let emptied = Arc::clone(&spare_blocks);
+        journal.handle().on_emptied(move |block| emptied.give(block));
         let sinks = Sinks {
             journal: Arc::new(ListeningSink::new(sink, Arc::clone(&listeners))),
-            spare_blocks: Arc::new(SpareBlocks::new(0)),
+            spare_blocks,
             lookup,
         };
         let capture = Capture::start(

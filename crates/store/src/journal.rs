@@ -28,7 +28,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -144,6 +144,15 @@ enum Input {
     Stop,
 }
 
+/// Takes blocks that have been written and are empty again.
+struct Emptied(Box<dyn Fn(TapBlock) + Send + Sync>);
+
+impl std::fmt::Debug for Emptied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Emptied")
+    }
+}
+
 /// What writer, readers and senders share.
 #[derive(Debug)]
 struct Shared {
@@ -153,6 +162,8 @@ struct Shared {
     media_waiting: AtomicUsize,
     /// Calls whose media was dropped before it reached the thread, which has yet to mark them.
     gaps: Mutex<Vec<CallId>>,
+    /// Where blocks go back to.
+    emptied: OnceLock<Emptied>,
 }
 
 impl Shared {

@@ -1,17 +1,23 @@
 //! What relaying and recording costs, beside the bare system calls and beside rtpengine, in one run.
 //!
 //! `cargo bench -p cheling-tests --bench relay`; `CALLS=500` chooses how many calls, `SECONDS=8` how
-//! long each is measured. Both sides of each call speak G.711 in packets of 20 ms. Printed for each
-//! relay:
+//! long each is measured, `SLICES=8` in how many bursts the phones of each 20 ms speak, `ONLY=least,relay`
+//! which relays are measured (least, relay, journal, slow, rtpengine). On a machine that does other work
+//! put `chrt -f 10` before the program: what others compute meanwhile is added to the delays otherwise.
+//!
+//! Both sides of each call speak G.711 in packets of 20 ms. Printed for each relay:
 //!
 //! * CPU time of all its threads (journal included) a packet, as a multiple of one bare `send` +
-//!   `recv` of the same datagram over 256 connected loopback sockets: nanoseconds of two machines
-//!   do not compare;
-//! * the 99th percentile of the time from one phone's `send` to the other's `recv`;
+//!   `recv` of the same datagram over 256 connected loopback sockets, measured before it and after
+//!   it: nanoseconds of two machines do not compare;
+//! * the median and the 99th percentile of the time from one phone's `send` to the other's `recv`.
+//!   It has the waiting behind the burst in which it came: 125 packets of other calls at 500 calls;
 //! * memory a call, as the process grew; write calls a second.
 //!
-//! rtpengine (Debian's, in user space, writing pcap) is left out, and said to be, where it is not
-//! installed.
+//! `least` is the floor: `epoll_wait`, `recv`, `send`, and nothing else. With a disk of two seconds a
+//! write (`slow`) the delays must be those of the others, and what the journal's queue cannot hold is
+//! not recorded, and counted. rtpengine (Debian's, in user space, writing pcap) is left out, and said
+//! to be, where it is not installed.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
@@ -28,12 +34,16 @@ use cheling_model::tap::TapBlock;
 use cheling_model::{
     CallId, DealershipId, Direction, Lane, Presentation, TapEvent, TapKind, Timestamp,
 };
+use cheling_store::disk::{AppendFile, Disk, LocalDisk};
 use cheling_store::journal::{Journal, JournalHandle, JournalSettings};
 use speakers::{LOCALHOST, Probe, Speakers, Times};
+use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{TrySendError, sync_channel};
+use std::time::Duration;
 
 /// What one relay was seen to need.
 #[derive(Default)]
@@ -51,6 +61,33 @@ pub struct Seen {
 enum Recording {
     Off,
     On,
+    /// On a disk that takes two seconds for every write.
+    Slow,
+}
+
+struct SlowDisk;
+struct SlowFile(Box<dyn AppendFile>);
+
+impl Disk for SlowDisk {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
+        Ok(Box::new(SlowFile(LocalDisk.create(path)?)))
+    }
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        LocalDisk.free_bytes(path)
+    }
+}
+
+impl AppendFile for SlowFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        std::thread::sleep(Duration::from_secs(2));
+        self.0.append(bytes)
+    }
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        self.0.cut(len)
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync()
+    }
 }
 
 fn main() {
@@ -70,6 +107,9 @@ fn main() {
     }
     let recording = is_wanted("journal")
         .then(|| measure("relay + journal on disk", || ours(calls, seconds, Recording::On)));
+    if is_wanted("slow") {
+        measure("relay + 2 s a disk write", || ours(calls, seconds, Recording::Slow));
+    }
     if is_wanted("rtpengine") {
         if let Err(why) = rtpengine::installed() {
             println!("rtpengine left out: {why}");
@@ -119,17 +159,22 @@ impl TapSink for Sink {
 fn ours(calls: usize, seconds: u32, recording: Recording) -> Seen {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let settings = JournalSettings { free_floor_bytes: 0, ..JournalSettings::new(folder.path()) };
-    let (journal, _) = Journal::open(settings, |_| {}).unwrap();
+    let disk: Box<dyn Disk> =
+        if recording == Recording::Slow { Box::new(SlowDisk) } else { Box::new(LocalDisk) };
+    let (journal, _) = Journal::open_on(vec![(disk, settings)], |_| {}).unwrap();
     let sink = Arc::new(Sink(journal.handle()));
     let mut config = RelayConfig::at(LOCALHOST);
     config.ports = 20_000..=29_999;
     let (report, reports) = sync_channel(1024);
     let mut speakers = Speakers::new(2 * calls + 2);
     let memory_before = resident_kib("self");
+    let spare = Arc::new(SpareBlocks::new(SpareBlocks::USUAL));
+    let emptied = Arc::clone(&spare);
+    journal.handle().on_emptied(move |block| emptied.give(block));
     let mut relays = Relays::start(
         &config,
         Arc::clone(&sink) as Arc<dyn TapSink>,
-        Arc::new(SpareBlocks::new(0)),
+        spare,
         Arc::new(move |it| {
             report.try_send(it).map_err(|err| match err {
                 TrySendError::Full(it) | TrySendError::Disconnected(it) => it,
@@ -148,7 +193,7 @@ fn ours(calls: usize, seconds: u32, recording: Recording) -> Seen {
             relays.point(id, lane, Some(RelayRemote { rtp, rtcp }));
             speakers.aim(2 * number + lane.index(), local[lane.index()]);
         }
-        if recording == Recording::On {
+        if recording != Recording::Off {
             sink.event(TapEvent { call_id: id, at, kind: TapKind::Offered(offer()) });
             let kind = TapKind::Answered { extension: "8001".into() };
             sink.event(TapEvent { call_id: id, at, kind });

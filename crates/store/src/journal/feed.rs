@@ -8,7 +8,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use cheling_model::tap::TapBlock;
 use cheling_model::{CallId, TapEvent};
 
-use super::{CallRecords, Input, JournalCounters, JournalError, Shared};
+use super::{CallRecords, Emptied, Input, JournalCounters, JournalError, Shared};
 
 /// Calls that may wait to be marked; each is told of once, so more would be a flood of calls.
 const MAX_GAPS: usize = 100_000;
@@ -67,6 +67,11 @@ impl Feed {
             }
         }
         JournalCounters::add(&self.shared.counters.lost_packets, dropped);
+    }
+
+    pub(super) fn on_emptied(&self, take: Box<dyn Fn(TapBlock) + Send + Sync>) {
+        // Whoever said it first gets them.
+        let _said_before = self.shared.emptied.set(Emptied(take));
     }
 
     pub(super) fn event(&self, event: TapEvent) -> Result<(), JournalError> {

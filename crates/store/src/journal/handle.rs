@@ -91,6 +91,16 @@ impl JournalHandle {
         parts
     }
 
+    /// Gives blocks back once they are written, so that their memory need not be asked for anew. To
+    /// be said once; `take` is called by the journal's thread and must not wait.
+    pub fn on_emptied(&self, take: impl Fn(TapBlock) + Send + Sync + 'static) {
+        let take = Arc::new(take);
+        for feed in self.feeds.iter() {
+            let take = Arc::clone(&take);
+            feed.on_emptied(Box::new(move |block| take(block)));
+        }
+    }
+
     /// Hands over an event, waiting for room if the disk is far behind.
     ///
     /// # Errors

@@ -603,6 +603,7 @@ fn media_beyond_the_queue_comes_back_and_events_still_go_in() {
         counters: JournalCounters::default(),
         media_waiting: AtomicUsize::new(0),
         gaps: Mutex::default(),
+        emptied: OnceLock::new(),
     };
     // Nobody empties this queue.
     let (queue, _inputs) = sync_channel(2 + EVENT_QUEUE);
@@ -618,4 +619,25 @@ fn media_beyond_the_queue_comes_back_and_events_still_go_in() {
     }
     let Input::Event(event) = offered(call(1)) else { return };
     assert!(handle.try_event(*event).is_err());
+}
+
+#[test]
+fn a_block_that_has_been_taken_in_goes_back_for_the_next_packets() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(JournalSettings::new(folder.path()), |_| {}).unwrap();
+    let handle = journal.handle();
+    let (give, back) = sync_channel(1);
+    handle.on_emptied(move |block| give.try_send(block).unwrap());
+    let mut block = TapBlock::default();
+    block.push(TapPacket {
+        call_id: call(1),
+        lane: Lane::Customer,
+        voice: 0,
+        kind: PacketKind::Rtp,
+        at: Timestamp::from_micros(1),
+        bytes: &[0x80; 172],
+    });
+    handle.try_media(block.clone()).unwrap();
+    handle.flush().unwrap();
+    assert_eq!(back.try_recv(), Ok(block));
 }

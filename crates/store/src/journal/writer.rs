@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use cheling_model::tap::{TapBlock, TapPacket};
@@ -124,6 +124,7 @@ impl Writer {
             counters: JournalCounters::default(),
             media_waiting: AtomicUsize::new(0),
             gaps: Mutex::default(),
+            emptied: OnceLock::new(),
         };
         let mut writer = Self {
             disk,
@@ -161,6 +162,9 @@ impl Writer {
             Input::Media(block) => {
                 self.shared.media_waiting.fetch_sub(1, Ordering::AcqRel);
                 self.take_media(now, &block);
+                if let Some(emptied) = self.shared.emptied.get() {
+                    (emptied.0)(block);
+                }
             }
             Input::Event(event) => self.take_event(now, &event),
             Input::Done(call_id) => {
