@@ -1,5 +1,6 @@
 //! Softphones as agents use them, through the running binary: baresip with its keys pressed from
-//! outside holds, hands on and dials digits. What is on which lane of the recording right after each.
+//! outside holds, hands on and dials digits; linphone asks a colleague first. What is on which lane
+//! of the recording right after each.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use cheling_phone::{AnswerPlan, Call, Direction, Gateway, Sound, level_dbfs, ren
 use cheling_tests::baresip::{Baresip, BaresipConfig, Handset};
 use cheling_tests::cheling::{Cheling, DID, GATEWAY_IP, secret};
 use cheling_tests::desk::Desk;
+use cheling_tests::linphone::{Linphone, LinphoneConfig};
 use cheling_tests::recording::{CUSTOMER, OUR_SIDE, Recording, write_wav};
 use cheling_tests::{eventually, within};
 
@@ -220,5 +222,50 @@ async fn digits_cross_the_call_both_ways_and_are_not_heard_in_its_recording() {
     }
     agent.quit().await;
     customer.quit().await;
+    cheling.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn linphone_asks_a_colleague_and_hands_the_customer_on() {
+    let cheling = Cheling::start().await;
+    let gateway = quiet_gateway(&cheling).await;
+    let mut desk = cheling.desk("agent8001").await;
+    let (says, password) = (says(&cheling, AGENT_HZ), secret("8001"));
+    let config = LinphoneConfig {
+        sip_port: cheling.ports.port(10),
+        rtp_port: cheling.ports.port(12),
+        registrar: cheling.sip(),
+        transport: "udp",
+        user: "8001",
+        password: &password,
+    };
+    let mut agent = Linphone::start(&config, cheling.folder());
+    agent.registered().await;
+    let customer = gateway.call_in("13812345678", DID, Sound::tone(CUSTOMER_HZ)).await.unwrap();
+    within("the answer", customer.answered()).await.unwrap();
+    agent.says("LinphoneCallStreamsRunning").await;
+    agent.tell(&format!("incall-player-start {}", says.display())).await;
+    hears(&customer, AGENT_HZ).await;
+
+    let mut colleague = softphone(&cheling, cheling.sip(), "udp", 1).await;
+    agent.tell("call-pause").await;
+    agent.says("LinphoneCallPaused").await;
+    is_held(&mut desk, true).await;
+    agent.tell(&format!("call sip:8002@{}", cheling.sip().ip())).await;
+    colleague.event("CALL_ESTABLISHED").await;
+    agent.says("LinphoneCallStreamsRunning").await;
+    agent.tell("call-transfer 1 2").await;
+    hears(&customer, COLLEAGUE_HZ).await;
+    customer.hang_up().await;
+    colleague.event("CALL_CLOSED").await;
+    agent.quit().await;
+
+    let recording = recorded(&cheling, desk.seen[0].call_id()).await;
+    // linphone plays the customer who waits some music, which is none of these tones.
+    let ours = parts(&recording, OUR_SIDE).into_iter().filter(|part| *part != 0);
+    assert_eq!(ours.collect::<Vec<_>>(), [620, 1000]);
+    assert_eq!(recording.seconds_of_tone(CUSTOMER, COLLEAGUE_HZ), 0.0);
+    assert!(recording.seconds_of_tone(CUSTOMER, CUSTOMER_HZ) > 1.0);
+    colleague.quit().await;
     cheling.check().await;
 }
