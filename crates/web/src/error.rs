@@ -44,6 +44,8 @@ pub enum ApiError {
         field: &'static str,
         /// What is wrong with it.
         message: String,
+        /// The same for translations, where there is more to say than that.
+        reason: Option<Box<Reason>>,
     },
     /// The body or the query cannot be read.
     #[error("{0}")]
@@ -95,10 +97,26 @@ pub enum ApiError {
     Internal,
 }
 
+/// What is wrong with one of many things that came in one request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reason {
+    /// A word for translations: `no_such_group` …
+    pub code: &'static str,
+    /// What it is about: a line's number, a group's name.
+    pub about: String,
+    /// The value that cannot be.
+    pub value: String,
+}
+
 impl ApiError {
     /// A field has a value that cannot be.
     pub fn invalid(field: &'static str, message: impl Into<String>) -> Self {
-        Self::Invalid { field, message: message.into() }
+        Self::Invalid { field, message: message.into(), reason: None }
+    }
+
+    /// One of many things in a field cannot be.
+    pub fn because(field: &'static str, reason: Reason, message: impl Into<String>) -> Self {
+        Self::Invalid { field, message: message.into(), reason: Some(Box::new(reason)) }
     }
 
     /// Logs a fault of ours and hides its text from the answer.
@@ -151,6 +169,13 @@ impl ApiError {
         }
     }
 
+    fn reason(&self) -> Option<&Reason> {
+        match self {
+            Self::Invalid { reason, .. } => reason.as_deref(),
+            _ => None,
+        }
+    }
+
     fn field(&self) -> Option<&'static str> {
         match self {
             Self::Invalid { field, .. } => Some(field),
@@ -166,6 +191,9 @@ impl ApiError {
                 code: self.code().into(),
                 message: self.to_string(),
                 field: self.field().map(Into::into),
+                reason: self.reason().map(|it| it.code.into()),
+                about: self.reason().map(|it| it.about.clone()),
+                value: self.reason().map(|it| it.value.clone()),
             },
         };
         let mut response =

@@ -7,6 +7,7 @@ use cheling_model::console::{Audibility, ConsoleEvent, Notice, RecordingState};
 use cheling_model::{CallId, DealershipId, Timestamp, UserId};
 use cheling_records::admin::{self, Audit};
 use cheling_records::mint;
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// How long nothing has come from the sides of a call.
@@ -49,6 +50,19 @@ impl Desk {
             count(|audio| matches!(audio, Audibility::OneWay { .. })),
             count(|audio| *audio == Audibility::Nobody),
         ]
+    }
+
+    /// The phones of a dealership that ring, call or talk.
+    pub fn busy_phones(&self, dealership_id: DealershipId) -> HashSet<String> {
+        let live = self.live();
+        let ours = live.iter().filter(|call| call.dealership_id == dealership_id);
+        let phones = ours.flat_map(|call| {
+            let dialling = call.dialling.iter().map(|(_, extension)| extension);
+            let ringing = call.ringing.iter().map(|ring| &ring.extension);
+            let guests = call.guests.iter().map(|guest| &guest.extension);
+            dialling.chain(ringing).chain(guests).chain([&call.talks_at])
+        });
+        phones.filter(|extension| !extension.is_empty()).cloned().collect()
     }
 
     /// The calls of a dealership in which both sides talk, the oldest first.

@@ -15,6 +15,7 @@ pub mod audio;
 pub mod call_control;
 pub mod call_rows;
 pub mod calls;
+pub mod colleagues;
 pub mod customers;
 pub mod extensions;
 pub mod follow_ups;
@@ -49,6 +50,7 @@ pub const GROUPS: &[Group] = &[
     imports::GROUP,
     follow_ups::GROUP,
     users::GROUP,
+    colleagues::GROUP,
     extensions::GROUP,
     lines::GROUP,
     recording_format::GROUP,

@@ -42,6 +42,17 @@ pub struct UserDraft {
     pub disabled: bool,
 }
 
+/// A phone that a call can go to.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Colleague {
+    /// 8002.
+    pub extension: String,
+    /// Who uses it now; else what the phone is called; or `""`.
+    pub name: String,
+    /// `free`; `busy`: it rings or is in a call; `offline`: no phone is registered.
+    pub state: String,
+}
+
 /// One SIP account.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ExtensionRow {

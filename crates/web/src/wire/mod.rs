@@ -32,6 +32,7 @@
 //! | `GET`, `PUT /follow-ups/{id}` | [`follow_up::FollowUpDraft`] → [`follow_up::FollowUpRow`] | |
 //! | `GET /users`, `POST /users` | [`admin::UserDraft`] → [`admin::UserRow`] (list: [`Page`]) | admin; list: supervisor |
 //! | `PUT /users/{id}` | [`admin::UserDraft`] → [`admin::UserRow`] | admin |
+//! | `GET /colleagues` | → [`Page`]`<`[`admin::Colleague`]`>`: whom a call can go to, and who is free | agent |
 //! | `GET /extensions`, `POST /extensions` | [`admin::ExtensionDraft`] → [`admin::ExtensionRow`], with the password once | admin |
 //! | `PUT`, `DELETE /extensions/{number}` | | admin |
 //! | `POST /extensions/{number}/password` | → [`admin::ExtensionRow`] with a new password, once | admin |
@@ -100,4 +101,13 @@ pub struct ErrorInfo {
     pub message: String,
     /// The field at fault, if one is.
     pub field: Option<String>,
+    /// Of one thing among many that came at once, a word for what is wrong with it: `no_such_group` …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Which of them, by its name or number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
+    /// The value that it cannot have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
 }

@@ -47,6 +47,7 @@ const TABLE: &[(&str, &str)] = &[
     ("GET", "/users"),
     ("POST", "/users"),
     ("PUT", "/users/{id}"),
+    ("GET", "/colleagues"),
     ("GET", "/extensions"),
     ("POST", "/extensions"),
     ("PUT", "/extensions/{number}"),

@@ -7,6 +7,7 @@ mod house;
 mod audio;
 mod calls;
 mod contract;
+mod control;
 mod listening;
 mod oversight;
 mod people;

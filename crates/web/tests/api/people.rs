@@ -158,18 +158,38 @@ async fn lines_and_groups_are_replaced_whole() {
     lines["lines"][0]["name"] = json!("服务热线");
     let changed = house.call("PUT", &admin, "/lines", lines.clone()).await.json();
     assert_eq!(changed["lines"][0]["line_id"], line_id, "keeps its id");
-    for (pointer, value) in [
-        ("/groups/0/members", json!(["9001"])),
-        ("/groups/0/ring_seconds", json!(2)),
-        ("/groups/0/name", json!("")),
-        ("/lines/0/group", json!("none")),
-        ("/lines/0/did", json!("abc")),
-        ("/lines/0/line_id", json!("0199d7a4-0000-7000-8000-000000000001")),
+    // A word, whose it is and the value: the console says it in the user's language.
+    let unknown = json!("0199d7a4-0000-7000-8000-000000000001");
+    for (pointer, value, said) in [
+        ("/groups/0/members", json!(["9001"]), ["no_extension", "售后一组", "9001"]),
+        ("/groups/0/ring_seconds", json!(2), ["ring_seconds", "售后一组", "2"]),
+        ("/groups/0/strategy", json!("all"), ["strategy", "售后一组", "all"]),
+        ("/groups/0/nobody", json!({ "kind": "group", "to": "x" }), ["no_group", "售后一组", "x"]),
+        (
+            "/groups/0/no_answer",
+            json!({ "kind": "group", "to": "售后一组" }),
+            ["group_to_itself", "售后一组", "售后一组"],
+        ),
+        (
+            "/groups/0/all_busy",
+            json!({ "kind": "outside", "to": "120" }),
+            ["no_number", "售后一组", "120"],
+        ),
+        ("/groups/0/name", json!(""), ["", "", ""]),
+        ("/lines/0/group", json!("none"), ["no_group", "58998000", "none"]),
+        ("/lines/0/schedule", json!("none"), ["no_schedule", "服务热线", "none"]),
+        ("/lines/0/did", json!("abc"), ["bad_did", "", "abc"]),
+        ("/lines/0/line_id", unknown, ["", "", ""]),
+        ("/blocked_prefixes", json!(["x"]), ["bad_prefix", "", "x"]),
     ] {
         let mut bad = changed.clone();
         *bad.pointer_mut(pointer).unwrap() = value;
         let answer = house.call("PUT", &admin, "/lines", bad).await;
-        assert_eq!(answer.status, 422, "{pointer} {answer:?}");
+        assert_eq!((answer.status, answer.code().as_str()), (422, "invalid"), "{pointer}");
+        let error = answer.json()["error"].clone();
+        let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
+        let told = ["reason", "about", "value"].map(text);
+        assert_eq!(told, said, "{pointer} {error}");
     }
     assert_eq!(house.get(&admin, "/lines").await.json(), changed, "nothing half done");
     let boss = house.sign_in("boss").await;

@@ -19,6 +19,12 @@ test('a call is held, a third comes and goes, and it is handed on', async ({ pag
   await button('三方').click()
   const number = controls.getByLabel('分机或电话号码')
   await expect(number).toBeFocused()
+  // Who can take it now is offered first.
+  const offered = controls.getByRole('list', { name: '同事' }).getByRole('button')
+  await expect(offered.first()).toContainText('空闲')
+  await expect(offered.last()).toContainText('不在线')
+  await offered.filter({ hasText: '8022' }).click()
+  await expect(number).toHaveValue('8022')
   await number.fill('周敏')
   await number.press('Enter')
   await expect(controls.getByRole('alert')).toHaveText('请输入分机或电话号码')

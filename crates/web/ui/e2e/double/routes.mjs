@@ -344,6 +344,20 @@ export function routes(world) {
       '/users/:id',
       ({ id, body }) => Object.assign(need(d.users.find((u) => u.user_id === id)), body),
     ],
+    [
+      'GET',
+      '/colleagues',
+      () =>
+        page(
+          d.extensions
+            .filter((e) => e.number !== '8021')
+            .map((e) => ({
+              extension: e.number,
+              name: e.user_name || e.display_name,
+              state: e.registered ? 'free' : 'offline',
+            })),
+        ),
+    ],
     ['GET', '/extensions', () => page(d.extensions)],
     [
       'POST',

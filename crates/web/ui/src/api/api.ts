@@ -3,6 +3,7 @@ import { request, url, type Query } from './http'
 import type {
   CallDetail,
   CallRow,
+  ColleagueRow,
   Card,
   CustomerDetail,
   CustomerDraft,
@@ -76,6 +77,8 @@ export const api = {
     linkCustomer: (id: Uuid, customer_id: Uuid) =>
       put<CallDetail>(`/calls/${id}/customer`, { customer_id }),
   },
+  /** Whom a call can go to. */
+  colleagues: () => get<Page<ColleagueRow>>('/colleagues'),
   recordings: {
     list: (query: Query) => get<Page<RecordingRow>>('/recordings', query),
     detail: (id: Uuid) => get<RecordingDetail>(`/recordings/${id}`),

@@ -12,6 +12,8 @@ export class ApiError extends Error {
     readonly field: string | null = null,
     /** What `Retry-After` said, if it did. */
     readonly retryAfterSeconds: number | null = null,
+    /** Of one thing among many, what is wrong with it. */
+    readonly reason: { code: string; about: string; value: string } | null = null,
   ) {
     super(message)
   }
@@ -88,5 +90,8 @@ async function failure(response: Response, path: string): Promise<ApiError> {
     error.message,
     error.field,
     retryAfter > 0 ? retryAfter : null,
+    error.reason
+      ? { code: error.reason, about: error.about ?? '', value: error.value ?? '' }
+      : null,
   )
 }

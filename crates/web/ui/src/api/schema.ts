@@ -20,7 +20,15 @@ export interface Page<T> {
 }
 
 export interface ErrorBody {
-  error: { code: string; message: string; field: string | null }
+  error: {
+    code: string
+    message: string
+    field: string | null
+    /** Of one thing among many: what is wrong, with which, and the value it cannot have. */
+    reason?: string
+    about?: string
+    value?: string
+  }
 }
 
 // --- Signing in ------------------------------------------------------------------------------
@@ -564,6 +572,13 @@ export interface FollowUpDraft {
 }
 
 // --- Administration ----------------------------------------------------------------------------------
+
+export const COLLEAGUE_STATES = ['free', 'busy', 'offline'] as const
+export interface ColleagueRow {
+  extension: string
+  name: string
+  state: (typeof COLLEAGUE_STATES)[number]
+}
 
 export interface UserRow {
   user_id: Uuid

@@ -43,6 +43,8 @@ export function useText() {
         ? t('error.rate_limited_for', { n: error.retryAfterSeconds })
         : t('error.rate_limited')
     }
+    const { reason } = error
+    if (reason && te(`reason.${reason.code}`)) return t(`reason.${reason.code}`, { ...reason })
     if (te(`error.${error.code}`)) return t(`error.${error.code}`)
     if (te(`error.http_${error.status}`)) return t(`error.http_${error.status}`)
     return error.message || t('error.unknown')

@@ -1,13 +1,6 @@
 import { expect, it } from 'vitest'
-import type { CallRow, Direction, UserRow } from '@/api/schema'
-import {
-  canComplete,
-  colleaguesIn,
-  colleaguesOf,
-  dialled,
-  matching,
-  subjectOf,
-} from './callControl'
+import type { ColleagueRow, Direction } from '@/api/schema'
+import { canComplete, colleaguesOf, dialled, matching, subjectOf } from './callControl'
 import type { DeskCall, Phase } from './callState'
 
 const phase = (kind: 'ringing' | 'talking' | 'held' | 'gone'): Phase =>
@@ -58,30 +51,20 @@ it.each([
   ['80;22', ''],
 ])('reads %j as %j', (typed, number) => expect(dialled(typed)).toBe(number))
 
-it('offers who has a phone, once each, and not oneself', () => {
-  const user = (name: string, extension: string | null, disabled = false) =>
-    ({ name, extension, disabled }) as UserRow
-  const users = [
-    user('陈静', '8021'),
-    user('周敏', '8022'),
-    user('邱雨', null),
-    user('x', '9', true),
-  ]
-  expect(colleaguesOf(users, '8021')).toEqual([{ number: '8022', name: '周敏' }])
-  const row = (number: string, extension: string, user_name: string) =>
-    ({ number, extension, user_name }) as CallRow
-  const calls = [
-    row('8022', '8021', '陈静'),
-    row('8021', '8022', '周敏'),
-    row('13800004409', '', ''),
-  ]
-  expect(colleaguesIn(calls, '8021')).toEqual([{ number: '8022', name: '周敏' }])
+it('offers who is free first, and who has no phone now last', () => {
+  const row = (extension: string, state: ColleagueRow['state']) => ({ extension, name: '', state })
+  const rows = [row('8020', 'offline'), row('8022', 'busy'), row('8023', 'free')]
+  expect(colleaguesOf(rows).map((one) => `${one.number} ${one.state}`)).toEqual([
+    '8023 free',
+    '8022 busy',
+    '8020 offline',
+  ])
 })
 
 it('finds a colleague by number or name', () => {
   const all = [
-    { number: '8022', name: '周敏' },
-    { number: '8020', name: 'Xu' },
+    { number: '8022', name: '周敏', state: 'free' as const },
+    { number: '8020', name: 'Xu', state: 'busy' as const },
   ]
   expect(matching(all, '802')).toEqual(all)
   expect(matching(all, ' 8022 ')).toEqual([all[0]])

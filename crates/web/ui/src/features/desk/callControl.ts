@@ -1,5 +1,5 @@
 /** What can be done to the calls of a desk, and to whom: pure. */
-import type { CallRow, UserRow } from '@/api/schema'
+import { COLLEAGUE_STATES, type ColleagueRow } from '@/api/schema'
 import type { DeskCall } from './callState'
 
 export type Subject =
@@ -40,35 +40,14 @@ export function dialled(typed: string): string {
 export interface Colleague {
   number: string
   name: string
+  state: ColleagueRow['state']
 }
 
-const isExtension = (number: string) => /^\d{2,8}$/.test(number)
-
-function distinct(all: Colleague[], own: string): Colleague[] {
-  const known = new Map<string, Colleague>()
-  for (const one of all) {
-    if (!isExtension(one.number) || one.number === own) continue
-    if (!known.get(one.number)?.name) known.set(one.number, one)
-  }
-  return [...known.values()]
-}
-
-/** Whoever has a phone. */
-export const colleaguesOf = (users: UserRow[], own: string): Colleague[] =>
-  distinct(
-    users.filter((u) => !u.disabled).map((u) => ({ number: u.extension ?? '', name: u.name })),
-    own,
-  )
-
-/** With whom internal calls were made lately, for those who may not see the list of users. */
-export const colleaguesIn = (calls: CallRow[], own: string): Colleague[] =>
-  distinct(
-    calls.flatMap((call) => [
-      { number: call.extension, name: call.user_name },
-      { number: call.number, name: '' },
-    ]),
-    own,
-  )
+/** Who can take a call now comes first, then who may soon. */
+export const colleaguesOf = (rows: ColleagueRow[]): Colleague[] =>
+  rows
+    .map(({ extension, name, state }) => ({ number: extension, name, state }))
+    .sort((a, b) => COLLEAGUE_STATES.indexOf(a.state) - COLLEAGUE_STATES.indexOf(b.state))
 
 /** Those whose number or name has what was typed. */
 export function matching(colleagues: Colleague[], typed: string): Colleague[] {
