@@ -15,7 +15,7 @@ use cheling_tests::dns::Dns;
 use cheling_tests::kamailio::Kamailio;
 use cheling_tests::recording::{Recording, write_wav};
 use cheling_tests::telephone_system::TelephoneSystem;
-use cheling_tests::within;
+use cheling_tests::{http, within};
 use serde_json::Value;
 
 const CUSTOMER_HZ: f32 = 440.0;
@@ -66,7 +66,7 @@ async fn hears(call: &Call, hz: f32) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn phones_register_and_call_through_us_at_a_telephone_system_that_stays() {
-    let cheling = Cheling::start_with("role = \"pbx\"\n").await;
+    let mut cheling = Cheling::start_with("role = \"pbx\"\n").await;
     let address = cheling.gateway_address();
     let outside = SocketAddr::new(GATEWAY_IP.into(), cheling.ports.port(7));
     let system = TelephoneSystem { address, network: outside, rings: "8001", longest: 600 };
@@ -118,6 +118,20 @@ async fn phones_register_and_call_through_us_at_a_telephone_system_that_stays() 
     let calls = all_calls(&cheling).await;
     assert_eq!(calls.len(), 3, "{calls:#?}");
 
+    // After our restart nobody has to register again before it rings, or dials.
+    cheling.stop().await;
+    cheling.run().await;
+    let mut desk = cheling.desk("agent8001").await;
+    let customer = customers.call_in(CUSTOMER, DID, Sound::tone(CUSTOMER_HZ)).await.unwrap();
+    within("the answer", customer.answered()).await.unwrap();
+    hears(&customer, AGENT_HZ).await;
+    customer.hang_up().await;
+    recorded(&cheling, &mut desk).await;
+    let call = colleague.call(Dial::number("8001"), Sound::tone(COLLEAGUE_HZ)).await.unwrap();
+    within("the answer after a restart", call.answered()).await.unwrap();
+    hears(&call, AGENT_HZ).await;
+    call.hang_up().await;
+    recorded(&cheling, &mut desk).await;
     assert!(rings.try_recv().is_err(), "the colleague's phone has not rung");
     agent.quit().await;
     cheling.check().await;
@@ -197,7 +211,7 @@ async fn we_register_at_providers_again_after_their_restart_and_go_by_the_other_
         account(users[0]),
         account(users[1])
     );
-    let mut cheling = Cheling::start_with(&more).await;
+    let cheling = Cheling::start_with(&more).await;
     let first = cheling.gateway_address();
     let outside = SocketAddr::new(GATEWAY_IP.into(), cheling.ports.port(7));
     let beyond = SocketAddr::new(backup.ip(), ports.port(7));
@@ -220,11 +234,12 @@ async fn we_register_at_providers_again_after_their_restart_and_go_by_the_other_
     call_in_and_out(&cheling, &customers, &phone, &mut events, &mut desk).await;
     kamailio.says("challenged INVITE 58998000").await;
 
+    assert_eq!(trunk_states(&cheling).await, ["gateway up", "backup unregistered"]);
+
     // It forgets everybody: we are there again, and its calls come.
     drop(kamailio);
     let second = TelephoneSystem { address: backup, network: beyond, rings: users[1], longest: 60 };
     let mut other = Kamailio::start(&second.config(), backup, &known).await;
-    cheling.process().says("trunk=backup").await;
     other.says("registered 58998001").await;
     let others = network(beyond, backup).await;
     // The first is gone: calls go by the second, and come by it.
@@ -237,7 +252,19 @@ async fn we_register_at_providers_again_after_their_restart_and_go_by_the_other_
     kamailio.says(&format!("registered {}", users[0])).await;
     call_in_and_out(&cheling, &customers, &phone, &mut events, &mut desk).await;
     kamailio.says(&format!("in to {}", users[0])).await;
+    assert_eq!(trunk_states(&cheling).await, ["gateway up", "backup up"]);
+    let metrics = http::request(cheling.web(), "GET", "/metrics", &[], b"").await.unwrap();
+    let metrics = String::from_utf8(metrics.body).unwrap();
+    assert!(metrics.contains("cheling_trunk_registered{trunk=\"backup\"} 1"), "{metrics}");
     cheling.check().await;
+}
+
+/// What `cheling trunk list` says of each.
+async fn trunk_states(cheling: &Cheling) -> Vec<String> {
+    let listed = cheling.must(&["trunk", "list", "--json"], "").await;
+    let trunks: Vec<Value> = serde_json::from_str(&listed).unwrap();
+    let word = |it: &Value, key: &str| it[key].as_str().unwrap().to_owned();
+    trunks.iter().map(|it| format!("{} {}", word(it, "name"), word(it, "state"))).collect()
 }
 
 /// A call that the ring group answers and one that an agent makes, both recorded.

@@ -199,7 +199,7 @@ impl Core {
 
     /// How the trunks are.
     pub(crate) fn trunk_statuses(&self) -> Vec<TrunkStatus> {
-        self.outward.status(&self.settings, self.now.monotonic)
+        self.outward.status(&self.settings, self.now.monotonic, &self.trunks, &self.occupancy)
     }
 
     /// Judges who sends a request by its password, and remembers who fails.

@@ -4,6 +4,7 @@
 //! is none, and sleeps until the next timeout. Nothing else crosses.
 
 use crate::guard;
+use crate::registrar::Kept;
 use cheling_media::srtp::MasterKey;
 use cheling_model::call::{Digit, Format, PausedBy};
 use cheling_model::directory::{Directory, SrtpPolicy, Trunk, TrunkAddress};
@@ -141,6 +142,8 @@ pub enum Input<'a> {
     },
     /// The database's extensions, lines and groups, anew.
     Directory(Arc<Directory>),
+    /// Registrations from before a restart.
+    Restored(Vec<Kept>),
     /// Somebody asks for something over the API.
     Command(Command),
     /// The time named by `next_timeout` has come.

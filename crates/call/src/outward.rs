@@ -13,7 +13,9 @@ use cheling_model::{Now, Timestamp};
 use cheling_sip::{ClientId, Endpoint, Flow, Name, NameAddr, Request, Response, Transport};
 
 use crate::io::Settings;
+use crate::occupancy::Occupancy;
 use crate::random::Random;
+use crate::trunks::Trunks;
 
 mod keyring;
 mod places;
@@ -37,6 +39,14 @@ pub struct TrunkStatus {
     pub addresses: Vec<(Transport, SocketAddr)>,
     /// Our registration there; `None` if there is none to be.
     pub registration: Option<RegistrationStatus>,
+    /// Whether it answers when asked (OPTIONS); `None` if it has not been asked yet, or never is.
+    pub answers: Option<bool>,
+    /// Whether it is tried after the others: silent, or it asked for rest.
+    pub is_avoided: bool,
+    /// Calls on it now, in and out.
+    pub calls: u32,
+    /// How many it may carry, if that is limited.
+    pub max_calls: Option<u32>,
 }
 
 /// A registration of ours.
@@ -134,9 +144,19 @@ impl Outward {
     }
 
     /// How all trunks are.
-    pub(crate) fn status(&self, settings: &Settings, now: Instant) -> Vec<TrunkStatus> {
+    pub(crate) fn status(
+        &self,
+        settings: &Settings,
+        now: Instant,
+        trunks: &Trunks,
+        occupancy: &Occupancy,
+    ) -> Vec<TrunkStatus> {
         let status = |trunk: &Trunk| TrunkStatus {
             name: trunk.name.clone(),
+            answers: trunks.answers(&trunk.name),
+            is_avoided: trunks.is_in_trouble(now, &trunk.name),
+            calls: occupancy.calls_on(&trunk.name),
+            max_calls: trunk.max_calls,
             addresses: trunk
                 .addresses
                 .iter()
@@ -209,6 +229,18 @@ impl Outward {
     /// A connection broke.
     pub(crate) fn flow_closed(&mut self, desk: &mut Desk<'_>, flow: Flow) {
         self.each(desk, |registration, desk, _, _| registration.flow_closed(desk, flow));
+    }
+
+    /// A trunk that was silent is there again: it may know nothing of us any more.
+    pub(crate) fn is_back(&mut self, desk: &mut Desk<'_>, name: &str) {
+        if let Some(link) = self.links.get_mut(name) {
+            link.places = Places::default();
+        }
+        self.each(desk, |registration, desk, trunk, _| {
+            if trunk.name == name {
+                registration.ask_soon(desk);
+            }
+        });
     }
 
     /// A trunk has other addresses now; they are in the settings already.

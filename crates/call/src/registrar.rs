@@ -16,10 +16,12 @@ use cheling_sip::{Contacts, Flow, Name, NameAddr, Request, Response, Uri};
 
 mod binding;
 mod gruu;
+mod kept;
 
 pub use binding::Binding;
 use binding::{Coming, Wish, change, same_peer, user_agent};
 pub(crate) use gruu::Named;
+pub use kept::Kept;
 
 /// How often a phone that keeps a flow to us is to say so, in seconds (RFC 5626 §5.4): most NATs
 /// keep a way over TCP open for longer, and over UDP phones ask more often by themselves.

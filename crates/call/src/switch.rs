@@ -21,9 +21,10 @@ use crate::io::{Command, CommandReply, Input, Order, Output, Settings};
 use crate::messages::Messages;
 use crate::occupancy::Uses;
 use crate::outward::{Taken, TrunkStatus};
-use crate::registrar::Registration;
+use crate::registrar::{Kept, Registration};
 use crate::router;
 use crate::subscriptions::Subscriptions;
+use crate::trunks::News;
 use crate::{intake, ordered, passage};
 
 /// Click-to-dial ids that are remembered, so that asking twice dials once.
@@ -112,10 +113,20 @@ impl Switch {
             Input::Digit { call_id, digit } => self.feed(call_id, Event::Digit(digit)),
             Input::Directory(directory) => {
                 let is_known = |number: &str| router::extension(&directory, number).is_some();
-                self.core.registrar.retain_extensions(is_known);
+                // Whose phones they are is the telephone system's affair, if there is one.
+                if passage::pbx(&self.core).is_none() {
+                    self.core.registrar.retain_extensions(is_known);
+                }
                 self.core.occupancy.retain(is_known);
                 self.core.directory = directory;
                 self.subscriptions.retain_extensions(&mut self.core);
+            }
+            Input::Restored(mut kept) => {
+                if passage::pbx(&self.core).is_none() {
+                    let directory = &self.core.directory;
+                    kept.retain(|it| router::extension(directory, &it.extension).is_some());
+                }
+                self.core.registrar.restore(now, kept);
             }
             Input::Command(command) => self.command(command),
             Input::Timeout => self.timeout(now),
@@ -154,6 +165,11 @@ impl Switch {
     /// All registered phones, by extension.
     pub fn registrations(&self) -> Vec<Registration> {
         self.core.registrar.registrations(self.core.now.monotonic)
+    }
+
+    /// All registrations that a restart need not end, for [`Input::Restored`].
+    pub fn kept_registrations(&self) -> Vec<Kept> {
+        self.core.registrar.kept(self.core.now)
     }
 
     /// How the trunks are, in the order of the config.
@@ -299,7 +315,7 @@ impl Switch {
                 match self.core.call_of_client(id) {
                     Some(call_id) => self.feed(call_id, Event::Response(id, &response)),
                     // Whatever it says: the trunk is there.
-                    None if response.status >= 200 && self.core.trunks.answered(id, true) => {}
+                    None if response.status >= 200 && self.trunk_answered(id, true) => {}
                     None => self.answered_outside(id, response.status),
                 }
             }
@@ -332,9 +348,18 @@ impl Switch {
         }
         match self.core.call_of_client(client) {
             Some(call_id) => self.feed(call_id, Event::NoResponse(client, status)),
-            None if self.core.trunks.answered(client, false) => {}
+            None if self.trunk_answered(client, false) => {}
             None => self.answered_outside(client, status),
         }
+    }
+
+    /// A trunk was asked whether it is there; false if it was not by this request.
+    fn trunk_answered(&mut self, client: cheling_sip::ClientId, is_there: bool) -> bool {
+        let Some(news) = self.core.trunks.answered(client, is_there) else { return false };
+        if let News::Back { trunk } = news {
+            self.core.outward(|outward, desk| outward.is_back(desk, &trunk));
+        }
+        true
     }
 
     /// A request of ours that belongs to no call has its answer, or none.

@@ -22,6 +22,8 @@ pub(crate) struct Trunks {
 #[derive(Debug, Default)]
 struct State {
     rests_until: Option<Instant>,
+    /// It has answered, or not, since we began.
+    has_been_heard: bool,
     is_silent: bool,
     ping_at: Option<Instant>,
 }
@@ -83,19 +85,46 @@ impl Trunks {
         self.pings.insert(client, trunk.to_owned());
     }
 
-    /// The answer came, whatever it says, or none did; false if nothing was asked by this request.
-    pub(crate) fn answered(&mut self, client: ClientId, is_there: bool) -> bool {
-        let Some(name) = self.pings.remove(&client) else { return false };
-        let Some(state) = self.states.get_mut(&name) else { return true };
-        if state.is_silent == is_there {
-            match is_there {
-                true => tracing::info!(trunk = name, "trunk answers again"),
-                false => tracing::warn!(trunk = name, "trunk does not answer; it is tried last"),
-            }
+    /// The answer came, whatever it says, or none did; `None` if nothing was asked by this request.
+    pub(crate) fn answered(&mut self, client: ClientId, is_there: bool) -> Option<News> {
+        let name = self.pings.remove(&client)?;
+        let Some(state) = self.states.get_mut(&name) else { return Some(News::Nothing) };
+        state.has_been_heard = true;
+        if is_there {
+            // What was asked before and has no answer yet is old news.
+            self.pings.retain(|_, other| *other != name);
         }
+        let is_news = state.is_silent == is_there;
         state.is_silent = !is_there;
-        true
+        Some(match (is_news, is_there) {
+            (false, _) => News::Nothing,
+            (true, true) => {
+                tracing::info!(trunk = name, "trunk answers again");
+                News::Back { trunk: name }
+            }
+            (true, false) => {
+                tracing::warn!(trunk = name, "trunk does not answer; it is tried last");
+                News::Nothing
+            }
+        })
     }
+
+    /// Whether a trunk answers; `None` if it has not been asked yet, or never is.
+    pub(crate) fn answers(&self, name: &str) -> Option<bool> {
+        self.states.get(name).filter(|it| it.has_been_heard).map(|it| !it.is_silent)
+    }
+}
+
+/// What the answer to our question whether a trunk is there tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// It is as before.
+    Nothing,
+    /// It was silent and is there again: it may have forgotten us.
+    Back {
+        /// Its name.
+        trunk: String,
+    },
 }
 
 #[cfg(test)]

@@ -299,3 +299,28 @@ fn a_broken_connection_is_registered_over_anew() {
     let (to, _) = bench.request(Method::Register);
     assert_eq!((to.transport, to.remote), (Transport::Tcp, address(FIRST)));
 }
+
+#[test]
+fn a_trunk_that_was_silent_and_is_back_may_have_forgotten_us() {
+    let mut asked = trunk(&[FIRST]);
+    asked.ping_every = Some(30 * SECOND);
+    let mut bench = Bench::start(vec![asked]);
+    let options = bench.request(Method::Options);
+    bench.answer(&options, 200, |_| {});
+    bench.registered(600);
+    assert_eq!(bench.switch.trunks()[0].answers, Some(true));
+    bench.run(30 * SECOND);
+    bench.request(Method::Options);
+    bench.run(32 * SECOND);
+    let status = bench.switch.trunks().remove(0);
+    assert_eq!((status.answers, status.is_avoided), (Some(false), true));
+    bench.request(Method::Options);
+    assert!(bench.sent.is_empty(), "silence alone is no reason to register: {:?}", bench.sent);
+    bench.run(29 * SECOND);
+    let options = bench.request(Method::Options);
+    bench.answer(&options, 404, |_| {});
+    bench.run(2 * SECOND);
+    // The question before, whose time is over now, says nothing any more.
+    assert!(is_proved(&bench.request(Method::Register).1, Name::Authorization));
+    assert_eq!(bench.switch.trunks()[0].answers, Some(true));
+}

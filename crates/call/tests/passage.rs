@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use cheling_call::io::Input;
 use cheling_model::TapKind;
 use cheling_model::directory::{CallerHeader, Trunk, TrunkRole};
 use cheling_sip::{Flow, Method, Name, NameAddr, Request, Uri};
@@ -414,4 +415,30 @@ fn a_call_of_somebody_else_is_not_taken_for_the_one_that_a_phone_has_begun() {
     colleague_called(&mut bench);
     rung_for(&mut bench, "another", "13812345678");
     assert_eq!(story(&bench), ["offered Inbound 13812345678>8002 -", "ringing 8002"]);
+}
+
+#[test]
+fn a_phone_dials_after_our_restart_without_registering_again() {
+    let mut bench = Bench::start(vec![pbx()]);
+    registered(&mut bench);
+    let kept = bench.switch.kept_registrations();
+    assert_eq!(kept.len(), 1);
+
+    let mut bench = Bench::start(vec![pbx()]);
+    assert_eq!(bench.say(udp(PHONE), &invite(1, "913812345678"))[0].status, 403, "unknown yet");
+    bench.feed(Input::Restored(kept.clone()));
+    bench.say(udp(PHONE), &invite(2, "913812345678"));
+    assert_eq!(bench.request(Method::Invite).0.remote, address(PBX));
+    let known = bench.switch.registrations();
+    assert_eq!(known[0].since, kept[0].since, "without a break");
+    bench.run(3600 * SECOND);
+    assert!(bench.switch.registrations().is_empty(), "no longer than it was granted");
+
+    // What has run out meanwhile, or makes no sense, is not taken back.
+    let mut old = kept[0].clone();
+    old.expires_at = old.since;
+    let mut broken = kept[0].clone();
+    broken.contact = "nothing".into();
+    bench.feed(Input::Restored(vec![old, broken]));
+    assert!(bench.switch.registrations().is_empty());
 }

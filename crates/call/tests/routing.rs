@@ -463,6 +463,7 @@ fn a_trunk_that_asks_for_rest_is_left_in_peace_until_it_is_over() {
     call_out(&mut world);
     call_out(&mut world);
     assert_eq!((world.uas[0].invites.len(), world.uas[2].invites.len()), (1, 2));
+    assert_eq!(world.story().iter().filter(|it| *it == "by second").count(), 1, "the first call");
     world.run(120 * SECOND);
     call_out(&mut world);
     assert_eq!((world.uas[0].invites.len(), world.uas[2].invites.len()), (2, 3));

@@ -7,7 +7,7 @@ use crate::transport::TransportCounters;
 use cheling_call::guard;
 use cheling_call::io::{Command, CommandReply, Order};
 use cheling_call::outward::TrunkStatus;
-use cheling_call::registrar::Registration;
+use cheling_call::registrar::{Kept, Registration};
 use cheling_model::call::PausedBy;
 use cheling_model::directory::{Directory, TrunkAddress};
 use cheling_model::{CallId, FollowUpId, UserId};
@@ -158,6 +158,24 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Registrations(reply)).await?;
         answer.await.map_err(|_| Stopped)
+    }
+
+    /// The registrations that a restart need not end.
+    ///
+    /// # Errors
+    /// [`Stopped`] if there is no call control any more.
+    pub async fn kept_registrations(&self) -> Result<Vec<Kept>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::KeptRegistrations(reply)).await?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Takes registrations back that were kept over a restart.
+    ///
+    /// # Errors
+    /// [`Stopped`] if there is no call control any more.
+    pub async fn restore_registrations(&self, kept: Vec<Kept>) -> Result<(), Stopped> {
+        self.send(Request::Restore(kept)).await
     }
 
     /// Takes no more calls; those in progress go on.

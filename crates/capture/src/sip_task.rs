@@ -9,7 +9,7 @@ use crate::relay::{Relays, Report};
 use crate::transport::{Arrived, Transports};
 use cheling_call::io::{Command, CommandReply, Input, Output};
 use cheling_call::outward::TrunkStatus;
-use cheling_call::registrar::Registration;
+use cheling_call::registrar::{Kept, Registration};
 use cheling_call::switch::Switch;
 use cheling_model::Now;
 use cheling_model::directory::{Directory, TrunkAddress};
@@ -43,6 +43,10 @@ pub(crate) enum Request {
     Trunks(oneshot::Sender<Vec<TrunkStatus>>),
     /// Which phones are registered.
     Registrations(oneshot::Sender<Vec<Registration>>),
+    /// The registrations that a restart need not end.
+    KeptRegistrations(oneshot::Sender<Vec<Kept>>),
+    /// Registrations from before a restart.
+    Restore(Vec<Kept>),
 }
 
 /// Everything that the SIP task owns.
@@ -212,6 +216,10 @@ impl SipTask {
             Request::Registrations(reply) => {
                 let _ = reply.send(self.switch.registrations());
             }
+            Request::KeptRegistrations(reply) => {
+                let _ = reply.send(self.switch.kept_registrations());
+            }
+            Request::Restore(kept) => self.switch.handle(now, Input::Restored(kept)),
         }
     }
 

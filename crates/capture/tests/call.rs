@@ -196,6 +196,7 @@ fn words(items: &[Item]) -> Vec<&'static str> {
                 TapKind::CallerChanged { .. } => "caller changed",
                 TapKind::Ringing { .. } => "ringing",
                 TapKind::FarEndRinging => "far end ringing",
+                TapKind::TrunkChanged { .. } => "by another trunk",
                 TapKind::Routed(_) => "routed",
                 TapKind::Withdrawn { .. } => "withdrawn",
                 TapKind::Answered { .. } => "answered",

@@ -156,6 +156,10 @@ impl Desk {
                 self.live().update(call_id, |live| live.far_end_ringing = true);
                 self.updated(call_id, at, |it| it.far_end_ringing = Some(true))
             }
+            TapKind::TrunkChanged { trunk } => {
+                self.tried(call_id, call::trunk_changed(&self.db, call_id, &trunk)).await;
+                Vec::new()
+            }
             TapKind::Withdrawn { leg, extension, why } => {
                 self.withdrawn(call_id, at, leg, &extension, why).await
             }

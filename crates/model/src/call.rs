@@ -442,6 +442,11 @@ pub enum TapKind {
     },
     /// The far end (trunk) rings.
     FarEndRinging,
+    /// Another trunk has taken the call than the one that was tried first.
+    TrunkChanged {
+        /// Its name.
+        trunk: String,
+    },
     /// A call to a line was sent on its way: to a group first, and wherever it went from there.
     Routed(Stop),
     /// A phone of ours stopped ringing without talking.

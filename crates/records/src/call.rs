@@ -238,6 +238,15 @@ pub async fn far_end_ringing(on: impl Into<On<'_>>, call_id: CallId, at: Timesta
     on.into().execute(sql, args![call_id, at]).await.map(|_| ())
 }
 
+/// Writes which trunk has taken a call, if it was not the first.
+///
+/// # Errors
+/// [`crate::Error::Unavailable`].
+pub async fn trunk_changed(on: impl Into<On<'_>>, call_id: CallId, trunk: &str) -> Result<()> {
+    let sql = "update call set trunk = $2 where call_id = $1";
+    on.into().execute(sql, args![call_id, trunk]).await.map(|_| ())
+}
+
 /// Writes that a phone stopped ringing without talking: `leg.withdrawn` says why.
 ///
 /// # Errors

@@ -40,6 +40,9 @@ pub enum Command {
     /// Numbers that customers call, and the phones that ring for them.
     #[command(subcommand)]
     Line(Line),
+    /// Gateways, providers and telephone systems of the configuration.
+    #[command(subcommand)]
+    Trunk(Trunk),
     /// Customers.
     #[command(subcommand)]
     Customer(Customer),
@@ -169,6 +172,14 @@ pub enum Line {
         ring_seconds: u32,
     },
     /// List lines and their phones.
+    List(Output),
+}
+
+/// `cheling trunk …`
+#[derive(Debug, Subcommand)]
+pub enum Trunk {
+    /// Say of each trunk whether it is up, how many calls it carries, and where it is. Asks the
+    /// running service.
     List(Output),
 }
 

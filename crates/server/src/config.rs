@@ -470,6 +470,11 @@ impl Config {
         self.data_dir.join("tls")
     }
 
+    /// Where it is kept which phones are registered.
+    pub fn registrations_file(&self) -> PathBuf {
+        self.data_dir.join("registrations.json")
+    }
+
     /// RTP ports.
     pub fn media_ports(&self) -> RangeInclusive<u16> {
         self.media.first_port..=self.media.last_port

@@ -1,6 +1,7 @@
 //! What the console may ask of the switch, and how changes in the database reach it.
 
 use cheling_call::io::CommandReply;
+use cheling_call::outward::TrunkStatus;
 use cheling_capture::{Dial, Handle};
 use cheling_lookup::desk::Desk;
 use cheling_lookup::directory;
@@ -8,8 +9,11 @@ use cheling_model::call::PausedBy;
 use cheling_model::directory::Directory;
 use cheling_model::{CallId, UserId};
 use cheling_records::Database;
+use cheling_sip::Transport;
 use cheling_web::{CallControl, CallRefusal, ControlRequest, DialRequest, Pausing, Registration};
+use cheling_web::{TrunkRegistration, TrunkState};
 use futures_util::future::BoxFuture;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -70,6 +74,28 @@ impl Control {
         if self.handle.set_directory(Arc::new(now.clone())).await.is_ok() {
             *told = now;
         }
+    }
+}
+
+/// A trunk as the console and monitoring see it.
+pub fn trunk_state(status: TrunkStatus) -> TrunkState {
+    let place = |(transport, address): &(Transport, SocketAddr)| {
+        format!("{} {address}", transport.uri_param())
+    };
+    let registration = status.registration.map(|it| TrunkRegistration {
+        is_registered: it.is_registered,
+        address: it.granted.map(|(address, ..)| address.to_string()).unwrap_or_default(),
+        since: it.granted.map(|(_, since, _)| since),
+        expires_at: it.granted.map(|(_, _, expires_at)| expires_at),
+        last_status: it.last_status,
+    });
+    TrunkState {
+        addresses: status.addresses.iter().map(place).collect(),
+        name: status.name,
+        answers: status.answers,
+        registration,
+        calls: status.calls,
+        max_calls: status.max_calls,
     }
 }
 
@@ -137,6 +163,13 @@ impl CallControl for Control {
                 address: it.flow.remote.to_string(),
             };
             registered.into_iter().map(row).collect()
+        })
+    }
+
+    fn trunks(&self) -> BoxFuture<'_, Vec<TrunkState>> {
+        Box::pin(async move {
+            let trunks = self.handle.trunks().await.unwrap_or_default();
+            trunks.into_iter().map(trunk_state).collect()
         })
     }
 

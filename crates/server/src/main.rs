@@ -15,6 +15,7 @@ mod customers;
 mod demo;
 mod facts;
 mod import_pcap;
+mod kept;
 mod lists;
 mod log;
 mod meters;
@@ -24,6 +25,7 @@ mod people;
 mod recovery;
 mod switchboard;
 mod tap;
+mod trunks;
 
 use clap::Parser as _;
 use cli::{Cli, Command};
@@ -60,6 +62,7 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
         Command::User(user) => people::user(user, &config).await?,
         Command::Extension(extension) => switchboard::extension(extension, &config).await?,
         Command::Line(line) => switchboard::line(line, &config).await?,
+        Command::Trunk(cli::Trunk::List(output)) => trunks::list(output, &config).await?,
         Command::Customer(customer) => return customers::run(customer, &config).await,
         Command::Call(cli::Call::List(list)) => lists::calls(&list, &config).await?,
         Command::Recording(cli::Recording::List(list)) => lists::recordings(&list, &config).await?,

@@ -1,6 +1,7 @@
 //! What the relay, the journal and the render workers count, for `/metrics`.
 
 use crate::oversight::OversightCounters;
+use crate::trunks::TrunkBoard;
 use cheling_capture::{Handle, Listeners};
 use cheling_lookup::desk::Desk;
 use cheling_store::conversion::ConversionCounters;
@@ -40,6 +41,8 @@ pub struct Meters {
     pub listeners: Arc<Listeners>,
     /// What they and the alarms came to.
     pub oversight: Arc<OversightCounters>,
+    /// How the trunks are.
+    pub trunks: Arc<TrunkBoard>,
 }
 
 impl fmt::Debug for Meters {
@@ -184,6 +187,7 @@ impl Collector for Meters {
             let kind = gauge.metric_type();
             gauge.encode(encoder.encode_descriptor(name, help, None, kind)?)?;
         }
+        self.trunks.encode(&mut encoder)?;
         self.encode_disks(&mut encoder)
     }
 }

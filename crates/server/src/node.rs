@@ -8,7 +8,8 @@ use crate::facts::{self, Facts, private_dir, time_zone};
 use crate::meters::{self, Meters};
 use crate::oversight::{LiveCalls, OversightCounters, watch_silence};
 use crate::tap::{JournalSink, Rows, attend};
-use crate::{recovery, switchboard};
+use crate::trunks::TrunkBoard;
+use crate::{kept, recovery, switchboard};
 use anyhow::Context as _;
 use cheling_call::io::Settings;
 use cheling_capture::relay::RelayConfig;
@@ -62,6 +63,8 @@ pub struct Node {
     desk_task: JoinHandle<()>,
     web_task: JoinHandle<()>,
     watch_task: JoinHandle<()>,
+    kept_task: JoinHandle<()>,
+    board_task: JoinHandle<()>,
     names_task: Option<JoinHandle<()>>,
     silence_task: JoinHandle<()>,
     alarms_task: JoinHandle<()>,
@@ -133,6 +136,8 @@ impl Node {
             sinks,
         )
         .await?;
+        let registrations = config.registrations_file();
+        capture.handle().restore_registrations(kept::read(&registrations)).await?;
         let sip = capture.udp_addresses().first().copied().unwrap_or(config.sip.udp);
         let desk_task = tokio::spawn(attend(Arc::clone(&desk), Arc::clone(&hub), events, landings));
 
@@ -146,6 +151,8 @@ impl Node {
         ));
         let stop_watch = CancellationToken::new();
         let names_task = names(config, &capture, stop_watch.clone())?;
+        let kept_task =
+            tokio::spawn(kept::keep(capture.handle(), registrations, stop_watch.clone()));
         let watch_task = tokio::spawn(watch(control.clone(), database.clone(), stop_watch.clone()));
         let oversight = Arc::new(OversightCounters::default());
         let silence_task = tokio::spawn(watch_silence(
@@ -158,6 +165,11 @@ impl Node {
         ));
         let alarms = RecorderAlarms::new(journal.handle(), capture.handle());
         let alarms_task = tokio::spawn(alarms.clone().watch(stop_watch.clone()));
+        let board = Arc::new(TrunkBoard::default());
+        let board_task = tokio::spawn({
+            let (board, handle, stop) = (board.clone(), capture.handle(), stop_watch.clone());
+            async move { board.watch(handle, stop).await }
+        });
         let registry = meters::registry(Meters {
             capture: capture.handle(),
             journal: journal.handle(),
@@ -166,6 +178,7 @@ impl Node {
             desk: Arc::clone(&desk),
             listeners: Arc::clone(&listeners),
             oversight: Arc::clone(&oversight),
+            trunks: board,
         });
         let app = App::new(Parts {
             settings: web_settings(config, sip.port()),
@@ -192,6 +205,8 @@ impl Node {
             desk_task,
             web_task,
             watch_task,
+            kept_task,
+            board_task,
             names_task,
             silence_task,
             alarms_task,
@@ -220,6 +235,8 @@ impl Node {
     /// synced.
     pub async fn stop(self, grace: Duration) {
         self.stop_watch.cancel();
+        // What is registered is asked of call control while it runs.
+        ended("kept registrations", self.kept_task).await;
         self.capture.stop(grace).await;
         let (queue, journal) = (self.queue, self.journal.handle());
         let rendered = tokio::task::spawn_blocking(move || {
@@ -239,6 +256,7 @@ impl Node {
         ended("conversion", tokio::task::spawn_blocking(move || drop(converter))).await;
         ended("desk", self.desk_task).await;
         ended("directory watch", self.watch_task).await;
+        ended("trunk watch", self.board_task).await;
         if let Some(task) = self.names_task {
             ended("trunk names", task).await;
         }

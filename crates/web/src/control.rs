@@ -4,7 +4,7 @@
 //! that nothing here needs a socket.
 
 pub use cheling_call::io::Order;
-use cheling_model::{CallId, FollowUpId, UserId};
+use cheling_model::{CallId, FollowUpId, Timestamp, UserId};
 use futures_util::future::BoxFuture;
 
 /// A call to be made: ring the phone, then call the number.
@@ -42,6 +42,52 @@ pub struct Registration {
     pub user_agent: String,
     /// The phone's address.
     pub address: String,
+}
+
+/// How a trunk is now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrunkState {
+    /// Its name in the configuration.
+    pub name: String,
+    /// `udp 192.0.2.1:5060`, the best first; none while its name is not resolved.
+    pub addresses: Vec<String>,
+    /// Whether it answers when asked; `None` if it never is, or not yet.
+    pub answers: Option<bool>,
+    /// Our registration there, if there is to be one.
+    pub registration: Option<TrunkRegistration>,
+    /// Calls on it, in and out.
+    pub calls: u32,
+    /// How many it may carry, if that is limited.
+    pub max_calls: Option<u32>,
+}
+
+/// Our registration at a trunk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrunkRegistration {
+    /// Whether the trunk knows us now.
+    pub is_registered: bool,
+    /// At which of its addresses, or empty.
+    pub address: String,
+    /// Since when without a break.
+    pub since: Option<Timestamp>,
+    /// Until when, unless renewed.
+    pub expires_at: Option<Timestamp>,
+    /// The last final status; 408 stands for no answer, 503 for no connection too.
+    pub last_status: Option<u16>,
+}
+
+impl TrunkState {
+    /// One word: `unresolved`, `unregistered`, `silent`, `up`, or `unknown` if nothing tells.
+    pub fn standing(&self) -> &'static str {
+        let is_registered = self.registration.as_ref().map(|it| it.is_registered);
+        match (self.addresses.is_empty(), is_registered, self.answers) {
+            (true, _, _) => "unresolved",
+            (_, Some(false), _) => "unregistered",
+            (_, _, Some(false)) => "silent",
+            (_, Some(true), _) | (_, _, Some(true)) => "up",
+            (_, None, None) => "unknown",
+        }
+    }
 }
 
 /// Why the switch did not do it.
@@ -139,6 +185,8 @@ pub trait CallControl: Send + Sync + 'static {
     fn control(&self, request: ControlRequest) -> BoxFuture<'_, Result<(), CallRefusal>>;
     /// The phones that are registered now.
     fn registrations(&self) -> BoxFuture<'_, Vec<Registration>>;
+    /// The trunks, in the order in which they are tried.
+    fn trunks(&self) -> BoxFuture<'_, Vec<TrunkState>>;
     /// Phones, lines, groups or who sits where have changed: read them again.
     fn directory_changed(&self) -> BoxFuture<'_, ()>;
 }
@@ -168,7 +216,34 @@ impl CallControl for NoSwitch {
     fn registrations(&self) -> BoxFuture<'_, Vec<Registration>> {
         Box::pin(async { Vec::new() })
     }
+    fn trunks(&self) -> BoxFuture<'_, Vec<TrunkState>> {
+        Box::pin(async { Vec::new() })
+    }
     fn directory_changed(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_word_tells_how_a_trunk_is() {
+        for (addresses, registered, answers, want) in [
+            (0, Some(true), Some(true), "unresolved"),
+            (1, Some(false), Some(true), "unregistered"),
+            (1, Some(true), Some(false), "silent"),
+            (1, Some(true), None, "up"),
+            (1, None, Some(true), "up"),
+            (1, None, Some(false), "silent"),
+            (1, None, None, "unknown"),
+        ] {
+            let registration = registered
+                .map(|is_registered| TrunkRegistration { is_registered, ..Default::default() });
+            let addresses = vec!["udp 192.0.2.1:5060".into(); addresses];
+            let state = TrunkState { addresses, answers, registration, ..Default::default() };
+            assert_eq!(state.standing(), want, "{state:?}");
+        }
     }
 }

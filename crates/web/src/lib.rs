@@ -31,6 +31,7 @@ pub use alarm::{Alarm, AlarmKind, Alarms};
 pub use app::{App, Parts, Settings};
 pub use control::{
     CallControl, CallRefusal, ControlRequest, DialRequest, NoSwitch, Order, Pausing, Registration,
+    TrunkRegistration, TrunkState,
 };
 pub use hub::Hub;
 pub use live::{ListenRefusal, LiveAudio, LivePart, NoLiveAudio};

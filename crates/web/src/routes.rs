@@ -118,9 +118,10 @@ fn root(app: &App) -> Route {
     let ready = warp::path("readyz")
         .and(warp::path::end())
         .and(reads())
-        .and_then(move || {
+        .and(head())
+        .and_then(move |head: Head| {
             let app = for_ready.clone();
-            async move { Ok::<_, Rejection>(finish(ready(&app).await)) }
+            async move { Ok::<_, Rejection>(finish(ready(&app, &head).await)) }
         })
         .boxed();
     let for_metrics = app.clone();
@@ -133,25 +134,39 @@ fn root(app: &App) -> Route {
     health.or(ready).unify().or(metrics).unify().boxed()
 }
 
-async fn ready(app: &App) -> ApiResult {
+/// Whether calls are taken and the console works. A trunk that is down does not make this node
+/// unready: phones still talk, other trunks too, and no other node would do better. How trunks are
+/// is told to those who may know.
+async fn ready(app: &App, head: &Head) -> ApiResult {
     if app.stop.is_cancelled() {
         return Err(ApiError::Unavailable("shutting down"));
     }
     app.database.ping().await?;
     // Still ready: calls go on. A word a line, for monitoring that reads them.
-    let alarms = (app.alarms)();
-    let lines = alarms.iter().map(|alarm| format!("alarm {}\n", alarm.kind.as_str()));
-    Ok(format!("ready\n{}", lines.collect::<String>()).into_response())
+    let alarms: Vec<_> = (app.alarms)().iter().map(|alarm| alarm.kind.as_str()).collect();
+    let may_look = may_look_inside(app, head);
+    let trunks = if may_look { crate::api::trunks::rows(app).await } else { Vec::new() };
+    if head.header("accept").is_some_and(|accept| accept.contains("application/json")) {
+        return json(&serde_json::json!({ "ready": true, "alarms": alarms, "trunks": trunks }));
+    }
+    let alarms = alarms.iter().map(|alarm| format!("alarm {alarm}\n"));
+    let trunks = trunks.iter().map(|trunk| format!("trunk {}: {}\n", trunk.name, trunk.state));
+    Ok(format!("ready\n{}", alarms.chain(trunks).collect::<String>()).into_response())
 }
 
-/// The process's counters: for this machine, and for whoever knows the token.
-fn metrics(app: &App, head: &Head) -> ApiResult {
+/// This machine, and whoever knows the token.
+fn may_look_inside(app: &App, head: &Head) -> bool {
     let bearer = head.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
     let knows_token = match (&app.settings.metrics_token, bearer) {
         (Some(token), Some(given)) => is_same_secret(token, given),
         _ => false,
     };
-    if !app.settings.metrics_open && !knows_token && !head.is_local(app) {
+    knows_token || head.is_local(app)
+}
+
+/// The process's counters: for this machine, and for whoever knows the token.
+fn metrics(app: &App, head: &Head) -> ApiResult {
+    if !app.settings.metrics_open && !may_look_inside(app, head) {
         return Err(ApiError::Forbidden);
     }
     let mut text = String::new();

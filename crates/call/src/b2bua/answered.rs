@@ -177,6 +177,12 @@ impl Call {
         let extension = callee.side.extension().map(str::to_owned).or(beyond);
         let extension = extension.or_else(|| self.offer.extension.clone());
         let extension = extension.or_else(|| self.answerer.take());
+        let is_outbound = self.offer.direction == Direction::Outbound;
+        let taker = callee.side.trunk().filter(|_| is_outbound);
+        if let Some(trunk) = taker.filter(|name| self.offer.trunk.as_deref() != Some(name)) {
+            self.offer.trunk = Some(trunk.to_owned());
+            core.tap(self.id, TapKind::TrunkChanged { trunk: trunk.to_owned() });
+        }
         core.tap(self.id, TapKind::Answered { extension: extension.unwrap_or_default() });
         if !core.joined.is_part(self.id) {
             core.put(Output::StartRecording { call_id: self.id });

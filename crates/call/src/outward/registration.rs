@@ -165,7 +165,14 @@ impl Registration {
             granted.place.address == flow.remote
                 && flow_to(desk.settings, &granted.place).transport == flow.transport
         });
-        if let (true, Step::Waiting { .. }) = (is_ours, &self.step) {
+        if is_ours {
+            self.ask_soon(desk);
+        }
+    }
+
+    /// Asks again before it would be due, unless it does so now.
+    pub(super) fn ask_soon(&mut self, desk: &mut Desk<'_>) {
+        if let Step::Waiting { until: Some(_) } = self.step {
             let until = desk.now.monotonic + desk.up_to(RECONNECT_WITHIN);
             self.step = Step::Waiting { until: Some(until) };
         }

@@ -9,12 +9,12 @@ use cheling_sip::{Flow, Name, NameAddr, Request, Uri};
 use super::{MAX_CONTACTS, RegisterError};
 
 /// Proxies between a phone and us at most.
-const MAX_PATH: usize = 4;
+pub(super) const MAX_PATH: usize = 4;
 /// Longest User-Agent that is kept, in characters.
 const MAX_AGENT_CHARS: usize = 100;
 /// Temporary addresses of a phone that are known at a time. Each REGISTER makes one; they serve for
 /// requests outside of dialogs, so that an older one is hardly asked for.
-const MAX_TEMPORARY: usize = 8;
+pub(super) const MAX_TEMPORARY: usize = 8;
 
 /// One phone of an extension, or one of its flows.
 #[derive(Clone, Debug)]

@@ -464,6 +464,7 @@ fn tell(kind: &TapKind) -> String {
         TapKind::CallerChanged { caller } => format!("caller {}", caller.number),
         TapKind::Ringing { extension, .. } => format!("ringing {extension}"),
         TapKind::FarEndRinging => "far end rings".into(),
+        TapKind::TrunkChanged { trunk } => format!("by {trunk}"),
         TapKind::Routed(stop) => format!("routed {} {:?}", stop.name, stop.why),
         TapKind::Withdrawn { extension, why, .. } => format!("withdrawn {extension} {why:?}"),
         TapKind::Answered { extension } => format!("answered {extension}"),

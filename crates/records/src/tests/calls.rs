@@ -2,7 +2,7 @@ use super::*;
 use crate::call::{
     CallFilter, Leg, MatchMethod, answered, any, caller_changed, close_stale, contacts_of,
     contacts_of_number, ended, far_end_ringing, find, item, legs, link_customer, list, offered,
-    ringing, withdrawn,
+    ringing, trunk_changed, withdrawn,
 };
 use crate::recording::{self, RecordingFilter};
 use crate::testing::call;
@@ -73,6 +73,7 @@ async fn a_call_written_twice_reads_as_once() {
             ringing(&db, &one).await.unwrap();
             ringing(&db, &two).await.unwrap();
             far_end_ringing(&db, id, after(3)).await.unwrap();
+            trunk_changed(&db, id, "backup").await.unwrap();
             answered(&db, id, "8001", Some(user), after(5)).await.unwrap();
             withdrawn(&db, &lost).await.unwrap();
             ended(&db, id, after(60), EndCause::HungUp, Some(Lane::Customer), None).await.unwrap();
@@ -80,7 +81,7 @@ async fn a_call_written_twice_reads_as_once() {
         }
         assert_eq!(reads[0], reads[1]);
         let (read, phones) = &reads[0];
-        assert_eq!(read.ringing_at, Some(after(1)));
+        assert_eq!((read.ringing_at, read.trunk.as_str()), (Some(after(1)), "backup"));
         assert_eq!((read.answered_at, read.ended_at), (Some(after(5)), Some(after(60))));
         assert_eq!((read.extension.as_str(), read.user_id), ("8001", Some(user)));
         assert_eq!((read.cause, read.hangup_by), (Some(EndCause::HungUp), Some(Lane::Customer)));

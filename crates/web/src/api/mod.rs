@@ -27,6 +27,7 @@ pub mod oversight;
 pub mod recording_format;
 pub mod recordings;
 pub mod sessions;
+pub mod trunks;
 pub mod users;
 pub mod ws;
 
@@ -55,6 +56,7 @@ pub const GROUPS: &[Group] = &[
     lines::GROUP,
     recording_format::GROUP,
     alarms::GROUP,
+    trunks::GROUP,
     ws::GROUP,
 ];
 

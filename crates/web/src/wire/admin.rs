@@ -93,6 +93,41 @@ pub struct ExtensionDraft {
     pub reach: Option<String>,
 }
 
+/// One trunk of the configuration, and how it is.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct TrunkRow {
+    /// Its name.
+    pub name: String,
+    /// `up`, `unregistered`, `silent` (it does not answer), `unresolved` (DNS knows no address), or
+    /// `unknown` if it is never asked.
+    pub state: String,
+    /// `udp 192.0.2.1:5060`, the best first.
+    pub addresses: Vec<String>,
+    /// Whether it answers when asked (OPTIONS); `null` if it never is, or not yet.
+    pub answers: Option<bool>,
+    /// Our registration there, if there is to be one.
+    pub registration: Option<TrunkRegistrationRow>,
+    /// Calls on it now, in and out.
+    pub calls: u32,
+    /// How many it may carry; `null`: no limit.
+    pub max_calls: Option<u32>,
+}
+
+/// Our registration at a trunk.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct TrunkRegistrationRow {
+    /// Whether the trunk knows us now.
+    pub registered: bool,
+    /// At which of its addresses, or `""`.
+    pub address: String,
+    /// Since when without a break.
+    pub since_at: Option<i64>,
+    /// Until when, unless renewed.
+    pub expires_at: Option<i64>,
+    /// The last answer to our registration: 408 for none, 503 for no connection too.
+    pub last_status: Option<u16>,
+}
+
 /// All lines and ring groups.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -39,9 +39,12 @@
 //! | `GET /lines`, `PUT /lines` | [`admin::Lines`] | admin |
 //! | `GET /recording-format`, `PUT /recording-format` | [`admin::RecordingFormatDraft`] → [`admin::RecordingFormat`] | admin |
 //! | `GET /alarms` | → [`admin::AlarmRows`]: what is wrong with the recorder now | supervisor, admin |
+//! | `GET /trunks` | → [`Page`]`<`[`admin::TrunkRow`]`>` | admin |
 //! | `GET /ws?since=N` | WebSocket: `{seq, at, type, …}` of `cheling_model::console` | signed in |
 //!
-//! At the root: `GET /healthz`, `/readyz`, `/metrics`. An error is [`ErrorBody`]: 400 `malformed` (the
+//! At the root: `GET /healthz`, `/readyz`, `/metrics`. `/readyz` is 200 as long as calls are taken,
+//! however the trunks are; to this machine, and to who knows the metrics token, it tells them, too,
+//! one a line, or as `{ready, trunks: [`[`admin::TrunkRow`]`]}` if JSON is accepted. An error is [`ErrorBody`]: 400 `malformed` (the
 //! JSON or query cannot be read, or has unknown fields), 401 `not_signed_in`, `bad_credentials`, 403
 //! `forbidden`, `cross_origin`, 404 `not_found` (also for what belongs to others), 409 with a word for
 //! each cause (`already_taken`, `extension_not_registered`, `extension_busy`, `no_route`,

@@ -1,6 +1,7 @@
 //! The paths of the wire table, their description, and what every answer has.
 
 use crate::house::{JSON, house};
+use cheling_web::{TrunkRegistration, TrunkState};
 use serde_json::json;
 
 /// Every line of the table in `wire`, an example of its path for each method.
@@ -58,6 +59,7 @@ const TABLE: &[(&str, &str)] = &[
     ("GET", "/recording-format"),
     ("PUT", "/recording-format"),
     ("GET", "/alarms"),
+    ("GET", "/trunks"),
     ("GET", "/ws"),
 ];
 
@@ -175,6 +177,37 @@ async fn monitoring_sees_health_and_only_who_may_sees_metrics() {
         let headers = [through_a_proxy, ("Authorization", token)];
         assert_eq!(house.send("GET", "/metrics", &headers, b"").await.status, status);
     }
+    house.close().await;
+}
+
+#[tokio::test]
+async fn trunks_are_told_to_admins_and_to_monitoring_and_change_nothing_about_readiness() {
+    let house = house().await;
+    let registration = TrunkRegistration { last_status: Some(403), ..Default::default() };
+    let trunk = |name: &str| TrunkState {
+        name: name.into(),
+        addresses: vec!["udp 192.0.2.1:5060".into()],
+        answers: Some(true),
+        calls: 3,
+        max_calls: Some(30),
+        ..Default::default()
+    };
+    let refused = TrunkState { registration: Some(registration), ..trunk("provider") };
+    *house.switch.trunks.lock().unwrap() = vec![trunk("gateway"), refused];
+    let ready = house.send("GET", "/readyz", &[], b"").await;
+    assert_eq!(ready.status, 200, "calls are taken, however the trunks are");
+    assert_eq!(ready.body, "ready\ntrunk gateway: up\ntrunk provider: unregistered\n".as_bytes());
+    let json = house.send("GET", "/readyz", &[("Accept", "application/json")], b"").await.json();
+    assert_eq!(json["trunks"][1]["registration"]["last_status"], 403, "{json}");
+    let through_a_proxy = [("X-Forwarded-For", "198.51.100.1")];
+    assert_eq!(house.send("GET", "/readyz", &through_a_proxy, b"").await.body, b"ready\n");
+
+    let admin = house.sign_in("admin").await;
+    let trunks = house.get(&admin, "/trunks").await.json();
+    assert_eq!(trunks["items"][0]["name"], "gateway");
+    assert_eq!(trunks["items"][0]["max_calls"], 30);
+    let agent = house.sign_in("a1").await;
+    assert_eq!(house.get(&agent, "/trunks").await.status, 403);
     house.close().await;
 }
 

@@ -12,7 +12,7 @@ use cheling_records::{Database, insert, mint, testing, user};
 use cheling_store::files::RecordingFiles;
 use cheling_web::{
     Alarm, App, CallControl, CallRefusal, ControlRequest, DialRequest, Hub, ListenRefusal,
-    LiveAudio, LivePart, Parts, Pausing, Registration, Settings, serve,
+    LiveAudio, LivePart, Parts, Pausing, Registration, Settings, TrunkState, serve,
 };
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
@@ -35,6 +35,7 @@ pub struct FakeSwitch {
     pub controlled: Mutex<Vec<ControlRequest>>,
     pub refuses: Mutex<Option<CallRefusal>>,
     pub changes: Mutex<u32>,
+    pub trunks: Mutex<Vec<TrunkState>>,
 }
 
 impl CallControl for FakeSwitch {
@@ -74,6 +75,10 @@ impl CallControl for FakeSwitch {
                 address: "10.0.0.21:5060".into(),
             }]
         })
+    }
+    fn trunks(&self) -> BoxFuture<'_, Vec<TrunkState>> {
+        let trunks = self.trunks.lock().unwrap().clone();
+        Box::pin(async { trunks })
     }
     fn directory_changed(&self) -> BoxFuture<'_, ()> {
         *self.changes.lock().unwrap() += 1;

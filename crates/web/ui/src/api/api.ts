@@ -27,6 +27,7 @@ import type {
   RecordingRow,
   RunningCall,
   SignIn,
+  TrunkRow,
   UserDraft,
   UserRow,
   Uuid,
@@ -113,6 +114,7 @@ export const api = {
     createUser: (body: UserDraft) => post<UserRow>('/users', body),
     updateUser: (id: Uuid, body: UserDraft) => put<UserRow>(`/users/${id}`, body),
     extensions: () => get<Page<ExtensionRow>>('/extensions', { limit: 200 }),
+    trunks: () => get<Page<TrunkRow>>('/trunks'),
     createExtension: (body: ExtensionDraft) => post<ExtensionRow>('/extensions', body),
     updateExtension: (number: string, body: ExtensionDraft) =>
       put<ExtensionRow>(`/extensions/${number}`, body),

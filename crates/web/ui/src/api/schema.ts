@@ -611,6 +611,25 @@ export interface ExtensionRow {
   registrar: string
 }
 
+export interface TrunkRow {
+  name: string
+  state: 'up' | 'unregistered' | 'silent' | 'unresolved' | 'unknown'
+  addresses: string[]
+  answers: boolean | null
+  registration: TrunkRegistration | null
+  calls: number
+  max_calls: number | null
+}
+
+export interface TrunkRegistration {
+  registered: boolean
+  address: string
+  since_at: number | null
+  expires_at: number | null
+  /** 408 for no answer, 503 for no connection too. */
+  last_status: number | null
+}
+
 /** How far a phone may dial. */
 export type Reach = 'internal' | 'local' | 'national' | 'international'
 
