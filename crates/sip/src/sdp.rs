@@ -11,9 +11,11 @@ use sdp_types::{Attribute, Connection, Media, Session};
 use crate::text;
 
 pub mod crypto;
+pub mod dtls;
 pub mod rewrite;
 
 pub use crypto::Crypto;
+pub use dtls::{Dtls, IceCredentials};
 pub use rewrite::{LocalMedia, Origin};
 
 /// The Content-Type of a session description.
@@ -130,6 +132,8 @@ pub struct MediaLine {
     pub rtcp: Option<SocketAddr>,
     /// Whether RTCP may share the RTP port.
     pub has_rtcp_mux: bool,
+    /// Whether the writer does ICE: then its address is found out by that, whatever stands here.
+    pub has_ice: bool,
     /// Who may send. With the address 0.0.0.0 the writer does not listen (RFC 3264 §8.4).
     pub direction: Direction,
     /// Formats in order of preference.
@@ -213,8 +217,12 @@ impl Sdp {
         let rtp = ip.filter(|_| media.port != 0).map(|ip| SocketAddr::new(ip, media.port));
         let has_rtcp_mux = find(&media.attributes, "rtcp-mux").is_some();
         let direction = self.direction(media);
+        let has_ice = [&media.attributes, &self.session.attributes]
+            .into_iter()
+            .any(|attributes| find(attributes, "ice-ufrag").is_some());
         let direction = match ip {
-            Some(ip) if ip.is_unspecified() => on_hold(direction),
+            // Who does ICE need not know its address yet (RFC 8840 §4.1.1).
+            Some(ip) if ip.is_unspecified() && !has_ice => on_hold(direction),
             _ => direction,
         };
         MediaLine {
@@ -226,6 +234,7 @@ impl Sdp {
             host,
             rtp,
             has_rtcp_mux,
+            has_ice,
             direction,
             formats: formats(media),
             ptime_ms: value(&media.attributes, "ptime").and_then(|ptime| ptime.trim().parse().ok()),

@@ -89,9 +89,9 @@ impl Sdp {
     /// of it before.
     pub fn set_crypto(&mut self, protocol: &str, lines: &[Crypto]) {
         let Some(audio) = self.audio() else { return };
+        self.clear_protection(&audio);
         let media = &mut self.session.medias[audio.index];
         media.proto = protocol.to_owned();
-        media.attributes.retain(|attribute| !attribute.attribute.eq_ignore_ascii_case("crypto"));
         for line in lines {
             media.attributes.push(Attribute::with_value("crypto", line.write()));
         }

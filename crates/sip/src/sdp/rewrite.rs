@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use sdp_types::{AddrType, Attribute, Connection, Media, NetType, Session, Time};
 
-use super::{Direction, Format, Sdp, find};
+use super::{Direction, Format, Sdp, dtls, find};
 
 /// Our `o=` line: one for each leg, kept as long as its dialog (RFC 3264 §8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,31 +50,25 @@ pub struct LocalMedia {
     pub rtcp_port: u16,
 }
 
-/// Attributes that would lead media past us, speak of sockets we do not have, or protect media
-/// between the writer and us.
-const LEFT_OUT: [&str; 22] = [
-    "candidate",
-    "end-of-candidates",
-    "remote-candidates",
-    "ice-ufrag",
-    "ice-pwd",
-    "ice-options",
-    "ice-lite",
-    "ice-mismatch",
-    "rtcp-mux",
-    "rtcp-mux-only",
+/// Attributes, beside those of [`dtls`], that would lead media past us, speak of sockets we do not
+/// have, protect media between the writer and us, or name streams and extensions that are the
+/// writer's own.
+const LEFT_OUT: [&str; 15] = [
     "rtcp",
-    "group",
-    "mid",
+    "rtcp-fb",
+    "rtcp-rsize",
     "crypto",
     "crypto-session",
     "key-mgmt",
-    "fingerprint",
-    "setup",
     "connection",
-    "tls-id",
     "zrtp-hash",
     "encryption",
+    "extmap",
+    "extmap-allow-mixed",
+    "msid",
+    "msid-semantic",
+    "ssrc",
+    "ssrc-group",
 ];
 
 impl Sdp {
@@ -307,7 +301,8 @@ fn without_protection(protocol: &str) -> String {
 }
 
 fn is_kept(attribute: &Attribute) -> bool {
-    !LEFT_OUT.iter().any(|name| attribute.attribute.eq_ignore_ascii_case(name))
+    let mut names = LEFT_OUT.iter().chain(&dtls::ATTRIBUTES);
+    !names.any(|name| attribute.attribute.eq_ignore_ascii_case(name))
 }
 
 fn place(media: &mut Media, local: LocalMedia, session_address: IpAddr) {
