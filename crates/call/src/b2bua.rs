@@ -35,6 +35,7 @@ mod fork;
 pub mod formats;
 mod guest;
 mod guests;
+mod handshake;
 mod lamps;
 mod leg;
 pub mod media;
@@ -596,8 +597,8 @@ impl Call {
                     self.watch_events(core, &kind);
                     core.tap(self.id, kind);
                 }
-                Change::Protect(lane, keys) => {
-                    core.put(Output::ProtectRelay { call_id: self.id, lane, keys });
+                Change::Protect(lane, protection) => {
+                    core.put(Output::ProtectRelay { call_id: self.id, lane, protection });
                 }
             }
         }

@@ -5,12 +5,14 @@
 
 use crate::guard;
 use crate::registrar::Kept;
+use cheling_media::dtls::{Fingerprint, Role};
 use cheling_media::srtp::MasterKey;
 use cheling_model::call::{Digit, Format, PausedBy};
 use cheling_model::directory::{Directory, SrtpPolicy, Trunk, TrunkAddress};
 use cheling_model::reach::LocalMobiles;
 use cheling_model::{CallId, FollowUpId, GuestRole, Lane, TapEvent, Timestamp, UserId};
 use cheling_sip::{Flow, session_timer};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +49,9 @@ pub struct Settings {
     pub session_timer: session_timer::Policy,
     /// Whether the media of phones is SRTP.
     pub srtp: SrtpPolicy,
+    /// The certificates that we show browsers: those who know each other already, and meet anew,
+    /// are shown the next. Empty: browsers cannot be spoken with.
+    pub dtls: Arc<[Fingerprint]>,
     /// How an agent pauses a recording, and for how long at most.
     pub pause: PauseRules,
 }
@@ -181,8 +186,8 @@ pub enum Output {
         call_id: CallId,
         /// Which side.
         lane: Lane,
-        /// Its keys; `None`: plain RTP.
-        keys: Option<Box<SrtpKeys>>,
+        /// By what; `None`: plain RTP.
+        protection: Option<Box<RelayProtection>>,
     },
     /// Open a port of this call for a third party; answer with [`Input::GuestOpened`].
     OpenGuest {
@@ -200,7 +205,7 @@ pub enum Output {
         /// Its address.
         remote: Option<RelayRemote>,
         /// How its packets are protected; `None`: plain RTP.
-        keys: Option<Box<SrtpKeys>>,
+        protection: Option<Box<RelayProtection>>,
     },
     /// Close a third party's port. Closing the relay closes them all.
     CloseGuest {
@@ -262,6 +267,44 @@ pub struct RelayRemote {
     pub rtp: SocketAddr,
     /// RTCP; equal to `rtp` when multiplexed (RFC 5761).
     pub rtcp: SocketAddr,
+}
+
+/// How the packets between one side and us are protected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RelayProtection {
+    /// By keys that were said in signalling (SDES).
+    Srtp(SrtpKeys),
+    /// By keys that a handshake on the media path brings: a browser's way.
+    Dtls(DtlsSide),
+}
+
+/// One end of a handshake on the media path. While all but `ice` is the same, so is the association
+/// and its keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DtlsSide {
+    /// Who we are in it: a place in [`Settings::dtls`].
+    pub identity: u8,
+    /// Whether we begin.
+    pub role: Role,
+    /// Who the other end has to be.
+    pub theirs: Fingerprint,
+    /// How its checks are known; `None` if it does none, and its address is that of its SDP.
+    pub ice: Option<IceSide>,
+}
+
+/// What the checks of one side must bear (RFC 8445 §7.3).
+#[derive(Clone, PartialEq, Eq)]
+pub struct IceSide {
+    /// Our fragment of the user name.
+    pub ufrag: String,
+    /// Our password. Never printed.
+    pub password: String,
+}
+
+impl fmt::Debug for IceSide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IceSide({})", self.ufrag)
+    }
 }
 
 /// The SRTP keys between one side and us. Never printed.

@@ -3,7 +3,7 @@
 use crate::clock::AnchoredClock;
 use crate::events::{EventCounters, EventTap};
 use crate::handle::Handle;
-use crate::relay::{RelayConfig, RelayError, Relays, Reporter};
+use crate::relay::{RelayConfig, RelayError, Relays, Reporter, identities};
 use crate::sink::{SpareBlocks, TapSink};
 use crate::sip_task::SipTask;
 use crate::transport::{ARRIVAL_QUEUE, BindError, TransportConfig, Transports};
@@ -99,6 +99,9 @@ impl Capture {
         settings.udp_port = port(Transport::Udp).unwrap_or(settings.udp_port);
         settings.tcp_port = port(Transport::Tcp);
         settings.tls_port = port(Transport::Tls);
+        let mut config = config.relay;
+        config.identities = identities()?;
+        settings.dtls = config.identities.iter().map(|it| it.fingerprint().clone()).collect();
 
         let (report, reports) = mpsc::channel(REPORT_QUEUE);
         let reporter: Reporter = Arc::new(move |it| match report.try_send(it) {
@@ -107,7 +110,7 @@ impl Capture {
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
         });
         let relays = Relays::start(
-            &config.relay,
+            &config,
             Arc::clone(&sinks.journal),
             Arc::clone(&sinks.spare_blocks),
             reporter,

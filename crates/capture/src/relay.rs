@@ -10,10 +10,13 @@
 //! 2.6 on the same machine, and 2.5 to 2.9 with the recording on disk. `poller` and `wire` say what
 //! was tried beside it.
 
+mod browser;
 mod call;
 mod counters;
 mod events;
 mod guest;
+mod handshakes;
+mod ice;
 mod mixing;
 mod poller;
 mod ports;
@@ -33,11 +36,14 @@ use crate::clock::AnchoredClock;
 use crate::dscp::Dscp;
 use crate::sink::{SpareBlocks, TapSink};
 use call::Connecting;
-use cheling_call::io::{MixPlan, RelayRemote, SrtpKeys};
+use cheling_call::io::{MixPlan, RelayProtection, RelayRemote};
+use cheling_media::dtls::Identity;
 use cheling_model::call::Digit;
 use cheling_model::{CallId, Lane, Timestamp};
+use handshakes::{Handshakes, Owners};
 use poller::Waker;
 use ports::PortPool;
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -67,6 +73,10 @@ pub struct RelayConfig {
     pub threads: usize,
     /// The mark of media packets.
     pub dscp: Dscp,
+    /// Who we are to browsers ([`identities`]): what [`Settings::dtls`] names.
+    ///
+    /// [`Settings::dtls`]: cheling_call::io::Settings::dtls
+    pub identities: Arc<[Identity]>,
 }
 
 impl RelayConfig {
@@ -80,6 +90,7 @@ impl RelayConfig {
             port_rest: Duration::from_secs(30),
             threads: 0,
             dscp: Dscp::EXPEDITED,
+            identities: Arc::default(),
         }
     }
 }
@@ -170,6 +181,9 @@ pub enum RelayError {
         /// Why not.
         source: io::Error,
     },
+    /// No certificate can be made.
+    #[error("cannot make a certificate for browsers: {0}")]
+    Certificate(String),
     /// A thread could not be started.
     #[error("cannot start a relay thread: {0}")]
     Thread(#[from] io::Error),
@@ -182,6 +196,8 @@ pub struct Relays {
     threads: Vec<Thread>,
     owners: HashMap<CallId, usize>,
     watch: RelayWatch,
+    /// Ends when the relay threads have ended.
+    handshakes: Option<JoinHandle<()>>,
 }
 
 struct Thread {
@@ -247,6 +263,9 @@ impl Relays {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
+        let at_handshakes = Owners::default();
+        let (handshakes, join_handshakes) =
+            Handshakes::start(Arc::clone(&config.identities), Arc::clone(&at_handshakes))?;
         let mut threads = Vec::with_capacity(count);
         let mut counters = Vec::with_capacity(count);
         for index in 0..count {
@@ -263,8 +282,12 @@ impl Relays {
                 sink: Arc::clone(&sink),
                 spare: Arc::clone(&spare),
                 counters: Arc::clone(&thread_counters),
+                index,
+                handshakes: handshakes.clone(),
             })?;
             let waker = thread.waker();
+            let owner = (commands.clone(), waker.clone());
+            at_handshakes.write().unwrap_or_else(PoisonError::into_inner).push(owner);
             let join = std::thread::Builder::new()
                 .name(format!("relay-{index}"))
                 .spawn(|| thread.run())?;
@@ -279,7 +302,8 @@ impl Relays {
             });
         }
         let watch = RelayWatch { threads: counters, calls: Statistics::default() };
-        Ok(Self { threads, owners: HashMap::new(), watch })
+        let handshakes = Some(join_handshakes);
+        Ok(Self { threads, owners: HashMap::new(), watch, handshakes })
     }
 
     /// What the threads count.
@@ -313,9 +337,14 @@ impl Relays {
     }
 
     /// Says how the packets of one side are protected; `None`: not at all.
-    pub fn protect(&mut self, call_id: CallId, lane: Lane, keys: Option<Box<SrtpKeys>>) {
+    pub fn protect(
+        &mut self,
+        call_id: CallId,
+        lane: Lane,
+        protection: Option<Box<RelayProtection>>,
+    ) {
         if let Some(thread) = self.owner(call_id) {
-            thread.tell(Command::Protect { call_id, lane, keys });
+            thread.tell(Command::Protect { call_id, lane, protection });
         }
     }
 
@@ -332,10 +361,10 @@ impl Relays {
         call_id: CallId,
         guest: u8,
         remote: Option<RelayRemote>,
-        keys: Option<Box<SrtpKeys>>,
+        protection: Option<Box<RelayProtection>>,
     ) {
         if let Some(thread) = self.owner(call_id) {
-            thread.tell(Command::PointGuest { call_id, guest, remote, keys });
+            thread.tell(Command::PointGuest { call_id, guest, remote, protection });
         }
     }
 
@@ -438,6 +467,11 @@ impl Relays {
                 tracing::error!("a relay thread panicked");
             }
         }
+        if let Some(join) = self.handshakes.take()
+            && join.join().is_err()
+        {
+            tracing::error!("the handshake thread panicked");
+        }
     }
 
     fn owner(&mut self, call_id: CallId) -> Option<&mut Thread> {
@@ -482,6 +516,25 @@ impl Thread {
     fn is_alive(&self) -> bool {
         self.join.as_ref().is_some_and(|join| !join.is_finished())
     }
+}
+
+/// Certificates to show browsers, made now and never kept: their fingerprints go with every call.
+/// Two, for those that have met one of us and meet another in the same conversation.
+///
+/// # Errors
+/// [`RelayError::Certificate`] if none can be made.
+pub fn identities() -> Result<Arc<[Identity]>, RelayError> {
+    let made = || -> Result<Identity, String> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|err| err.to_string())?;
+        let mut params = CertificateParams::new(Vec::new()).map_err(|err| err.to_string())?;
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "Cheling");
+        let certificate = params.self_signed(&key).map_err(|err| err.to_string())?;
+        Identity::new(certificate.der().to_vec(), key.serialize_der())
+            .map_err(|err| err.to_string())
+    };
+    let both: Result<Vec<_>, _> = (0..2).map(|_| made()).collect();
+    Ok(both.map_err(RelayError::Certificate)?.into())
 }
 
 /// Binds to the advertised address itself where that can be done: then sockets may be connected,

@@ -263,8 +263,8 @@ impl SipTask {
             Output::PointRelay { call_id, lane, remote } => {
                 self.relays.point(call_id, lane, remote);
             }
-            Output::ProtectRelay { call_id, lane, keys } => {
-                self.relays.protect(call_id, lane, keys);
+            Output::ProtectRelay { call_id, lane, protection } => {
+                self.relays.protect(call_id, lane, protection);
             }
             Output::OpenGuest { call_id, guest } => {
                 if !self.relays.open_guest(call_id, guest) {
@@ -272,8 +272,8 @@ impl SipTask {
                     return Some(Consequence::Relay(report));
                 }
             }
-            Output::PointGuest { call_id, guest, remote, keys } => {
-                self.relays.point_guest(call_id, guest, remote, keys);
+            Output::PointGuest { call_id, guest, remote, protection } => {
+                self.relays.point_guest(call_id, guest, remote, protection);
             }
             Output::CloseGuest { call_id, guest } => self.relays.close_guest(call_id, guest),
             Output::Mix { call_id, plan } => self.relays.mix(call_id, plan),

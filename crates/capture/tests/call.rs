@@ -131,6 +131,7 @@ impl Bench {
             guard: Default::default(),
             pause: Default::default(),
             srtp: Default::default(),
+            dtls: Default::default(),
         };
         let (lookup, cards) = mpsc::channel(LOOKUP_QUEUE);
         let journal = Arc::new(Journal::default());

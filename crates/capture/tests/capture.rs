@@ -52,6 +52,7 @@ async fn start(trunks: Vec<Trunk>) -> (Capture, mpsc::Receiver<TapEvent>) {
         guard: Default::default(),
         pause: Default::default(),
         srtp: Default::default(),
+        dtls: Default::default(),
     };
     let (lookup, events) = mpsc::channel(LOOKUP_QUEUE);
     let sinks = Sinks {

@@ -199,6 +199,7 @@ async fn start(trunks: Vec<Trunk>) -> (Capture, mpsc::Receiver<TapEvent>) {
         session_timer: cheling_sip::session_timer::Policy::default(),
         pause: Default::default(),
         srtp: Default::default(),
+        dtls: Default::default(),
         guard: Default::default(),
     };
     let (lookup, events) = mpsc::channel(LOOKUP_QUEUE);

@@ -4,7 +4,7 @@
 
 mod relay_bench;
 
-use cheling_call::io::{RelayRemote, SrtpKeys};
+use cheling_call::io::{RelayProtection, RelayRemote, SrtpKeys};
 use cheling_media::srtp::{Kind, MasterKey, Opener, Sealer, Suite};
 use cheling_model::Lane;
 use cheling_model::tap::PacketKind;
@@ -65,7 +65,8 @@ fn keys(suite: Suite, seed: u8) -> SrtpKeys {
 }
 
 fn protect(bench: &mut Bench, lane: Lane, keys: &SrtpKeys) {
-    bench.relays.protect(call(1), lane, Some(Box::new(keys.clone())));
+    let protection = RelayProtection::Srtp(keys.clone());
+    bench.relays.protect(call(1), lane, Some(Box::new(protection)));
 }
 
 fn tapped(bench: &Bench, kind: PacketKind) -> Vec<Vec<u8>> {

@@ -73,6 +73,22 @@ impl Collector for Meters {
                 "SRTP that could not be opened",
                 relay.refused_packets,
             ),
+            (
+                "cheling_relay_refused_checks",
+                "ICE checks with wrong credentials, and handshakes from elsewhere",
+                relay.refused_checks,
+            ),
+            ("cheling_relay_handshakes", "DTLS handshakes that brought keys", relay.handshakes),
+            (
+                "cheling_relay_failed_handshakes",
+                "DTLS handshakes that brought none",
+                relay.failed_handshakes,
+            ),
+            (
+                "cheling_relay_dropped_handshakes",
+                "Datagrams of DTLS handshakes that were too many",
+                relay.dropped_handshakes,
+            ),
             ("cheling_relay_unsent_packets", "Media that could not be sent", relay.unsent_packets),
             ("cheling_relay_failed_opens", "Calls without media ports", relay.failed_opens),
             ("cheling_tap_dropped_packets", "Media not recorded", relay.tap_dropped_packets),

@@ -483,6 +483,8 @@ fn call_settings(config: &Config) -> anyhow::Result<Settings> {
         session_timer: config.sip.session_timer(),
         pause: config.recording.pause(),
         srtp: config.media.srtp,
+        // Capture makes them.
+        dtls: Arc::default(),
     })
 }
 

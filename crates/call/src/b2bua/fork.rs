@@ -190,7 +190,7 @@ impl Fork {
             invite.headers.push(Name::CallInfo, format!("<sip:{host}>;answer-after=0"));
             invite.headers.push(Name::AlertInfo, format!("<http://{host}>;info=alert-autoanswer"));
         }
-        let mut protection = Protection::of(core, &target.side, target.flow);
+        let mut protection = Protection::towards(core, &target.side, target.flow, &target.uri);
         let offer = call.offer.cloned().map(|mut offer| {
             protection.write_offer(&mut offer, &mut core.random);
             offer

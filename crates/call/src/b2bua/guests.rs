@@ -362,7 +362,7 @@ impl Call {
         if let Err(err) = protection.hear(&theirs, &mut core.random) {
             tracing::warn!(call_id = %self.id, %err, "a third party's media is not protected");
         }
-        let keys = protection.keys().cloned().map(Box::new);
+        let relayed = protection.of_relay().map(Box::new);
         let sent = winner.offer.clone().unwrap_or_else(|| offer(&guest.origin, local));
         let formats = formats::formats(&sent, &theirs);
         let extension = leg.side.extension().map(str::to_owned);
@@ -379,7 +379,12 @@ impl Call {
             protection,
         }));
         let remote = remote(&theirs);
-        core.put(Output::PointGuest { call_id: self.id, guest: number, remote, keys });
+        core.put(Output::PointGuest {
+            call_id: self.id,
+            guest: number,
+            remote,
+            protection: relayed,
+        });
         core.tap(self.id, TapKind::Formats { lane: Lane::Agent, voice: number, formats });
         let joined = TapKind::GuestJoined { guest: number, role, extension, number: dialled };
         core.tap(self.id, joined);
@@ -487,7 +492,7 @@ impl Call {
                         tracing::warn!(call_id = %self.id, %err, "offer of a third party refused");
                         return core.refuse(server, request, 488);
                     }
-                    let keys = joined.protection.keys().cloned().map(Box::new);
+                    let protection = joined.protection.of_relay().map(Box::new);
                     let mut plain = theirs.clone();
                     plain.set_crypto("RTP/AVP", &[]);
                     let (lines, both) = ([Some(place)], Direction::SendRecv);
@@ -499,7 +504,7 @@ impl Call {
                     let remote = remote(&theirs);
                     let number = guest.number;
                     let point =
-                        Output::PointGuest { call_id: self.id, guest: number, remote, keys };
+                        Output::PointGuest { call_id: self.id, guest: number, remote, protection };
                     core.put(point);
                     let formats = joined.formats.clone();
                     let (lane, voice) = (Lane::Agent, number);

@@ -20,7 +20,7 @@ use super::formats::{
 };
 use super::guests::can_mix;
 use super::protection::{Protection, Unprotected};
-use crate::io::{MixSends, RelayRemote, SrtpKeys};
+use crate::io::{MixSends, RelayProtection, RelayRemote};
 use crate::random::Random;
 
 mod meeting;
@@ -31,7 +31,7 @@ pub enum Change {
     /// Where a side wants its media.
     Point(Lane, Option<RelayRemote>),
     /// How a side's packets are protected; `None`: not at all.
-    Protect(Lane, Option<Box<SrtpKeys>>),
+    Protect(Lane, Option<Box<RelayProtection>>),
     /// Formats, Held or Resumed.
     Tap(TapKind),
 }
@@ -96,8 +96,8 @@ pub struct Media {
     formats: [Vec<Format>; 2],
     pointed: [Option<RelayRemote>; 2],
     protection: [Protection; 2],
-    /// The keys that the relay was told of.
-    protected: [Option<SrtpKeys>; 2],
+    /// What the relay was told of it.
+    protected: [Option<RelayProtection>; 2],
     /// Makes keys.
     random: Random,
     is_transcoding: bool,
@@ -412,10 +412,10 @@ impl Media {
     /// Points the relay to a side before there is an agreement (early media).
     pub fn point(&mut self, lane: Lane, theirs: &Sdp) -> Vec<Change> {
         let mut changes = Vec::new();
-        let keys = self.protection[lane.index()].keys();
-        if keys != self.protected[lane.index()].as_ref() {
-            self.protected[lane.index()] = keys.cloned();
-            changes.push(Change::Protect(lane, keys.cloned().map(Box::new)));
+        let protection = self.protection[lane.index()].of_relay();
+        if protection != self.protected[lane.index()] {
+            self.protected[lane.index()].clone_from(&protection);
+            changes.push(Change::Protect(lane, protection.map(Box::new)));
         }
         let remote = theirs.audio().and_then(|line| remote(&line));
         if remote != self.pointed[lane.index()] {

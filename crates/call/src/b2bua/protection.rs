@@ -1,17 +1,21 @@
-//! SRTP with one side of a call: what we offer it, what it chose, and the keys that follow (SDES,
-//! RFC 4568).
+//! SRTP with one side of a call: what we offer it, what it chose, and the keys that follow: at once
+//! (SDES, RFC 4568), or by a handshake of its own (`handshake`).
 //!
 //! Each side is protected, or not, whatever the other does: the relay opens what comes in and seals
 //! what goes out. Keys are of the side's own dialog; no key ever crosses a call.
 
+use std::sync::Arc;
+
 use cheling_media::srtp::{MasterKey, Suite};
 use cheling_model::directory::SrtpPolicy;
 use cheling_sip::sdp::{Crypto, MediaLine, Sdp};
-use cheling_sip::{Flow, Transport};
+use cheling_sip::uri::host_ip;
+use cheling_sip::{Flow, Transport, Uri};
 
+use super::handshake::{Handshake, Met};
 use super::leg::Side;
 use crate::core::Core;
-use crate::io::SrtpKeys;
+use crate::io::{RelayProtection, SrtpKeys};
 use crate::random::Random;
 
 /// The protocol of a line whose keys, if it has any, may be passed over.
@@ -38,6 +42,8 @@ pub(crate) struct Protection {
     is_private: bool,
     /// Our offer that has no answer yet: what we would send with, by tag.
     offered: Vec<(u32, MasterKey)>,
+    /// What we say of ourselves where keys come of a handshake.
+    handshake: Handshake,
     /// What holds; `None` before the first answer.
     agreed: Option<Agreed>,
     /// The protocol of the side's last offer, which our answer repeats (RFC 3264 §6).
@@ -61,6 +67,7 @@ enum Manner {
 enum Agreed {
     Plain,
     Keys { tag: u32, protocol: String, keys: SrtpKeys },
+    Handshake(Met),
 }
 
 impl Default for Protection {
@@ -72,8 +79,8 @@ impl Default for Protection {
 
 impl Protection {
     pub(crate) fn new(policy: SrtpPolicy, is_private: bool) -> Self {
-        let manner = Manner::Open;
-        Self { policy, is_private, offered: Vec::new(), agreed: None, asked: None, manner }
+        let (offered, handshake, manner) = (Vec::new(), Handshake::default(), Manner::Open);
+        Self { policy, is_private, offered, handshake, agreed: None, asked: None, manner }
     }
 
     /// As the config has it for who is there.
@@ -86,14 +93,34 @@ impl Protection {
             }
         };
         let is_private = matches!(flow.transport, Transport::Tls | Transport::Wss);
-        Self::new(policy, is_private)
+        let handshake = Handshake::new(Arc::clone(&core.settings.dtls));
+        Self { handshake, ..Self::new(policy, is_private) }
+    }
+
+    /// The same, of who is called at this contact: what a browser is offered, it can take.
+    pub(crate) fn towards(core: &Core, side: &Side, flow: Flow, contact: &Uri) -> Self {
+        let mut protection = Self::of(core, side, flow);
+        if side.extension().is_some() && is_browser(flow, contact) {
+            protection.handshake.offer_first();
+        }
+        protection
     }
 
     /// What the relay needs; `None` if nothing is protected.
-    pub(crate) fn keys(&self) -> Option<&SrtpKeys> {
+    pub(crate) fn of_relay(&self) -> Option<RelayProtection> {
         match &self.agreed {
-            Some(Agreed::Keys { keys, .. }) => Some(keys),
+            Some(Agreed::Keys { keys, .. }) => Some(RelayProtection::Srtp(keys.clone())),
+            Some(Agreed::Handshake(met)) => {
+                Some(RelayProtection::Dtls(self.handshake.of_relay(met)))
+            }
             Some(Agreed::Plain) | None => None,
+        }
+    }
+
+    fn met(&self) -> Option<&Met> {
+        match &self.agreed {
+            Some(Agreed::Handshake(met)) => Some(met),
+            Some(Agreed::Plain | Agreed::Keys { .. }) | None => None,
         }
     }
 
@@ -104,6 +131,12 @@ impl Protection {
                 (protocol.clone(), vec![(*tag, keys.ours.clone())])
             }
             Some(Agreed::Plain) => return,
+            Some(Agreed::Handshake(met)) => {
+                return self.handshake.write_offer(Some(met), offer, random);
+            }
+            None if self.handshake.is_offered_first() => {
+                return self.handshake.write_offer(None, offer, random);
+            }
             None => {
                 let protocol = match (self.policy, self.manner) {
                     (SrtpPolicy::Off, _) | (SrtpPolicy::Optional, Manner::Plain) => return,
@@ -131,9 +164,12 @@ impl Protection {
     /// Has the next offer to who has refused one be made in another way that the policy allows;
     /// false if there is none left.
     ///
-    /// Some take keys in an `RTP/SAVP` line alone, some no line with keys in it at all, and none of
+    /// What was taken for a browser and is none has what other phones have. Some take keys in an `RTP/SAVP` line alone, some no line with keys in it at all, and none of
     /// them says which.
     pub(crate) fn offer_otherwise(&mut self) -> bool {
+        if self.agreed.is_none() && self.handshake.give_up() {
+            return true;
+        }
         let is_open = self.policy == SrtpPolicy::Optional && self.agreed.is_none();
         self.manner = match self.manner {
             Manner::Open if is_open => Manner::Secure,
@@ -146,27 +182,30 @@ impl Protection {
     /// Protects our answer to what this side has said last.
     pub(crate) fn write_answer(&self, answer: &mut Sdp) {
         let Some(asked) = &self.asked else { return };
-        let lines: Vec<Crypto> = match &self.agreed {
-            Some(Agreed::Keys { tag, keys, .. }) => vec![line(*tag, &keys.ours)],
-            Some(Agreed::Plain) | None => Vec::new(),
-        };
-        answer.set_crypto(asked, &lines);
+        self.write(asked, answer);
     }
 
     /// Leaves of what we offered what was chosen: said again, it is an answer, or an offer that
     /// leaves no choice.
     pub(crate) fn narrow(&self, sent: &mut Sdp) {
         let Some(audio) = sent.audio() else { return };
-        let lines: Vec<Crypto> = match &self.agreed {
-            Some(Agreed::Keys { tag, keys, .. }) => vec![line(*tag, &keys.ours)],
-            Some(Agreed::Plain) | None => Vec::new(),
-        };
-        sent.set_crypto(&audio.protocol, &lines);
+        self.write(&audio.protocol, sent);
+    }
+
+    fn write(&self, protocol: &str, sdp: &mut Sdp) {
+        match &self.agreed {
+            Some(Agreed::Handshake(met)) => self.handshake.write(met, protocol, sdp),
+            Some(Agreed::Keys { tag, keys, .. }) => {
+                sdp.set_crypto(protocol, &[line(*tag, &keys.ours)]);
+            }
+            Some(Agreed::Plain) | None => sdp.set_crypto(protocol, &[]),
+        }
     }
 
     /// Our offer was refused: what held before holds.
     pub(crate) fn take_back(&mut self) {
         self.offered.clear();
+        self.handshake.take_back();
     }
 
     /// Keys that have never been used, for a side that goes on in another call.
@@ -174,6 +213,7 @@ impl Protection {
         if let Some(Agreed::Keys { keys, .. }) = &mut self.agreed {
             keys.ours = fresh(keys.ours.suite(), random);
         }
+        self.handshake.renew();
         self.offered.clear();
         self
     }
@@ -184,6 +224,9 @@ impl Protection {
     /// [`Unprotected`] if it asks for less than it must have, or for what we do not know.
     pub(crate) fn check(&self, theirs: &Sdp) -> Result<(), Unprotected> {
         let Some(audio) = theirs.audio() else { return Ok(()) };
+        if self.handshake.read(&audio, theirs, self.met()).is_some() {
+            return Ok(());
+        }
         match self.choose(&audio, theirs) {
             Some(_) => Ok(()),
             None if audio.is_secure() => Err(Unprotected::Unknown),
@@ -201,10 +244,23 @@ impl Protection {
         self.check(theirs)?;
         let Some(audio) = theirs.audio() else { return Ok(()) };
         let chosen = self.choose(&audio, theirs);
+        let met = self.handshake.read(&audio, theirs, self.met());
+        let is_answer = !self.offered.is_empty() || self.handshake.is_waiting();
         let offered = std::mem::take(&mut self.offered);
-        if offered.is_empty() {
+        if !is_answer {
             self.asked = Some(audio.protocol.clone());
         }
+        if let Some(met) = met {
+            let before = self.agreed.take();
+            let before = match &before {
+                Some(Agreed::Handshake(before)) => Some(before),
+                _ => None,
+            };
+            self.handshake.hear(&met, before, random);
+            self.agreed = Some(Agreed::Handshake(met));
+            return Ok(());
+        }
+        self.handshake.take_back();
         let Some((tag, theirs)) = chosen else {
             self.agreed = Some(Agreed::Plain);
             return Ok(());
@@ -225,7 +281,8 @@ impl Protection {
 
     /// The first of its keys that can be used; in an answer, one of a suite that was offered.
     fn choose(&self, audio: &MediaLine, theirs: &Sdp) -> Option<(u32, MasterKey)> {
-        if self.policy == SrtpPolicy::Off && !audio.is_secure() {
+        let is_known = self.policy != SrtpPolicy::Off || audio.is_secure();
+        if !is_known || self.handshake.is_waiting() {
             return None;
         }
         theirs.crypto().into_iter().find_map(|crypto| {
@@ -235,6 +292,13 @@ impl Protection {
             (self.offered.is_empty() || is_offered).then_some((crypto.tag, key))
         })
     }
+}
+
+/// Whether a browser registered so. It comes by WebSocket, and does not know its address (RFC 7118
+/// §5); an app that names one has sockets of its own.
+fn is_browser(flow: Flow, contact: &Uri) -> bool {
+    matches!(flow.transport, Transport::Ws | Transport::Wss)
+        && contact.host().is_some_and(|host| host_ip(host).is_none())
 }
 
 fn line(tag: u32, key: &MasterKey) -> Crypto {
@@ -254,6 +318,9 @@ fn fresh(suite: Suite, random: &mut Random) -> MasterKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::DtlsSide;
+    use cheling_media::dtls::{Fingerprint, Hash, Role};
+    use cheling_sip::sdp::dtls::Setup;
 
     const KEY: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
     const OTHER: &str = "AVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
@@ -273,6 +340,15 @@ mod tests {
 
     fn sha1_80(tag: u32, key: &str) -> String {
         format!("{tag} AES_CM_128_HMAC_SHA1_80 inline:{key}")
+    }
+
+    impl Protection {
+        fn keys(&self) -> Option<&SrtpKeys> {
+            match &self.agreed {
+                Some(Agreed::Keys { keys, .. }) => Some(keys),
+                _ => None,
+            }
+        }
     }
 
     fn protocol(sdp: &Sdp) -> String {
@@ -407,5 +483,145 @@ mod tests {
         let after = side.renewed(&mut random).keys().unwrap().clone();
         assert_eq!(after.theirs, before.theirs);
         assert_ne!(after.ours, before.ours);
+    }
+
+    /// What a browser says: `name` is its name in ICE, `key` stands for its certificate.
+    fn browser(setup: &str, name: &str, key: u8) -> Sdp {
+        let fingerprint = vec![format!("{key:02X}"); 32].join(":");
+        let body = format!(
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE a1\r\n\
+             m=audio 9 UDP/TLS/RTP/SAVPF 8\r\nc=IN IP4 0.0.0.0\r\na=mid:a1\r\na=rtcp-mux\r\n\
+             a=ice-ufrag:{name}\r\na=ice-pwd:0123456789abcdefghijklmn\r\na=setup:{setup}\r\n\
+             a=fingerprint:sha-256 {fingerprint}\r\n"
+        );
+        Sdp::parse(body.as_bytes()).unwrap()
+    }
+
+    fn beside_a_browser(is_browser: bool) -> Protection {
+        let certificates = [1, 2].map(|it| Fingerprint::of(Hash::Sha256, &[it]));
+        let mut handshake = Handshake::new(certificates.into());
+        if is_browser {
+            handshake.offer_first();
+        }
+        Protection { handshake, ..Protection::new(SrtpPolicy::Optional, false) }
+    }
+
+    fn side(protection: &Protection) -> DtlsSide {
+        match protection.of_relay() {
+            Some(RelayProtection::Dtls(side)) => side,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_browser_that_calls_begins_the_handshake_and_is_answered_by_its_own_names() {
+        let mut random = random();
+        let mut protection = beside_a_browser(true);
+        protection.hear(&browser("actpass", "abcd", 7), &mut random).unwrap();
+        let mut answer = sdp("RTP/AVP", &[]);
+        protection.write_answer(&mut answer);
+        assert_eq!(protocol(&answer), "UDP/TLS/RTP/SAVPF");
+        assert_eq!(answer.setup(), Some(Setup::Passive));
+        assert_eq!(answer.mid().as_deref(), Some("a1"));
+        assert!(answer.audio().unwrap().has_rtcp_mux);
+        let (said, told) = (answer.ice().unwrap(), side(&protection));
+        assert_eq!((told.role, told.identity), (Role::Server, 0));
+        assert_eq!(told.theirs.bytes(), [7; 32]);
+        let ice = told.ice.clone().unwrap();
+        assert_eq!((ice.ufrag, ice.password), (said.ufrag, said.pwd.clone()));
+        assert!(said.pwd.len() >= 22);
+        let ours = Fingerprint::of(Hash::Sha256, &[1]);
+        assert_eq!(answer.fingerprints()[0].bytes, ours.bytes());
+        // Hold, and every other offer that names the same: nothing changes.
+        protection.hear(&browser("actpass", "abcd", 7), &mut random).unwrap();
+        assert_eq!(side(&protection), told);
+        // It looks for the way anew: a new name for a new name, and the keys stay.
+        protection.hear(&browser("actpass", "efgh", 7), &mut random).unwrap();
+        let after = side(&protection);
+        assert_ne!(after.ice, told.ice);
+        assert_eq!(DtlsSide { ice: told.ice.clone(), ..after }, told);
+    }
+
+    #[test]
+    fn a_browser_that_is_called_is_offered_nothing_but_a_handshake() {
+        let mut random = random();
+        let mut protection = beside_a_browser(true);
+        let mut offer = sdp("RTP/AVP", &[]);
+        protection.write_offer(&mut offer, &mut random);
+        assert_eq!(protocol(&offer), "UDP/TLS/RTP/SAVPF");
+        assert_eq!(offer.setup(), Some(Setup::ActPass));
+        assert!(offer.crypto().is_empty() && offer.mid().is_some());
+        for (setup, role) in [("active", Role::Server), ("passive", Role::Client)] {
+            let mut protection = protection.clone();
+            protection.hear(&browser(setup, "abcd", 7), &mut random).unwrap();
+            let told = side(&protection);
+            assert_eq!((told.role, told.ice.unwrap().ufrag), (role, offer.ice().unwrap().ufrag));
+            // A later offer of theirs that leaves it to us leaves it as it is.
+            protection.hear(&browser("actpass", "abcd", 7), &mut random).unwrap();
+            assert_eq!(side(&protection).role, role);
+        }
+        // A phone that comes by WebSocket and has plain RTP only refuses, and is offered that.
+        assert!(protection.offer_otherwise());
+        let mut offer = sdp("RTP/AVP", &[]);
+        protection.write_offer(&mut offer, &mut random);
+        assert_eq!(protocol(&offer), "RTP/AVP");
+        protection.hear(&sdp("RTP/AVP", &[]), &mut random).unwrap();
+        assert_eq!(protection.of_relay(), None);
+    }
+
+    #[test]
+    fn a_browser_that_goes_on_in_another_call_meets_somebody_else_there() {
+        let mut random = random();
+        let mut protection = beside_a_browser(true);
+        protection.hear(&browser("actpass", "abcd", 7), &mut random).unwrap();
+        let before = side(&protection);
+        let mut after = protection.renewed(&mut random);
+        let mut offer = sdp("RTP/AVP", &[]);
+        after.write_offer(&mut offer, &mut random);
+        let ours = Fingerprint::of(Hash::Sha256, &[2]);
+        assert_eq!(offer.fingerprints()[0].bytes, ours.bytes());
+        assert_eq!(offer.mid().as_deref(), Some("a1"));
+        after.hear(&browser("active", "efgh", 7), &mut random).unwrap();
+        let after = side(&after);
+        assert_ne!((after.identity, &after.ice), (before.identity, &before.ice));
+        assert_eq!(after.ice.unwrap().ufrag, offer.ice().unwrap().ufrag);
+    }
+
+    #[test]
+    fn a_browser_is_known_by_its_transport_and_by_not_knowing_its_address() {
+        let flow = |transport| {
+            let address = "192.0.2.1:5080".parse().unwrap();
+            Flow { transport, ..Flow::udp(address, address) }
+        };
+        for (transport, contact, want) in [
+            (Transport::Wss, "sip:k3jd8@df7jal23ls0d.invalid;transport=wss", true),
+            (Transport::Ws, "sip:8001@phone.example.com;transport=ws", true),
+            (Transport::Ws, "sip:8001@10.0.0.9:5060;transport=ws", false),
+            (Transport::Wss, "sip:8001@[2001:db8::9];transport=ws", false),
+            (Transport::Udp, "sip:8001@df7jal23ls0d.invalid", false),
+        ] {
+            let contact = contact.parse().unwrap();
+            assert_eq!(is_browser(flow(transport), &contact), want, "{contact}");
+        }
+    }
+
+    #[test]
+    fn a_handshake_needs_a_certificate_that_can_be_known() {
+        let mut random = random();
+        let weak = browser("actpass", "abcd", 7).to_bytes();
+        let weak = String::from_utf8(weak.to_vec()).unwrap().replace("sha-256", "md5");
+        let weak = Sdp::parse(weak.as_bytes()).unwrap();
+        assert_eq!(beside_a_browser(true).hear(&weak, &mut random), Err(Unprotected::Unknown));
+        // Nobody has made certificates of ours.
+        let mut without = Protection::new(SrtpPolicy::Optional, true);
+        let theirs = browser("actpass", "abcd", 7);
+        assert_eq!(without.hear(&theirs, &mut random), Err(Unprotected::Unknown));
+        // No browser, but it asks for it: it gets it.
+        let mut phone = beside_a_browser(false);
+        phone.hear(&theirs, &mut random).unwrap();
+        assert_eq!(side(&phone).role, Role::Server);
+        let mut offer = sdp("RTP/AVP", &[]);
+        beside_a_browser(false).write_offer(&mut offer, &mut random);
+        assert_eq!(protocol(&offer), "RTP/AVP");
     }
 }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cheling_call::Switch;
-use cheling_call::io::{Command, CommandReply, Input, MixPlan, Output, PauseRules, Settings};
+use cheling_call::io::{
+    Command, CommandReply, Input, MixPlan, Output, PauseRules, RelayProtection, Settings,
+};
 use cheling_model::directory::{
     CallerHeader, Dealership, Destination, Directory, Extension, Line, RingGroup, Trunk,
 };
@@ -133,6 +135,7 @@ pub fn settings(seed: u64) -> Settings {
         guard: Default::default(),
         pause: PauseRules::default(),
         srtp: Default::default(),
+        dtls: Default::default(),
     }
 }
 
@@ -267,9 +270,12 @@ impl World {
             }
             Output::Tap(event) => self.taps.push((event.call_id, event.kind)),
             Output::Reply { reply, .. } => self.replies.push(reply),
-            Output::ProtectRelay { lane, keys, .. } => {
+            Output::ProtectRelay { lane, protection, .. } => {
                 self.outputs.push(format!("ProtectRelay {lane:?}"));
-                self.keys[lane.index()] = keys.map(|keys| *keys);
+                self.keys[lane.index()] = match protection.map(|it| *it) {
+                    Some(RelayProtection::Srtp(keys)) => Some(keys),
+                    Some(RelayProtection::Dtls(_)) | None => None,
+                };
             }
             Output::OpenGuest { call_id, guest } => {
                 self.outputs.push(format!("OpenGuest {guest}"));

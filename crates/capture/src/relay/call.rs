@@ -1,8 +1,10 @@
 //! One relayed call: four sockets, and where each side's packets come from and go to.
 
 use super::Report;
-use super::counters::{CallCounters, ThreadCounters};
+use super::browser::Dealt;
+use super::counters::{CallCounters, LaneCounters, ThreadCounters};
 use super::events::EventReader;
+use super::handshakes::{AssociationId, Handshakes, Owner};
 use super::mixing::Mixing;
 use super::protection::Protection;
 use super::sockets::SocketPair;
@@ -10,7 +12,8 @@ use super::source::{Judgement, Source};
 use super::strays::Strays;
 use super::wire::Wire;
 use crate::clock::AnchoredClock;
-use cheling_call::io::{RelayRemote, SrtpKeys};
+use cheling_call::io::{RelayProtection, RelayRemote, Speaker};
+use cheling_media::dtls::Event;
 use cheling_media::rtp::DatagramKind;
 use cheling_model::tap::PacketKind;
 use cheling_model::{CallId, Lane, Timestamp};
@@ -149,17 +152,40 @@ impl RelayedCall {
         self.counters.lane(lane).set_locked(side.rtp.source.locked().is_some());
     }
 
-    /// Protects what comes from one side and goes there by these keys.
-    pub(super) fn protect(&mut self, lane: Lane, keys: Option<Box<SrtpKeys>>) {
-        let protection = &mut self.sides[lane.index()].protection;
-        let Some(keys) = keys else {
-            *protection = None;
-            return;
-        };
-        match Protection::new(*keys, protection.take().map(|before| *before)) {
-            Ok(new) => *protection = Some(Box::new(new)),
-            // Cannot be: keys have the length of their suite.
-            Err(err) => tracing::error!(call_id = %self.call_id, %err, "media not protected"),
+    /// Protects what comes from one side and goes there.
+    pub(super) fn protect(
+        &mut self,
+        lane: Lane,
+        wanted: Option<Box<RelayProtection>>,
+        thread: usize,
+        handshakes: &Handshakes,
+    ) {
+        let owner = Owner { thread, call_id: self.call_id, who: Speaker::Side(lane) };
+        let side = &mut self.sides[lane.index()];
+        let before = side.protection.take();
+        side.protection = Protection::renew(before, wanted, owner, handshakes, &mut side.rtp);
+    }
+
+    /// Takes what came of the handshake with one side.
+    pub(super) fn proceed(
+        &mut self,
+        lane: Lane,
+        id: AssociationId,
+        event: Event,
+        totals: &ThreadCounters,
+    ) {
+        let side = &mut self.sides[lane.index()];
+        let browser = side.protection.as_mut().and_then(|it| it.browser());
+        let Some(browser) = browser else { return };
+        match browser.proceed(id, event, &side.rtp) {
+            Ok(true) => totals.handshakes.bump(),
+            Ok(false) => {}
+            Err(err) => {
+                self.counters.lane(lane).failed_handshakes.bump();
+                totals.failed_handshakes.bump();
+                let call_id = self.call_id;
+                tracing::warn!(%call_id, ?lane, %err, "a side's media is refused");
+            }
         }
     }
 
@@ -194,6 +220,12 @@ impl RelayedCall {
         let kind = match DatagramKind::of(&buffer[..len]) {
             DatagramKind::Rtp if port == Port::Rtp && len >= 12 => PacketKind::Rtp,
             DatagramKind::Rtcp if len >= 8 => PacketKind::Rtcp,
+            kind @ (DatagramKind::Stun | DatagramKind::Dtls)
+                if port == Port::Rtp && side.is_browser() =>
+            {
+                side.negotiate(kind, &buffer[..len], from, counters, totals);
+                return None;
+            }
             _ => {
                 counters.other_datagrams.bump();
                 totals.other_datagrams.bump();
@@ -275,6 +307,32 @@ impl Side {
         }
     }
 
+    fn is_browser(&mut self) -> bool {
+        self.protection.as_mut().is_some_and(|it| it.browser().is_some())
+    }
+
+    /// Takes a check or a piece of a handshake.
+    fn negotiate(
+        &mut self,
+        kind: DatagramKind,
+        datagram: &[u8],
+        from: SocketAddr,
+        counters: &LaneCounters,
+        totals: &ThreadCounters,
+    ) {
+        let browser = self.protection.as_mut().and_then(|it| it.browser());
+        let Some(browser) = browser else { return };
+        match browser.receive(kind, datagram, from, &mut self.rtp) {
+            Dealt::Taken => {}
+            Dealt::Found => counters.set_locked(true),
+            Dealt::Refused => {
+                counters.refused_checks.bump();
+                totals.refused_checks.bump();
+            }
+            Dealt::Dropped => totals.dropped_handshakes.bump(),
+        }
+    }
+
     fn wire(&mut self, port: Port) -> &mut Wire {
         match port {
             Port::Rtp => &mut self.rtp,
@@ -300,10 +358,11 @@ impl Side {
         };
         match &mut self.protection {
             None => wire.send(bytes),
-            Some(protection) => {
-                let sealed = protection.seal(kind, bytes).map_err(io::Error::other)?;
-                wire.send(sealed.as_ref())
-            }
+            Some(protection) => match protection.seal(kind, bytes).map_err(io::Error::other)? {
+                Some(sealed) => wire.send(sealed.as_ref()),
+                // Nobody knows yet who is there.
+                None => Ok(false),
+            },
         }
     }
 }

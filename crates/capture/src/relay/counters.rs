@@ -41,6 +41,11 @@ pub struct LaneCounters {
     pub stranger_packets: Count,
     /// SRTP packets that could not be opened: forged, repeated, or of another key.
     pub refused_packets: Count,
+    /// Checks with wrong credentials on this side's port, and handshakes that did not come from
+    /// where its checks do.
+    pub refused_checks: Count,
+    /// Handshakes with this side that brought no keys.
+    pub failed_handshakes: Count,
     /// Datagrams that are neither RTP nor RTCP.
     pub other_datagrams: Count,
     /// Packets from this side that could not be sent on.
@@ -84,6 +89,8 @@ impl CallCounters {
                     rtcp_packets: counters.rtcp_packets.value(),
                     stranger_packets: counters.stranger_packets.value(),
                     refused_packets: counters.refused_packets.value(),
+                    refused_checks: counters.refused_checks.value(),
+                    failed_handshakes: counters.failed_handshakes.value(),
                     other_datagrams: counters.other_datagrams.value(),
                     unsent_packets: counters.unsent_packets.value(),
                     tap_dropped_packets: counters.tap_dropped_packets.value(),
@@ -128,6 +135,10 @@ pub struct LaneStatistics {
     /// See [`LaneCounters`].
     pub refused_packets: u64,
     /// See [`LaneCounters`].
+    pub refused_checks: u64,
+    /// See [`LaneCounters`].
+    pub failed_handshakes: u64,
+    /// See [`LaneCounters`].
     pub other_datagrams: u64,
     /// See [`LaneCounters`].
     pub unsent_packets: u64,
@@ -152,6 +163,15 @@ pub struct ThreadCounters {
     pub stranger_packets: Count,
     /// SRTP packets that could not be opened.
     pub refused_packets: Count,
+    /// Checks with wrong credentials, and handshakes that did not come from where checks do.
+    pub refused_checks: Count,
+    /// Handshakes that brought keys.
+    pub handshakes: Count,
+    /// Handshakes that brought none.
+    pub failed_handshakes: Count,
+    /// Datagrams of handshakes that were dropped because too many waited, or after too many failed
+    /// handshakes of a side.
+    pub dropped_handshakes: Count,
     /// Datagrams that are neither RTP nor RTCP.
     pub other_datagrams: Count,
     /// Packets that could not be sent on.
@@ -176,6 +196,14 @@ pub struct RelayTotals {
     /// See [`ThreadCounters`].
     pub refused_packets: u64,
     /// See [`ThreadCounters`].
+    pub refused_checks: u64,
+    /// See [`ThreadCounters`].
+    pub handshakes: u64,
+    /// See [`ThreadCounters`].
+    pub failed_handshakes: u64,
+    /// See [`ThreadCounters`].
+    pub dropped_handshakes: u64,
+    /// See [`ThreadCounters`].
     pub other_datagrams: u64,
     /// See [`ThreadCounters`].
     pub unsent_packets: u64,
@@ -192,6 +220,10 @@ impl RelayTotals {
         self.relayed_packets += thread.relayed_packets.value();
         self.stranger_packets += thread.stranger_packets.value();
         self.refused_packets += thread.refused_packets.value();
+        self.refused_checks += thread.refused_checks.value();
+        self.handshakes += thread.handshakes.value();
+        self.failed_handshakes += thread.failed_handshakes.value();
+        self.dropped_handshakes += thread.dropped_handshakes.value();
         self.other_datagrams += thread.other_datagrams.value();
         self.unsent_packets += thread.unsent_packets.value();
         self.tap_dropped_packets += thread.tap_dropped_packets.value();

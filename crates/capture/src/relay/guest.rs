@@ -3,13 +3,15 @@
 //! Its packets are learned from one source as those of the two sides are (`source`). RTCP is not
 //! read: the stream that a guest hears is our own.
 
+use super::handshakes::{AssociationId, Handshakes, Owner};
 use super::ports::PortLease;
 use super::protection::Protection;
 use super::sockets::SocketPair;
 use super::source::{Judgement, Source};
 use super::strays::Strays;
 use super::wire::Wire;
-use cheling_call::io::{RelayRemote, SrtpKeys};
+use cheling_call::io::{RelayProtection, RelayRemote};
+use cheling_media::dtls::{DtlsError, Event};
 use cheling_media::rtp::DatagramKind;
 use cheling_model::tap::PacketKind;
 use std::net::{IpAddr, UdpSocket};
@@ -25,7 +27,7 @@ pub(super) struct Guest {
     _rtcp: UdpSocket,
     /// Who sent last.
     last: Option<(IpAddr, u32)>,
-    protection: Option<Protection>,
+    protection: Option<Box<Protection>>,
 }
 
 impl Guest {
@@ -49,25 +51,40 @@ impl Guest {
         (self.lease, strays)
     }
 
-    pub(super) fn point(
-        &mut self,
-        remote: Option<RelayRemote>,
-        keys: Option<Box<SrtpKeys>>,
-        now: Instant,
-    ) {
+    pub(super) fn point(&mut self, remote: Option<RelayRemote>, now: Instant) {
         self.rtp.point(remote.map(|remote| remote.rtp), now);
+    }
+
+    pub(super) fn protect(
+        &mut self,
+        wanted: Option<Box<RelayProtection>>,
+        owner: Owner,
+        handshakes: &Handshakes,
+    ) {
         let before = self.protection.take();
-        self.protection = keys.and_then(|keys| {
-            let made = Protection::new(*keys, before);
-            // Cannot be: keys have the length of their suite.
-            made.inspect_err(|err| tracing::error!(%err, "media not protected")).ok()
-        });
+        self.protection = Protection::renew(before, wanted, owner, handshakes, &mut self.rtp);
+    }
+
+    /// Takes what came of its handshake.
+    ///
+    /// # Errors
+    /// [`DtlsError`] if it brought no keys.
+    pub(super) fn proceed(&mut self, id: AssociationId, event: Event) -> Result<(), DtlsError> {
+        let browser = self.protection.as_mut().and_then(|it| it.browser());
+        let Some(browser) = browser else { return Ok(()) };
+        browser.proceed(id, event, &self.rtp).map(|_| ())
     }
 
     /// Reads one datagram: the length of an RTP packet that is the guest's own.
     pub(super) fn receive(&mut self, buffer: &mut [u8], now: Instant) -> Option<usize> {
         let (mut len, from) = self.rtp.receive(buffer).ok()?;
-        if DatagramKind::of(&buffer[..len]) != DatagramKind::Rtp || len < 12 {
+        let kind = DatagramKind::of(&buffer[..len]);
+        let browser = self.protection.as_mut().and_then(|it| it.browser());
+        if let (DatagramKind::Stun | DatagramKind::Dtls, Some(browser)) = (kind, browser) {
+            browser.receive(kind, &buffer[..len], from, &mut self.rtp);
+            return None;
+        }
+        if kind != DatagramKind::Rtp || len < 12 {
             return None;
         }
         if let Some(protection) = &mut self.protection {
@@ -88,7 +105,9 @@ impl Guest {
         match &mut self.protection {
             None => self.rtp.send(bytes).is_ok(),
             Some(protection) => match protection.seal(PacketKind::Rtp, bytes) {
-                Ok(sealed) => self.rtp.send(sealed.as_ref()).is_ok(),
+                Ok(Some(sealed)) => self.rtp.send(sealed.as_ref()).is_ok(),
+                // Nobody knows yet who is there.
+                Ok(None) => true,
                 Err(_) => false,
             },
         }

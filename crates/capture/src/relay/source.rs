@@ -43,13 +43,37 @@ pub struct Source {
     send_to: Option<SocketAddr>,
     state: State,
     strays: Strays,
+    /// Nothing is learned from packets: whoever checks them says where they come from.
+    is_found_by_checks: bool,
 }
 
 impl Source {
     /// A source of which nothing is known. Packets of `strays` belong to an earlier call on the
     /// same port, unless they come from the very address in the SDP.
     pub fn new(strays: Strays) -> Self {
-        Self { sdp: None, is_muted: false, send_to: None, state: State::Waiting, strays }
+        Self {
+            sdp: None,
+            is_muted: false,
+            send_to: None,
+            state: State::Waiting,
+            strays,
+            is_found_by_checks: false,
+        }
+    }
+
+    /// From now on the source is found by checks ([`Source::find`]), or learned again.
+    pub fn find_by_checks(&mut self, is_found_by_checks: bool) {
+        if self.is_found_by_checks != is_found_by_checks {
+            self.is_found_by_checks = is_found_by_checks;
+            self.state = State::Waiting;
+            self.send_to = self.sdp.filter(|_| !is_found_by_checks);
+        }
+    }
+
+    /// A check has shown that this is the source, and only this.
+    pub fn find(&mut self, from: SocketAddr) {
+        self.state = State::Locked { from };
+        self.send_to = Some(from);
     }
 
     /// Takes the address of a new SDP; `None` mutes: nothing is sent there until the next.
@@ -62,6 +86,10 @@ impl Source {
             return;
         };
         self.is_muted = false;
+        if self.is_found_by_checks {
+            self.sdp = Some(sdp);
+            return;
+        }
         if self.sdp == Some(sdp) {
             if let State::Locked { from } = self.state
                 && from != sdp
@@ -94,13 +122,14 @@ impl Source {
 
     /// Whether the source is locked to the very address of the SDP, so that no other can follow.
     pub fn is_settled(&self) -> bool {
-        self.sdp.is_some() && self.locked() == self.sdp
+        self.sdp.is_some() && self.locked() == self.sdp && !self.is_found_by_checks
     }
 
     /// Judges a packet by where it came from.
     pub fn judge(&mut self, from: SocketAddr, ssrc: Option<u32>, now: Instant) -> Judgement {
         match self.state {
             State::Locked { from: locked } if locked == from => Judgement::Accept,
+            _ if self.is_found_by_checks => Judgement::Stranger,
             _ if self.sdp == Some(from) => self.lock(from),
             State::Locked { .. } => Judgement::Stranger,
             _ if ssrc.is_some_and(|ssrc| self.strays.contains(from.ip(), ssrc)) => {
@@ -255,6 +284,32 @@ mod tests {
         assert_eq!(source.destination(), Some(address("192.0.2.1:4000")));
         // The same phone in the new call chooses a new SSRC (RFC 3550 §8).
         assert_eq!(source.judge(old, Some(78), now), Judgement::Accept);
+    }
+
+    #[test]
+    fn what_checks_find_no_packet_moves() {
+        let now = Instant::now();
+        let (sdp, found) = (address("192.0.2.1:4000"), address("203.0.113.9:61000"));
+        let mut source = Source::new(Strays::default());
+        source.find_by_checks(true);
+        source.point(Some(sdp), now);
+        // Not even the SDP's own address counts before it is checked.
+        for _ in 0..20 {
+            assert_eq!(source.judge(sdp, Some(1), now), Judgement::Stranger);
+        }
+        assert_eq!((source.destination(), source.locked()), (None, None));
+        source.find(found);
+        assert_eq!(source.judge(found, Some(1), now), Judgement::Accept);
+        assert_eq!(source.judge(sdp, Some(1), now), Judgement::Stranger);
+        source.point(Some(address("192.0.2.1:4002")), now);
+        assert_eq!(source.destination(), Some(found));
+        assert!(!source.is_settled());
+        source.point(None, now);
+        assert_eq!(source.destination(), None);
+        // A phone that has no browser any more is learned as every phone.
+        source.find_by_checks(false);
+        source.point(Some(sdp), now);
+        assert_eq!(source.judge(sdp, Some(1), now), Judgement::AcceptAndLock);
     }
 
     #[test]

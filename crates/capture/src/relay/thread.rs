@@ -3,6 +3,7 @@
 use super::call::{Connecting, Port, RelayedCall};
 use super::counters::{CallCounters, ThreadCounters};
 use super::guest::Guest;
+use super::handshakes::{AssociationId, Handshakes, Owner};
 use super::mixing::{self, Mixing};
 use super::poller::{Poller, Ready, Waker};
 use super::ports::PortPool;
@@ -12,7 +13,8 @@ use super::{Report, Reporter};
 use crate::clock::AnchoredClock;
 use crate::dscp::Dscp;
 use crate::sink::{SpareBlocks, TapSink};
-use cheling_call::io::{MixPlan, RelayRemote, Speaker, SrtpKeys};
+use cheling_call::io::{MixPlan, RelayProtection, RelayRemote, Speaker};
+use cheling_media::dtls::Event;
 use cheling_model::tap::{PacketKind, TapPacket};
 use cheling_model::{CallId, Lane};
 use std::collections::{HashMap, VecDeque};
@@ -48,7 +50,14 @@ pub(super) enum Command {
     Protect {
         call_id: CallId,
         lane: Lane,
-        keys: Option<Box<SrtpKeys>>,
+        protection: Option<Box<RelayProtection>>,
+    },
+    /// What came of a handshake.
+    Handshake {
+        call_id: CallId,
+        who: Speaker,
+        id: AssociationId,
+        event: Box<Event>,
     },
     StartRecording {
         call_id: CallId,
@@ -70,7 +79,7 @@ pub(super) enum Command {
         call_id: CallId,
         guest: u8,
         remote: Option<RelayRemote>,
-        keys: Option<Box<SrtpKeys>>,
+        protection: Option<Box<RelayProtection>>,
     },
     CloseGuest {
         call_id: CallId,
@@ -98,6 +107,9 @@ pub(super) struct ThreadParts {
     pub(super) sink: Arc<dyn TapSink>,
     pub(super) spare: Arc<SpareBlocks>,
     pub(super) counters: Arc<ThreadCounters>,
+    /// Its place among the threads.
+    pub(super) index: usize,
+    pub(super) handshakes: Handshakes,
 }
 
 impl ThreadParts {
@@ -340,10 +352,11 @@ impl RelayThread {
                         call.point(lane, remote, now);
                     }
                 }
-                Ok(Command::Protect { call_id, lane, keys }) => {
-                    if let Some(call) = self.call(call_id) {
-                        call.protect(lane, keys);
-                    }
+                Ok(Command::Protect { call_id, lane, protection }) => {
+                    self.protect(call_id, lane, protection);
+                }
+                Ok(Command::Handshake { call_id, who, id, event }) => {
+                    self.proceed(call_id, who, id, *event);
                 }
                 Ok(Command::StartRecording { call_id }) => {
                     if let Some(call) = self.call(call_id) {
@@ -360,12 +373,13 @@ impl RelayThread {
                     }
                 }
                 Ok(Command::OpenGuest { call_id, guest }) => self.open_guest(call_id, guest),
-                Ok(Command::PointGuest { call_id, guest, remote, keys }) => {
+                Ok(Command::PointGuest { call_id, guest, remote, protection }) => {
                     let remote = remote.map(|remote| self.parts.near(remote));
-                    let mixing = self.call(call_id).and_then(|call| call.mixing.as_mut());
-                    let mut guests = mixing.into_iter().flat_map(|mixing| &mut mixing.guests);
-                    if let Some(guest) = guests.find(|known| known.number == guest) {
-                        guest.point(remote, keys, now);
+                    let (index, handshakes) = (self.parts.index, self.parts.handshakes.clone());
+                    let owner = Owner { thread: index, call_id, who: Speaker::Guest(guest) };
+                    if let Some(guest) = self.guest(call_id, guest) {
+                        guest.protect(protection, owner, &handshakes);
+                        guest.point(remote, now);
                     }
                 }
                 Ok(Command::CloseGuest { call_id, guest }) => self.close_guest(call_id, guest),
@@ -385,6 +399,33 @@ impl RelayThread {
                 Err(TryRecvError::Empty) => return,
             }
         }
+    }
+
+    fn protect(&mut self, call_id: CallId, lane: Lane, protection: Option<Box<RelayProtection>>) {
+        let Some(&slot) = self.slots.get(&call_id) else { return };
+        let Some(Some(call)) = self.calls.get_mut(slot) else { return };
+        call.protect(lane, protection, self.parts.index, &self.parts.handshakes);
+    }
+
+    fn proceed(&mut self, call_id: CallId, who: Speaker, id: AssociationId, event: Event) {
+        let Some(&slot) = self.slots.get(&call_id) else { return };
+        let Some(Some(call)) = self.calls.get_mut(slot) else { return };
+        match who {
+            Speaker::Side(lane) => call.proceed(lane, id, event, &self.parts.counters),
+            Speaker::Guest(number) => {
+                if let Some(guest) = self.guest(call_id, number)
+                    && let Err(err) = guest.proceed(id, event)
+                {
+                    tracing::warn!(%call_id, number, %err, "a third party's media is refused");
+                    self.parts.counters.failed_handshakes.bump();
+                }
+            }
+        }
+    }
+
+    fn guest(&mut self, call_id: CallId, number: u8) -> Option<&mut Guest> {
+        let mixing = self.call(call_id)?.mixing.as_mut()?;
+        mixing.guests.iter_mut().find(|guest| guest.number == number)
     }
 
     fn call(&mut self, call_id: CallId) -> Option<&mut RelayedCall> {

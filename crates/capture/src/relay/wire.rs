@@ -35,10 +35,22 @@ impl Wire {
     pub(super) fn point(&mut self, sdp: Option<SocketAddr>, now: Instant) {
         self.source.point(sdp, now);
         if self.connected.is_some() && sdp.is_some() && self.connected != sdp {
-            self.connected = None;
-            if let Err(err) = rustix::net::connect_unspec(&self.socket) {
-                tracing::warn!(%err, "media socket stays connected to the old address");
-            }
+            self.disconnect();
+        }
+    }
+
+    /// Has the source found by checks from now on, or learned again.
+    pub(super) fn find_by_checks(&mut self, is_found_by_checks: bool) {
+        self.source.find_by_checks(is_found_by_checks);
+        if is_found_by_checks && self.connected.is_some() {
+            self.disconnect();
+        }
+    }
+
+    fn disconnect(&mut self) {
+        self.connected = None;
+        if let Err(err) = rustix::net::connect_unspec(&self.socket) {
+            tracing::warn!(%err, "media socket stays connected to the old address");
         }
     }
 
@@ -76,6 +88,14 @@ impl Wire {
             Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => send().map(|_| true),
             sent => sent.map(|_| true),
         }
+    }
+
+    /// Sends something that is no media, and will be asked for again if it is lost.
+    pub(super) fn answer(&self, bytes: &[u8], to: SocketAddr) {
+        let _ = match self.connected {
+            Some(connected) if connected == to => self.socket.send(bytes),
+            _ => self.socket.send_to(bytes, self.written(to)),
+        };
     }
 
     /// An address as this socket's family writes it.
