@@ -136,6 +136,15 @@ impl Desk {
         }
     }
 
+    /// Writes what a database that was away has missed, if it is back. To be called now and then: the
+    /// next event may be a long time coming.
+    pub async fn make_up(&self) {
+        if self.backlog() > 0 {
+            let _in_order = self.order.lock().await;
+            self.catch_up().await;
+        }
+    }
+
     /// How many events wait for a database that is away.
     pub fn backlog(&self) -> usize {
         self.patience.backlog()

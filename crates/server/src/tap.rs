@@ -10,6 +10,7 @@ use cheling_store::journal::JournalHandle;
 use cheling_store::rows::{AnsweredCall, RecordingRows, RowError};
 use cheling_web::Hub;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// The journal as `capture` sees it.
@@ -91,6 +92,15 @@ impl RecordingRows for Rows {
     }
 }
 
+/// How often the desk looks whether a database that was away is back.
+const MAKE_UP_EVERY: Duration = Duration::from_secs(1);
+
+/// What the desk is told.
+enum Told {
+    Event(Box<TapEvent>),
+    Landed(Box<Recording>),
+}
+
 /// Feeds the desk and publishes what it says, until everybody who tells it has gone.
 pub async fn attend(
     desk: Arc<Desk>,
@@ -99,15 +109,27 @@ pub async fn attend(
     mut landed: mpsc::Receiver<Recording>,
 ) {
     loop {
-        // Events first: a recording is told of after the end of its call.
-        let notices = tokio::select! {
-            biased;
-            Some(event) = events.recv() => desk.handle(event).await,
-            Some(row) = landed.recv() => desk.recording_landed(&row, crate::facts::now()).await,
-            else => break,
+        let told = async {
+            // Events first: a recording is told of after the end of its call.
+            tokio::select! {
+                biased;
+                Some(event) = events.recv() => Some(Told::Event(Box::new(event))),
+                Some(row) = landed.recv() => Some(Told::Landed(Box::new(row))),
+                else => None,
+            }
+        };
+        let notices = match tokio::time::timeout(MAKE_UP_EVERY, told).await {
+            Ok(Some(Told::Event(event))) => desk.handle(*event).await,
+            Ok(Some(Told::Landed(row))) => desk.recording_landed(&row, crate::facts::now()).await,
+            Ok(None) => break,
+            Err(_) => {
+                desk.make_up().await;
+                continue;
+            }
         };
         for notice in &notices {
             hub.publish(notice);
         }
     }
+    desk.make_up().await;
 }
