@@ -9,6 +9,7 @@ pub mod cheling;
 pub mod child;
 pub mod desk;
 pub mod dns;
+pub mod hanging_disk;
 pub mod http;
 pub mod kamailio;
 pub mod linphone;
