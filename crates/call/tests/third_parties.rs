@@ -205,7 +205,11 @@ fn a_listener_is_heard_by_nobody_and_the_two_go_on_untouched() {
     let story = world.story();
     assert_eq!(
         story,
-        ["formats Agent PCMA PCMU G722 OPUS TELEPHONE-EVENT", "guest 1 8003 joined to listen"]
+        [
+            "guest 1 8003 called to listen",
+            "formats Agent PCMA PCMU G722 OPUS TELEPHONE-EVENT",
+            "guest 1 8003 joined to listen",
+        ]
     );
     hang_up(&mut world, 3);
     world.run(SECOND);
@@ -296,7 +300,32 @@ fn a_guest_that_does_not_come_leaves_no_trace() {
         assert_eq!(plan(&world, call_id), None);
         assert_eq!(world.switch.live_calls(), 1);
         assert_eq!(world.outputs.last().unwrap(), "CloseGuest 1", "{manner:?}");
-        assert!(!world.story().iter().any(|line| line.starts_with("guest")));
+        let story = world.story();
+        let told: Vec<_> = story.iter().filter(|line| line.starts_with("guest")).collect();
+        assert_eq!(told, ["guest 1 8003 called to conference", "guest 1 left"], "{manner:?}");
+        hang_up(&mut world, 1);
+        world.settle();
+    }
+}
+
+#[test]
+fn a_third_who_rings_is_called_off() {
+    for is_monitor in [false, true] {
+        let (mut world, call_id) = talking(1);
+        world.uas[3].manner = Manner::Ring;
+        let reply = match is_monitor {
+            false => order(&mut world, call_id, Order::Invite { number: "8003".into() }),
+            true => monitor(&mut world, call_id, GuestRole::Whisper),
+        };
+        assert_eq!(reply, CommandReply::Accepted);
+        world.run(2 * SECOND);
+        assert_eq!(world.uas[3].invites.len(), 1);
+        let off = Order::Dismiss { guest: 1 };
+        assert_eq!(order(&mut world, call_id, off), CommandReply::Accepted);
+        world.run(2 * SECOND);
+        assert!(has(&world, 3, "CANCEL"), "{:?}", world.uas[3].log);
+        assert!(world.story().contains(&"guest 1 left".to_owned()), "{:?}", world.story());
+        assert_eq!(plan(&world, call_id), None);
         hang_up(&mut world, 1);
         world.settle();
     }

@@ -206,6 +206,7 @@ fn words(items: &[Item]) -> Vec<&'static str> {
                 TapKind::Resumed { .. } => "resumed",
                 TapKind::RecordingPaused { .. } => "paused",
                 TapKind::RecordingResumed { .. } => "recording again",
+                TapKind::GuestCalled { .. } => "guest called",
                 TapKind::GuestJoined { .. } => "guest joined",
                 TapKind::GuestChanged { .. } => "guest changed",
                 TapKind::GuestLeft { .. } => "guest left",

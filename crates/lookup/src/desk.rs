@@ -185,6 +185,9 @@ impl Desk {
             TapKind::Ended { cause, by, sip_status } => {
                 self.ended(call_id, at, cause, by, sip_status).await
             }
+            TapKind::GuestCalled { guest, role, number } => {
+                self.guest_called(call_id, at, guest, role, number)
+            }
             TapKind::GuestJoined { guest, role, extension, number } => {
                 let seat = guests::Seat { guest, role, extension, number };
                 self.guest_joined(call_id, at, seat).await

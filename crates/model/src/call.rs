@@ -496,6 +496,15 @@ pub enum TapKind {
         /// Who resumed it.
         by: PausedBy,
     },
+    /// A third party is being called.
+    GuestCalled {
+        /// Its number in the call.
+        guest: u8,
+        /// What it is to do here.
+        role: GuestRole,
+        /// The number that is called for it.
+        number: String,
+    },
     /// A third party has answered and is in the call.
     GuestJoined {
         /// Its number in the call, and its voice in the recording's right lane.
@@ -515,7 +524,7 @@ pub enum TapKind {
         /// What it does now.
         role: GuestRole,
     },
-    /// A third party is in the call no longer.
+    /// A third party is in the call no longer, or will not come.
     GuestLeft {
         /// Which.
         guest: u8,

@@ -177,6 +177,9 @@ pub struct CallGuest {
     pub number: String,
     /// Who sits there, by name, or `""`.
     pub name: String,
+    /// It is being called, and has not answered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ringing: bool,
 }
 
 /// A call at one user's phone.

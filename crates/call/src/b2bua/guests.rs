@@ -120,6 +120,8 @@ impl Call {
         let until = core.now.monotonic + PORT_PATIENCE;
         let state = GuestState::Opening { way, hunt: Box::new(hunt), until };
         self.guests.all.push(Guest { number, role, dialled: dialled.to_owned(), origin, state });
+        let called = TapKind::GuestCalled { guest: number, role, number: dialled.to_owned() };
+        core.tap(self.id, called);
         core.put(Output::OpenGuest { call_id: self.id, guest: number });
         CommandReply::Accepted
     }
@@ -426,6 +428,7 @@ impl Call {
     pub(super) fn guest_leaves(&mut self, core: &mut Core, at: usize, is_there: bool) {
         let guest = self.guests.all.remove(at);
         let number = guest.number;
+        core.tap(self.id, TapKind::GuestLeft { guest: number });
         match guest.state {
             GuestState::Opening { .. } => return,
             GuestState::Ringing { mut forks, .. } => {
@@ -442,7 +445,6 @@ impl Call {
                 if is_there {
                     joined.leg.bye(core, self.id, &mut self.entries, Some(ENDED_BY_US));
                 }
-                core.tap(self.id, TapKind::GuestLeft { guest: number });
             }
         }
         core.put(Output::CloseGuest { call_id: self.id, guest: number });

@@ -482,6 +482,9 @@ fn tell(kind: &TapKind) -> String {
         TapKind::Resumed { by } => format!("resumed {by:?}"),
         TapKind::RecordingPaused { by, .. } => format!("paused {by:?}"),
         TapKind::RecordingResumed { by } => format!("resumed {by:?}"),
+        TapKind::GuestCalled { guest, role, number } => {
+            format!("guest {guest} {number} called to {}", role.as_str())
+        }
         TapKind::GuestJoined { guest, role, extension, number } => {
             let who = extension.as_ref().unwrap_or(number);
             format!("guest {guest} {who} joined to {}", role.as_str())

@@ -24,6 +24,27 @@ impl Desk {
         found.next().map(|guest| guest.shown.guest)
     }
 
+    /// Somebody is called to join: shown at once, so that he can be called off. Who comes to listen,
+    /// whisper or barge in is not shown before.
+    pub(super) fn guest_called(
+        &self,
+        call_id: CallId,
+        at: Timestamp,
+        guest: u8,
+        role: GuestRole,
+        number: String,
+    ) -> Vec<Notice> {
+        let phones = self.phones();
+        let user_id = phones.user_of(&number);
+        let name = user_id.and_then(|id| phones.user_names.get(&id)).cloned().unwrap_or_default();
+        let extension = number.clone();
+        let shown = CallGuest { guest, role, number, name, ringing: true };
+        // Whoever rings is at the call by that already, and is no party before the answer.
+        let guest = Guest { shown, user_id: None, extension };
+        self.live().update(call_id, |call| call.guests.push(guest));
+        self.guests_changed(call_id, at)
+    }
+
     pub(super) async fn guest_joined(
         &self,
         call_id: CallId,
@@ -46,7 +67,7 @@ impl Desk {
         };
         self.tried(call_id, guest::joined(&self.db, &row)).await;
         let name = user_id.and_then(|id| phones.user_names.get(&id)).cloned().unwrap_or_default();
-        let shown = CallGuest { guest, role, number, name };
+        let shown = CallGuest { guest, role, number, name, ringing: false };
         let mut notices = Vec::new();
         {
             let mut live = self.live();

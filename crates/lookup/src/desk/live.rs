@@ -140,7 +140,12 @@ impl Guest {
 impl Call {
     /// The third parties that consoles show.
     pub(super) fn shown_guests(&self) -> Vec<CallGuest> {
-        let shown = self.guests.iter().filter(|guest| guest.shown.role != GuestRole::Listen);
+        let is_shown = |guest: &&Guest| match guest.shown.role {
+            GuestRole::Listen => false,
+            GuestRole::Conference => true,
+            GuestRole::Whisper | GuestRole::Barge => !guest.shown.ringing,
+        };
+        let shown = self.guests.iter().filter(is_shown);
         shown.map(|guest| guest.shown.clone()).collect()
     }
 

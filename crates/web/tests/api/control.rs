@@ -198,7 +198,15 @@ async fn a_supervisor_monitors_by_her_own_phone_and_not_her_own_calls() {
     assert_eq!((answer.status, answer.code().as_str()), (409, "own_call"));
     assert!(house.switch.controlled.lock().unwrap().is_empty());
 
-    // What is not begun cannot be left; what is, can.
+    // What is not begun cannot be left; what is, can, while the phone rings and later.
+    assert_eq!(house.call("DELETE", &chief, &path, Value::Null).await.status, 404);
+    let role = GuestRole::Listen;
+    let called = TapKind::GuestCalled { guest: 1, role, number: "8009".into() };
+    house.happens(call, now(), called).await;
+    assert_eq!(house.call("DELETE", &chief, &path, Value::Null).await.status, 202);
+    let asked = house.switch.controlled.lock().unwrap().pop().unwrap();
+    assert_eq!(asked.order, Order::Dismiss { guest: 1 });
+    house.happens(call, now(), TapKind::GuestLeft { guest: 1 }).await;
     assert_eq!(house.call("DELETE", &chief, &path, Value::Null).await.status, 404);
     let joined = TapKind::GuestJoined {
         guest: 2,
@@ -261,5 +269,41 @@ async fn an_agent_sees_the_other_phones_of_the_dealership_and_who_is_free() {
     assert_eq!(states(&a2).await, ["8001 busy"], "who calls is not free");
     let qa = house.sign_in("qa").await;
     assert_eq!(house.get(&qa, "/colleagues").await.status, 403);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_third_who_is_being_called_is_shown_and_a_supervisor_only_once_she_speaks() {
+    let house = house().await;
+    let call = house.inbound(house.dealership, "13812345678", "8001").await;
+    let a1 = house.sign_in("a1").await;
+    let shown = async || house.get(&a1, "/calls/live").await.json()["calls"][0]["guests"].clone();
+    for (guest, role, number) in
+        [(1, GuestRole::Conference, "8002"), (2, GuestRole::Whisper, "8009")]
+    {
+        let called = TapKind::GuestCalled { guest, role, number: number.into() };
+        house.happens(call, now(), called).await;
+    }
+    let rung = shown().await;
+    assert_eq!(rung.as_array().unwrap().len(), 1, "{rung}");
+    assert_eq!((&rung[0]["number"], &rung[0]["ringing"]), (&json!("8002"), &json!(true)));
+    assert!(!rung[0]["name"].as_str().unwrap().is_empty());
+    for (guest, role, number) in
+        [(1, GuestRole::Conference, "8002"), (2, GuestRole::Whisper, "8009")]
+    {
+        let (extension, number) = (Some(number.into()), number.into());
+        let joined = TapKind::GuestJoined { guest, role, extension, number };
+        house.happens(call, now(), joined).await;
+    }
+    let there = shown().await;
+    assert_eq!(there.as_array().unwrap().len(), 2, "{there}");
+    assert!(there[0].get("ringing").is_none(), "{there}");
+    // Who does not come leaves nothing behind.
+    let role = GuestRole::Conference;
+    house
+        .happens(call, now(), TapKind::GuestCalled { guest: 3, role, number: "8003".into() })
+        .await;
+    house.happens(call, now(), TapKind::GuestLeft { guest: 3 }).await;
+    assert_eq!(shown().await.as_array().unwrap().len(), 2);
     house.close().await;
 }

@@ -33,8 +33,10 @@ test('a call is held, a third comes and goes, and it is handed on', async ({ pag
   await expect(controls.getByRole('alert')).toContainText('对方的话机没有注册')
   await number.fill('8022')
   await number.press('Enter')
-  await expect(controls.getByText('周敏 · 三方通话')).toBeVisible()
+  await expect(controls.getByText('周敏 · 正在呼叫')).toBeVisible()
   await expect(button('三方')).toBeFocused()
+  await steer('come')
+  await expect(controls.getByText('周敏 · 三方通话')).toBeVisible()
   await button('请 周敏 退出通话').click()
   await expect(controls.getByText('三方通话')).toHaveCount(0)
 

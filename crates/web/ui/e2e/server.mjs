@@ -1,5 +1,5 @@
 // Test double of the server: serves dist, the same JSON, Range, and a WebSocket that resumes.
-// A second port steers it: /offer?number=, /answer, /hold, /join, /alarm, /silence, /withdraw, /end, /down, /up, /mute, /stat.
+// A second port steers it: /offer?number=, /answer, /hold, /join, /come, /alarm, /silence, /withdraw, /end, /down, /up, /mute, /stat.
 import fs from 'node:fs'
 import http from 'node:http'
 import path from 'node:path'
@@ -219,6 +219,7 @@ const steer = {
   answer: (q) => world.answer(q.get('id')),
   hold: (q) => world.hold(q.get('id'), q.get('held') !== 'false'),
   pause: (q) => world.pause(q.get('id'), q.get('paused') !== 'false'),
+  come: (q) => void world.come(world.at(q.get('id'))),
   join: (q) => void (world.at(q.get('id')).monitor.joined_at = Date.now() * 1000),
   alarm: (q) => world.alarm(q.get('kind'), q.get('disk') ?? '/srv/journal'),
   silence: (q) => world.silence(q.get('id'), q.get('heard') ?? 'both', q.get('missing')),

@@ -133,8 +133,14 @@ export class World {
 
   invite(id, number) {
     const live = this.order(id, 'invite', number)
-    const guest = { guest: live.guests.length + 1, role: 'conference', number }
-    this.update(live, { guests: [...live.guests, { ...guest, name: this.reach(number) }] })
+    const name = this.reach(number)
+    const guest = { guest: live.guests.length + 1, role: 'conference', number, name }
+    this.update(live, { guests: [...live.guests, { ...guest, ringing: true }] })
+  }
+
+  /** Whoever is called to join has answered. */
+  come(live) {
+    this.update(live, { guests: live.guests.map((g) => ({ ...g, ringing: false })) })
   }
 
   dismiss(id, guest) {

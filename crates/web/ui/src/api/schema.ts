@@ -252,6 +252,8 @@ export interface CallGuest {
   role: GuestRole
   number: string
   name: string
+  /** It is being called, and has not answered. */
+  ringing?: boolean
 }
 
 export interface LiveCall {
