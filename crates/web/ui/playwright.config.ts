@@ -1,8 +1,9 @@
 import { defineConfig } from '@playwright/test'
 
 /**
- * Two projects: `double` drives the console on the test double of e2e/server.mjs; `real` drives
- * it on a running `cheling` whose address is in CHELING_URL. DOUBLE_PORT (and the port after it)
+ * Three projects: `double` drives the console on the test double of e2e/server.mjs; `real` drives
+ * it on a running `cheling` whose address is in CHELING_URL; `phone` makes the browser a phone of
+ * one, with a microphone that beeps. DOUBLE_PORT (and the port after it)
  * is where the double listens, so that two runs need not wait for each other.
  */
 const double = `http://127.0.0.1:${process.env.DOUBLE_PORT ?? 4173}`
@@ -34,6 +35,21 @@ export default defineConfig({
   projects: [
     { name: 'double', testMatch: /e2e\/[^/]+\.spec\.ts$/ },
     { name: 'real', testMatch: /e2e\/real\/.+\.spec\.ts$/ },
+    {
+      name: 'phone',
+      testMatch: /e2e\/phone\/.+\.spec\.ts$/,
+      use: {
+        launchOptions: {
+          executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+          args: [
+            ...args,
+            '--use-fake-device-for-media-stream',
+            '--use-fake-ui-for-media-stream',
+            '--allow-loopback-in-peer-connection',
+          ],
+        },
+      },
+    },
   ],
   webServer: process.env.CHELING_URL
     ? undefined
