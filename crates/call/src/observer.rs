@@ -13,7 +13,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cheling_model::call::Offer;
+use cheling_media::srtp::MasterKey;
+use cheling_model::call::{Format, Offer};
 use cheling_model::directory::{CallerHeader, Directory, Trunk};
 use cheling_model::{
     CallId, DealershipId, Direction, EndCause, Lane, TapEvent, TapKind, Timestamp,
@@ -59,6 +60,18 @@ pub struct Perspective {
 pub enum Seen {
     /// Something happened to a call.
     Tap(TapEvent),
+    /// One side's media is protected, and its description has the key (SDES, RFC 4568); or it is
+    /// protected no more.
+    Keys {
+        /// Which call.
+        call_id: CallId,
+        /// Which side sends so.
+        lane: Lane,
+        /// With what; `None` from when it is plain, or the key is not known.
+        key: Option<MasterKey>,
+        /// What the payload types are when it has been opened: `Formats` says only that it is SRTP.
+        formats: Vec<Format>,
+    },
     /// One side of a call wants its media here. Addresses add up until the call has ended.
     Listens {
         /// Which call.

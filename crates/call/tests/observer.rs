@@ -113,7 +113,7 @@ impl Script {
         std::iter::from_fn(|| self.observer.poll())
             .filter_map(|seen| match seen {
                 Seen::Tap(event) => Some(event),
-                Seen::Listens { .. } => None,
+                Seen::Listens { .. } | Seen::Keys { .. } => None,
             })
             .collect()
     }
@@ -122,6 +122,7 @@ impl Script {
         std::iter::from_fn(|| self.observer.poll())
             .map(|seen| match seen {
                 Seen::Listens { lane, rtp, .. } => format!("{lane:?} at {}", rtp.port()),
+                Seen::Keys { lane, key, .. } => format!("{lane:?} protects by {key:?}"),
                 Seen::Tap(TapEvent { kind, .. }) => match kind {
                     TapKind::Offered(offer) => {
                         format!("{:?} {} to {}", offer.direction, offer.caller.number, offer.called)
@@ -445,7 +446,7 @@ fn behind_nat_media_may_go_to_where_the_description_came_from() {
     let heard: Vec<_> = std::iter::from_fn(|| script.observer.poll())
         .filter_map(|seen| match seen {
             Seen::Listens { rtcp, behind_nat, .. } => Some((rtcp, behind_nat)),
-            Seen::Tap(_) => None,
+            Seen::Tap(_) | Seen::Keys { .. } => None,
         })
         .collect();
     // The customer's description names its own host; the agent's names another. Copies, which a
@@ -509,5 +510,34 @@ fn what_is_srtp_is_said_to_be_srtp() {
         let formats: Vec<_> = told.iter().filter(|word| word.contains(" sends ")).collect();
         assert_eq!(formats.len(), 2, "{told:?}");
         assert!(formats.iter().all(|word| word.ends_with(want)), "{want}: {formats:?}");
+    }
+}
+
+#[test]
+fn keys_in_clear_are_told_with_what_they_protect() {
+    let line =
+        |tag: u32, suite: &str, key: &str| format!("a=crypto:{tag} {suite} inline:{key}\r\n");
+    let (one, other) =
+        ("WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz", "NzB4d1BINUAvLEw6UzF3WSJ+PSdFcGdUJShpX1Zj");
+    let sha80 = "AES_CM_128_HMAC_SHA1_80";
+    let offer = sdp(4000, &(line(1, "AES_256_CM_HMAC_SHA1_80", one) + &line(2, sha80, one)));
+    let told = |answer: &str| {
+        let mut script = Script::new("13812345678", "8001");
+        script.forth("INVITE", "1 INVITE", ("a", ""), &offer.replace("RTP/AVP", "RTP/SAVP"));
+        script.back("200", "1 INVITE", ("a", "b"), &answer.replace("RTP/AVP", "RTP/SAVP"));
+        let told = script.words().into_iter().filter(|word| word.contains("protects by"));
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(&sdp(5000, &line(2, sha80, other))),
+        [
+            format!("Customer protects by Some(MasterKey({sha80}))"),
+            format!("Agent protects by Some(MasterKey({sha80}))"),
+        ]
+    );
+    // A line that was not offered, one that is not known, and no key at all.
+    let unknown = line(1, "AES_256_CM_HMAC_SHA1_80", other);
+    for answer in [line(3, sha80, other), unknown, String::new()] {
+        assert!(told(&sdp(5000, &answer)).is_empty(), "{answer}");
     }
 }

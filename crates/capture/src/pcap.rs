@@ -6,6 +6,7 @@
 pub mod file;
 mod import;
 pub mod media;
+mod protected;
 pub mod streams;
 pub mod wire;
 

@@ -3,6 +3,7 @@
 
 use cheling_capture::pcap::{ImportError, ImportReport, Perspective, Progress, import};
 use cheling_capture::sink::TapSink;
+use cheling_media::srtp::{Kind, MasterKey, Sealer, Suite};
 use cheling_model::tap::{PacketKind, TapBlock};
 use cheling_model::{CallId, DealershipId, EndCause, Lane, TapEvent, TapKind, Timestamp};
 use etherparse::PacketBuilder;
@@ -362,4 +363,86 @@ fn what_cannot_be_read_says_why() {
     file.write_all(b"not a capture at all, but long enough").unwrap();
     let result = import(file.path(), perspective(), &sink, |_| {});
     assert!(matches!(result, Err(ImportError::File { .. })));
+}
+
+/// A call whose descriptions have keys; what is sent is sealed by `sealed`.
+fn protected_call(sealed: [&[u8]; 2], lost_first: u16) -> (ImportReport, Vec<Item>) {
+    // Keys of one byte over and over, and how base64 writes three of them.
+    let crypto = |message: Vec<u8>, three: &str| {
+        let line = format!("a=crypto:1 {} inline:{}\r\n", SUITE.name(), three.repeat(10));
+        let text = String::from_utf8(message).unwrap().replace("RTP/AVP", "RTP/SAVP");
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let body = format!("{body}{line}");
+        let head = head.rsplit_once("Content-Length").unwrap().0;
+        format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    };
+    let mut capture = Capture::ethernet();
+    let (there, back) = (((CUSTOMER, 5060), (AGENT, 5060)), ((AGENT, 5060), (CUSTOMER, 5060)));
+    capture.udp(there.0, there.1, &crypto(invite(), "BwcH"));
+    capture.at_us += 2_000_000;
+    capture.udp(back.0, back.1, &crypto(answer(), "CQkJ"));
+    let mut sealers = sealed.map(|key| Sealer::new(MasterKey::new(SUITE, key).unwrap()).unwrap());
+    for number in 0..50_u16 {
+        capture.at_us += 20_000;
+        for (lane, way) in [
+            (Lane::Customer, [(CUSTOMER, 4000), (AGENT, 5000)]),
+            (Lane::Agent, [(AGENT, 5000), (CUSTOMER, 4000)]),
+        ] {
+            let mut packet = vec![0x80, 8];
+            packet.extend(number.to_be_bytes());
+            packet.extend([0, 0, 0, 0, 0, 0, 0, lane.index() as u8]);
+            packet.extend([0xd5; 160]);
+            let sealed = sealers[lane.index()].seal(Kind::Rtp, &packet).unwrap();
+            let mut sealed = sealed.as_ref().to_vec();
+            if number < lost_first {
+                sealed[20] ^= 1;
+            }
+            capture.udp(way[0], way[1], &sealed);
+        }
+    }
+    capture.udp(there.0, there.1, &bye());
+    capture.import()
+}
+
+const SUITE: Suite = Suite::AesCm128HmacSha1Tag80;
+const KEYS: [&[u8]; 2] = [&[7; 30], &[9; 30]];
+
+/// For each lane: what its payload type 8 was last said to be, and the packets that are plain.
+fn told(items: &[Item]) -> [(String, usize); 2] {
+    let mut told = [(String::new(), 0), (String::new(), 0)];
+    for item in items {
+        match item {
+            Item::Block(block) => {
+                for packet in block.packets().map(Result::unwrap) {
+                    let is_plain = packet.bytes[12..] == [0xd5; 160];
+                    told[packet.lane.index()].1 += usize::from(is_plain);
+                }
+            }
+            Item::Event(TapEvent { kind: TapKind::Formats { lane, formats, .. }, .. }) => {
+                let format = formats.iter().find(|it| it.payload_type == 8).unwrap();
+                told[lane.index()].0.clone_from(&format.encoding);
+            }
+            Item::Event(_) => {}
+        }
+    }
+    told
+}
+
+#[test]
+fn srtp_with_keys_in_the_clear_is_opened() {
+    let (report, items) = protected_call(KEYS, 0);
+    assert_eq!(told(&items), [("PCMA".to_owned(), 50), ("PCMA".to_owned(), 50)]);
+    assert_eq!((report.rtp_packets, report.refused_packets), (100, 0));
+    assert_eq!(report.calls.len(), 1);
+}
+
+#[test]
+fn srtp_with_the_wrong_keys_is_kept_as_it_came_and_said_to_be_srtp() {
+    let (report, items) = protected_call([KEYS[0], &[1; 30]], 0);
+    assert_eq!(told(&items), [("PCMA".to_owned(), 50), ("SRTP".to_owned(), 0)]);
+    assert_eq!((report.rtp_packets, report.refused_packets), (100, 0), "none is left out");
+    // Broken ones before the first good one are kept, too; it is opened from there on.
+    let (report, items) = protected_call(KEYS, 3);
+    assert_eq!(told(&items), [("PCMA".to_owned(), 47), ("PCMA".to_owned(), 47)]);
+    assert_eq!(report.rtp_packets, 100);
 }

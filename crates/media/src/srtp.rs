@@ -199,6 +199,11 @@ impl Opener {
         Ok(Self { key, provider, streams: Vec::new(), trial, trials: 0 })
     }
 
+    /// Tells whether it opens what is sent with `key`.
+    pub fn is_of(&self, key: &MasterKey) -> bool {
+        self.key == *key
+    }
+
     /// Authenticates and decrypts one packet in place, and says how long it is then.
     ///
     /// # Errors

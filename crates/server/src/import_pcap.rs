@@ -177,6 +177,7 @@ fn to_json(path: &Path, report: &ImportReport, recordings: &[&Recording]) -> Val
         "answered_calls": report.answered_calls,
         "rtp_packets": report.rtp_packets,
         "unrecorded_packets": report.unrecorded_packets,
+        "refused_packets": report.refused_packets,
         "unclaimed_packets": report.unclaimed_packets,
         "fault": report.fault.as_ref().map(ToString::to_string),
         "recordings": recordings,

@@ -7,9 +7,10 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use cheling_media::srtp::{MasterKey, Suite};
 use cheling_model::call::{Format, SRTP};
 use cheling_model::{CallId, EndCause, Lane, LegId, TapEvent, TapKind, Timestamp, Withdrawal};
-use cheling_sip::sdp::{Direction, Sdp};
+use cheling_sip::sdp::{Crypto, Direction, Sdp};
 use cheling_sip::{Headers, Method, Request, Response};
 
 use super::Seen;
@@ -65,6 +66,8 @@ pub(super) struct Followed {
     /// Where each side was last said to listen.
     listens: [Option<SocketAddr>; 2],
     formats: [Vec<Format>; 2],
+    /// With what each side protects its media, as last told.
+    keys: [Option<MasterKey>; 2],
     asked: Option<Asked>,
     /// The direction that a 2xx offered to an INVITE without offer, and who did.
     offered_late: Option<(Lane, Direction)>,
@@ -94,6 +97,7 @@ impl Followed {
             descriptions: [None, None],
             listens: [None, None],
             formats: [Vec::new(), Vec::new()],
+            keys: [None, None],
             asked: None,
             offered_late: None,
             held_by: [false; 2],
@@ -278,12 +282,19 @@ impl Followed {
                 (Some(only), None) | (None, Some(only)) => formats(only, only),
                 (None, None) => continue,
             };
+            let (plain, mut key) = (formats.clone(), None);
             if is_encrypted(receiver, sender) {
+                key = key_of(receiver, sender);
                 for format in &mut formats {
                     format.encoding = SRTP.into();
                 }
             }
-            if !formats.is_empty() && formats != self.formats[lane.index()] {
+            let is_news = !formats.is_empty() && formats != self.formats[lane.index()];
+            if key != self.keys[lane.index()] || (is_news && key.is_some()) {
+                self.keys[lane.index()].clone_from(&key);
+                seen.push_back(Seen::Keys { call_id: self.id, lane, key, formats: plain });
+            }
+            if is_news {
                 self.formats[lane.index()].clone_from(&formats);
                 self.tell(at, TapKind::Formats { lane, voice: 0, formats }, seen);
             }
@@ -354,6 +365,18 @@ fn is_encrypted(receiver: Option<&Sdp>, sender: Option<&Sdp>) -> bool {
     let has_keys = |sdp: Option<&Sdp>| sdp.is_some_and(|sdp| !sdp.crypto().is_empty());
     [receiver, sender].into_iter().flatten().any(is_secure)
         || (has_keys(receiver) && has_keys(sender))
+}
+
+/// With what the sender protects its media: the line of its own description that has the tag and
+/// suite of the other side's, for an answer repeats those of the line it takes (RFC 4568 §5.1.2).
+fn key_of(receiver: Option<&Sdp>, sender: Option<&Sdp>) -> Option<MasterKey> {
+    let (theirs, own) = (receiver?.crypto(), sender?.crypto());
+    let is_taken = |line: &&Crypto| {
+        theirs.iter().any(|it| it.tag == line.tag && it.suite.eq_ignore_ascii_case(&line.suite))
+    };
+    let line = own.iter().find(is_taken)?;
+    let key = MasterKey::new(Suite::named(&line.suite)?, &line.key_and_salt)?;
+    Some(key.with_mki(line.mki_bytes))
 }
 
 fn direction(sdp: &Sdp) -> Option<Direction> {

@@ -3,10 +3,13 @@
 
 use super::file::{FileError, Frame, read_frames};
 use super::media::{Attributed, MediaTable};
+use super::protected::{Protected, Taken};
 use super::streams::{Streams, is_sip};
 use super::wire::{Decoder, Packet};
 use crate::sink::TapSink;
 use cheling_call::observer::{Observer, Perspective, Seen};
+use cheling_media::srtp::MasterKey;
+use cheling_model::call::Format;
 use cheling_model::tap::{PacketKind, TapBlock, TapPacket};
 use cheling_model::{CallId, Lane, TapEvent, TapKind, Timestamp};
 use std::collections::HashMap;
@@ -50,6 +53,8 @@ pub struct ImportReport {
     pub rtp_packets: u64,
     /// RTCP packets of answered calls.
     pub rtcp_packets: u64,
+    /// SRTP and SRTCP of a side that could be opened but for these packets.
+    pub refused_packets: u64,
     /// RTP and RTCP that belongs to a call which was not answered then.
     pub unrecorded_packets: u64,
     /// Packets that look like RTP or RTCP and belong to no call.
@@ -183,6 +188,9 @@ impl<'a> Import<'a> {
                     }
                     media.expect(call_id, lane, rtp, |packet| recorder.packet(packet, report));
                 }
+                Seen::Keys { call_id, lane, key, formats } => {
+                    self.recorder.protect(call_id, lane, key, formats);
+                }
                 Seen::Tap(event) => {
                     match event.kind {
                         TapKind::Offered(_) => self.report.calls.push(event.call_id),
@@ -210,6 +218,8 @@ struct Recording {
     answered_at: Timestamp,
     last_packet_at: Timestamp,
     received_packets: [u64; Lane::BOTH.len()],
+    /// Of the sides whose media is SRTP with keys that were seen.
+    protected: [Option<Protected>; Lane::BOTH.len()],
 }
 
 impl Recorder<'_> {
@@ -221,6 +231,21 @@ impl Recorder<'_> {
             return;
         };
         recording.last_packet_at = recording.last_packet_at.max(at);
+        let protected = recording.protected[lane.index()].as_mut();
+        let bytes = match protected.map(|protected| protected.take(kind, bytes)) {
+            None | Some(Taken::AsItIs) => bytes,
+            Some(Taken::Opened { plain, formats }) => {
+                if let Some(formats) = formats {
+                    let kind = TapKind::Formats { lane, voice: 0, formats };
+                    self.sink.event(TapEvent { call_id, at, kind });
+                }
+                plain
+            }
+            Some(Taken::Refused) => {
+                report.refused_packets += 1;
+                return;
+            }
+        };
         match kind {
             PacketKind::Rtp => {
                 recording.received_packets[lane.index()] += 1;
@@ -234,12 +259,38 @@ impl Recorder<'_> {
         }
     }
 
-    fn event(&mut self, event: TapEvent) {
+    /// From now on a side's media is protected by this key, or by none.
+    fn protect(
+        &mut self,
+        call_id: CallId,
+        lane: Lane,
+        key: Option<MasterKey>,
+        formats: Vec<Format>,
+    ) {
+        let Some(recording) = self.calls.get_mut(&call_id) else { return };
+        let before = recording.protected[lane.index()].take();
+        recording.protected[lane.index()] =
+            key.and_then(|key| Protected::new(key, formats, before));
+    }
+
+    fn event(&mut self, mut event: TapEvent) {
         let (call_id, at) = (event.call_id, event.at);
+        if let TapKind::Formats { lane, formats, .. } = &mut event.kind
+            && let Some(recording) = self.calls.get(&call_id)
+            && let Some(protected) = &recording.protected[lane.index()]
+            && let Some(plain) = protected.formats()
+        {
+            formats.clone_from(plain);
+        }
         let is_end = matches!(event.kind, TapKind::Ended { .. });
         if matches!(event.kind, TapKind::Answered { .. }) {
             let received_packets = [0; Lane::BOTH.len()];
-            let recording = Recording { answered_at: at, last_packet_at: at, received_packets };
+            let recording = Recording {
+                answered_at: at,
+                last_packet_at: at,
+                received_packets,
+                protected: [None, None],
+            };
             self.calls.insert(call_id, recording);
         }
         if is_end {
