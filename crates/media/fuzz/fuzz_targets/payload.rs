@@ -1,0 +1,4 @@
+//! Runs `cheling_media_fuzz::payload` on whatever the fuzzer comes up with.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| cheling_media_fuzz::payload(octets));
