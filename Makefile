@@ -7,7 +7,7 @@ SHELL := /bin/bash
 ARGS ?=
 CARGO ?= cargo
 
-.PHONY: help demo test build-tests test-rust test-e2e lint console console-check bench ruin bootstrap-demo bootstrap-test clean
+.PHONY: help demo test build-tests test-rust test-e2e lint console console-check bench ruin soak bootstrap-demo bootstrap-test clean
 
 help: ## lists these commands
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## */\1\t/' | expand -t 18
@@ -48,6 +48,10 @@ console-check: ## lint, types and unit tests of the console
 ruin: build-tests ## a thousand kill -9 during fifty calls; hours (RUIN_KILLS=, RUIN_CALLS=, RUIN_SEED=)
 	RUIN_KILLS=$${RUIN_KILLS:-1000} RUIN_CALLS=$${RUIN_CALLS:-50} \
 	  $(CARGO) test --locked -p cheling-tests --test ruin -- --nocapture
+
+soak: ## a day of calls in minutes, with an eye on memory (SOAK_MINUTES=, SOAK_CALLS=)
+	SOAK_MINUTES=$${SOAK_MINUTES:-1440} SOAK_CALLS=$${SOAK_CALLS:-3} \
+	  $(CARGO) test --release --locked -p cheling-store --test soak -- --nocapture
 
 bench: bootstrap-demo console ## the benchmarks that the budgets are judged by, one after another
 	$(CARGO) build --release --locked -p cheling-server

@@ -1,12 +1,14 @@
 //! What finishing a call costs, and what keeping it costs while it goes on.
 //!
 //! `wav_minutes` and `opus_minutes` render ten minutes of two A-law lanes from a journal on disk:
-//! times six is an hour of call. `journal_second` takes one second of 500 calls (50 000 packets)
+//! times six is an hour of call; `wav_minutes_without_digits` looks for DTMF tones as well. `journal_second` takes one second of 500 calls (50 000 packets)
 //! through the queue to the disk.
 
 use std::sync::atomic::Ordering;
 
+use cheling_media::dtmf_tones::InbandDigits;
 use cheling_media::g711::Law;
+use cheling_media::ogg_opus::OpusSettings;
 use cheling_media::rtp::{RtpHeader, SequenceNumber, Ssrc, Timestamp as RtpTimestamp};
 use cheling_model::call::{Offer, Party};
 use cheling_model::recording::Container;
@@ -87,7 +89,7 @@ fn push(block: &mut TapBlock, call_id: CallId, lane: Lane, n: i64, bytes: &[u8])
     block.push(TapPacket { call_id, lane, voice: 0, kind: PacketKind::Rtp, at, bytes });
 }
 
-fn render_minutes(bencher: Bencher, container: Container) {
+fn render_minutes(bencher: Bencher, how: RenderSettings) {
     let folder = tempfile::tempdir().expect("a folder");
     let settings =
         JournalSettings { free_floor_bytes: 0, ..JournalSettings::new(folder.path().join("j")) };
@@ -110,18 +112,32 @@ fn render_minutes(bencher: Bencher, container: Container) {
     handle.flush().expect("open");
     let records = handle.read(id).expect("known");
     let files = RecordingFiles::open(folder.path().join("r")).expect("opens");
-    let settings = RenderSettings { container, ..RenderSettings::default() };
-    bencher.bench_local(|| render(&records, &files, &settings).expect("renders"));
+    bencher.bench_local(|| render(&records, &files, &how).expect("renders"));
 }
 
 #[divan::bench(sample_count = 20, sample_size = 1)]
 fn wav_minutes(bencher: Bencher) {
-    render_minutes(bencher, Container::Wav);
+    render_minutes(bencher, RenderSettings::default());
 }
 
 #[divan::bench(sample_count = 5, sample_size = 1)]
 fn opus_minutes(bencher: Bencher) {
-    render_minutes(bencher, Container::OggOpus);
+    render_minutes(bencher, RenderSettings { container: Container::OggOpus, ..Default::default() });
+}
+
+/// As `ffmpeg -c:a libopus -b:a 12k -compression_level 5 -application voip` of each lane by itself:
+/// what is rendered is two mono streams of 12 kbit/s.
+#[divan::bench(sample_count = 5, sample_size = 1)]
+fn opus_minutes_complexity_5(bencher: Bencher) {
+    let opus = OpusSettings { complexity: 5, ..OpusSettings::default() };
+    let container = Container::OggOpus;
+    render_minutes(bencher, RenderSettings { container, opus, ..Default::default() });
+}
+
+#[divan::bench(sample_count = 20, sample_size = 1)]
+fn wav_minutes_without_digits(bencher: Bencher) {
+    let inband_digits = InbandDigits::Silenced;
+    render_minutes(bencher, RenderSettings { inband_digits, ..Default::default() });
 }
 
 #[divan::bench(sample_count = 20, sample_size = 1)]

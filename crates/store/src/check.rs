@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cheling_model::recording::Recording;
 use cheling_model::{CallId, RecordingId, Timestamp, Verdict};
@@ -14,6 +15,9 @@ use crate::files::{AUDIO_EXTENSIONS, RecordingFiles, hash_file};
 use crate::journal::{JournalError, inspect};
 use crate::render::{not_recorded, recording_id};
 use crate::rows::{AnsweredCall, RecordingRows, RowError};
+
+/// A call offered so shortly before the check may not have been in the journal when it was looked at.
+const UNWRITTEN: Duration = Duration::from_secs(10);
 
 /// Rows read at a time.
 const PAGE: u32 = 500;
@@ -191,7 +195,7 @@ pub enum CheckError {
 
 /// Compares rows, files and journals. May run beside a recorder at work: files are listed before
 /// rows are read, a recording in the making has no name yet, and calls that were offered after
-/// `now` are left alone.
+/// `now`, or a moment before, are left alone.
 ///
 /// # Errors
 /// [`CheckError`] if it could not look; what it found wrong is in the report.
@@ -253,9 +257,10 @@ pub async fn check<R: RecordingRows>(
         orphans.filter(|path| !under_way.contains(&path.with_extension(""))).collect();
     orphans.sort();
     report.failures.extend(orphans.into_iter().map(|path| Failure::OrphanFile { path }));
-    let mut after = None;
+    let before_us = now.as_micros().saturating_sub(UNWRITTEN.as_micros() as i64);
+    let (before, mut after) = (Timestamp::from_micros(before_us), None);
     loop {
-        let page = rows.unrecorded(now, after, PAGE).await.map_err(CheckError::Row)?;
+        let page = rows.unrecorded(before, after, PAGE).await.map_err(CheckError::Row)?;
         let Some(last) = page.last() else { break };
         after = Some(last.call_id);
         let missing = page.iter().filter(|call| !in_journal.contains(&call.call_id));

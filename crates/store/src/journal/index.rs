@@ -1,5 +1,6 @@
 //! Which records belong to which call, and which segments are still needed.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::time::Instant;
@@ -109,6 +110,8 @@ pub struct Remains {
 pub struct Index {
     calls: HashMap<CallId, CallEntry>,
     segments: BTreeMap<u32, SegmentEntry>,
+    /// In how many segments each of these calls has records: a long call leaves thousands of them.
+    spread: HashMap<CallId, u32>,
     /// Finished calls that still have records, and the segment that says they are finished.
     done: HashMap<CallId, u32>,
 }
@@ -163,7 +166,9 @@ impl Index {
             return;
         }
         let segment = self.segments.entry(record.segment).or_default();
-        segment.calls.insert(call_id);
+        if segment.calls.insert(call_id) {
+            *self.spread.entry(call_id).or_default() += 1;
+        }
         segment.bytes += u64::from(record.bytes);
         if let Some(entry) = self.calls.get_mut(&call_id) {
             entry.records.push(record);
@@ -171,7 +176,7 @@ impl Index {
     }
 
     fn has_records(&self, call_id: CallId) -> bool {
-        self.segments.values().any(|segment| segment.calls.contains(&call_id))
+        self.spread.contains_key(&call_id)
     }
 
     /// Segments before `open` that no unfinished call needs.
@@ -230,15 +235,18 @@ impl Index {
             let range = entry.range_of(number);
             entry.records.splice(range, records);
         }
-        let before = self.segments.insert(number, segment).unwrap_or_default();
-        self.forget_done(before.calls);
+        let mut before = self.segments.insert(number, segment).unwrap_or_default().calls;
+        before.retain(|call_id| !self.segments[&number].calls.contains(call_id));
+        self.let_go(before);
     }
 
     /// Finished calls whose only word that they are finished lies in `segment`, though other
     /// segments have records of them: the word must be written again before `segment` goes.
     pub fn only_done_in(&self, segment: u32) -> Vec<CallId> {
-        let is_elsewhere = |call_id: &CallId| {
-            self.segments.iter().any(|(&at, it)| at != segment && it.calls.contains(call_id))
+        let is_here =
+            |id: &CallId| self.segments.get(&segment).is_some_and(|it| it.calls.contains(id));
+        let is_elsewhere = |id: &CallId| {
+            self.spread.get(id).is_some_and(|spread| *spread > u32::from(is_here(id)))
         };
         let done = self.done.iter().filter(|&(_, &at)| at == segment);
         done.map(|(&call_id, _)| call_id).filter(is_elsewhere).collect()
@@ -247,12 +255,16 @@ impl Index {
     /// Forgets a segment whose file is gone.
     pub fn remove_segment(&mut self, segment: u32) {
         let removed = self.segments.remove(&segment).unwrap_or_default();
-        self.forget_done(removed.calls);
+        self.let_go(removed.calls);
     }
 
-    fn forget_done(&mut self, calls: HashSet<CallId>) {
+    /// Takes note that these calls have no records any more in a segment that they had some in.
+    fn let_go(&mut self, calls: HashSet<CallId>) {
         for call_id in calls {
-            if !self.has_records(call_id) {
+            let Entry::Occupied(mut spread) = self.spread.entry(call_id) else { continue };
+            *spread.get_mut() -= 1;
+            if *spread.get() == 0 {
+                spread.remove();
                 self.done.remove(&call_id);
             }
         }
@@ -291,6 +303,6 @@ mod tests {
         index.add(long, record(4, RecordKind::Done));
         assert_eq!(index.removable(4), [1]);
         index.remove_segment(1);
-        assert!(index.done.is_empty() && index.calls() == 0);
+        assert!(index.done.is_empty() && index.spread.is_empty() && index.calls() == 0);
     }
 }
