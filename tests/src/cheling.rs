@@ -33,6 +33,9 @@ pub struct Cheling {
     pub environment: Vec<(&'static str, String)>,
 }
 
+/// Calls at once of a test's phone.
+const MOST_CALLS_OF_PHONE: usize = 100;
+
 impl Cheling {
     /// Makes the dealership (three agents, a QA user, one line) and runs the service.
     pub async fn start() -> Self {
@@ -261,7 +264,9 @@ impl Cheling {
         transport: Transport,
     ) -> (Phone, mpsc::Receiver<Event>) {
         let account = Account::new(number, secret(number));
-        let config = PhoneConfig::registered(self.sip(), account).over(transport);
+        let mut config = PhoneConfig::registered(self.sip(), account).over(transport);
+        // Tests of many calls have one phone take them all.
+        config.max_calls = MOST_CALLS_OF_PHONE;
         let (phone, events) = Phone::start(config).await.unwrap();
         within("registration", phone.register()).await.expect("registered");
         (phone, events)

@@ -47,16 +47,16 @@ pub async fn run(command: Check, config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::cli::Output;
-    use cheling_model::{DealershipId, Direction, EndCause, Verdict};
+    use cheling_model::{DealershipId, Direction, EndCause, Timestamp, Verdict};
     use cheling_records::call::{self, Call, MatchMethod};
     use cheling_records::{Database, mint, recording};
 
     /// A call of a minute that was answered and is over.
-    async fn talked(database: &Database, dealership_id: DealershipId) -> Call {
-        let now = facts::now();
+    pub async fn talked(database: &Database, dealership_id: DealershipId) -> Call {
+        let now = Timestamp::from_micros(facts::now().as_micros() - 60_000_000);
         let row = Call {
             call_id: mint(),
             dealership_id,

@@ -116,6 +116,13 @@ impl Node {
         let converter = Converter::start(config, &facts, &files)?;
         recovery::run(&report, &journal.handle(), &desk, &queue).await?;
         desk.close_stale(facts::now()).await?;
+        if journal.handle().disks().count() == config.journal_dirs().len() {
+            let rows = Rows(database.clone());
+            let told = recovery::tell_unrecorded(&rows, &report, &desk, facts::now());
+            if let Err(error) = told.await {
+                tracing::error!(%error, "calls without a recording are left to `cheling check`");
+            }
+        }
 
         let known = directory::build(&database, &config.sip.realm, config.utc_offset_s()).await?;
         let (lookup, events) = mpsc::channel(LOOKUP_QUEUE);

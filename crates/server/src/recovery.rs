@@ -1,10 +1,20 @@
 //! What a start owes to the process before it: calls that the journal holds are told to the desk
 //! again, ended where nobody saw their end, and rendered.
 
+use crate::tap::Rows;
 use cheling_lookup::desk::Desk;
-use cheling_model::{EndCause, TapEvent, TapKind, Timestamp};
+use cheling_model::{CallId, EndCause, TapEvent, TapKind, Timestamp};
 use cheling_store::journal::{JournalError, JournalHandle, RecoveryReport};
+use cheling_store::render::not_recorded;
+use cheling_store::rows::{RecordingRows, RowError};
 use cheling_store::workers::RenderQueue;
+use std::collections::HashSet;
+
+/// How far back a start looks for calls that left nothing: the process before may have been down.
+const LOOK_BACK_US: i64 = 24 * 3600 * 1_000_000;
+
+/// Calls asked for at a time.
+const PAGE: u32 = 200;
 
 /// Repairs what was cut. The desk takes every event twice without harm.
 pub async fn run(
@@ -44,4 +54,88 @@ pub async fn run(
         }
     }
     Ok(())
+}
+
+/// Gives answered calls of the last day that are over, and of which the journal has nothing, the row
+/// that says so: the process before died within the moment of their answer.
+///
+/// Only for a journal of which every disk is there, another may hold them; and before new calls.
+pub async fn tell_unrecorded(
+    rows: &Rows,
+    report: &RecoveryReport,
+    desk: &Desk,
+    now: Timestamp,
+) -> Result<(), RowError> {
+    let since = Timestamp::from_micros(now.as_micros().saturating_sub(LOOK_BACK_US));
+    // Ids are in the order of time.
+    let mut after = CallId::mint(since, [0; 10]);
+    // What it has may be rendered by now: then it has its row.
+    let in_journal: HashSet<CallId> = report.calls.iter().map(|call| call.call_id).collect();
+    loop {
+        let page = rows.unrecorded(now, Some(after), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = last.call_id;
+        for call in page.iter().filter(|call| !in_journal.contains(&call.call_id)) {
+            let why = "the recorder stopped before anything of it was written";
+            let row = not_recorded(call.call_id, call.dealership_id, call.answered_at, why);
+            rows.insert(&row).await?;
+            desk.recording_landed(&row, now).await;
+            tracing::warn!(call_id = %call.call_id, "a call of the process before left nothing");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::tests::talked;
+    use crate::config::Config;
+    use crate::facts;
+    use cheling_model::Verdict;
+    use cheling_model::call::{Offer, Party};
+    use cheling_records::recording;
+    use cheling_store::journal::{Journal, JournalSettings};
+
+    #[tokio::test]
+    async fn a_call_that_left_nothing_gets_the_row_that_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config { data_dir: folder.path().join("data"), ..Config::default() };
+        let facts = facts::open(&config).await.unwrap();
+        let (database, dealership_id) = (&facts.database, facts.dealership.dealership_id);
+        let gone = talked(database, dealership_id).await;
+        let kept = talked(database, dealership_id).await;
+        let settings = JournalSettings {
+            free_floor_bytes: 0,
+            ..JournalSettings::new(folder.path().join("j"))
+        };
+        let (journal, _) = Journal::open(settings.clone(), |_| {}).unwrap();
+        let offer = Offer {
+            direction: cheling_model::Direction::Inbound,
+            dealership_id,
+            caller: Party::default(),
+            called: String::new(),
+            trunk: None,
+            line_id: None,
+            extension: None,
+            user_id: None,
+            follow_up_id: None,
+        };
+        let kind = TapKind::Offered(offer);
+        let at = kept.offered_at;
+        journal.handle().event(TapEvent { call_id: kept.call_id, at, kind }).unwrap();
+        drop(journal);
+        let (_journal, report) = Journal::open(settings, |_| {}).unwrap();
+
+        let desk = Desk::new(database.clone()).await.unwrap();
+        let rows = Rows(database.clone());
+        let now = Timestamp::from_micros(facts::now().as_micros() + 1);
+        for _ in 0..2 {
+            tell_unrecorded(&rows, &report, &desk, now).await.unwrap();
+        }
+        let found = recording::of_call(database, gone.call_id).await.unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].verdict, Verdict::NotRecorded);
+        assert!(found[0].verdict_detail.contains("stopped"));
+        assert!(recording::of_call(database, kept.call_id).await.unwrap().is_empty());
+    }
 }
