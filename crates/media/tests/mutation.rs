@@ -6,11 +6,13 @@ use std::io::Cursor;
 
 use cheling_media::codec::{Codec, PayloadFormat, PayloadMap};
 use cheling_media::decoder::Decoder;
-use cheling_media::dtmf::Event;
+use cheling_media::dtls::{Association, Event, Identity, Role};
+use cheling_media::dtmf::Event as Digit;
 use cheling_media::g722;
 use cheling_media::ogg_opus::{OggOpusReader, OggOpusWriter, OpusSettings};
 use cheling_media::rtcp::reports;
 use cheling_media::rtp::{DatagramKind, RtpHeader, RtpPacket, SequenceNumber, Ssrc, Timestamp};
+use cheling_media::stun;
 use cheling_media::wav::{Wav, WavFormat, WavReader};
 
 struct Dice(u64);
@@ -75,7 +77,7 @@ fn damaged_rtp_is_refused_or_read_within_its_bytes() {
         let Ok(packet) = RtpPacket::parse(&bytes) else { continue };
         assert!(packet.payload.len() + 12 <= bytes.len());
         formats.format(packet.header.payload_type);
-        Event::parse(packet.payload);
+        Digit::parse(packet.payload);
     }
 }
 
@@ -91,6 +93,62 @@ fn damaged_rtcp_gives_few_reports_or_none() {
     assert_eq!(reports(&good).len(), 4);
     for _ in 0..40_000 {
         assert!(reports(&dice.mutate(&good)).len() <= 32);
+    }
+}
+
+#[test]
+fn a_damaged_check_is_refused_or_says_what_was_signed() {
+    let mut dice = Dice(0x5eed_0003);
+    let (name, password) = ("ours:theirs", "a password of enough letters");
+    let good = stun::check([7; 12], name, password, stun::Candidate::Tried);
+    let mut still_signed = 0;
+    for _ in 0..40_000 {
+        let bytes = dice.mutate(&good);
+        DatagramKind::of(&bytes);
+        let Some(request) = stun::Request::read(&bytes) else { continue };
+        assert!(request.error(401).len() <= 40);
+        assert!(request.success("[2001:db8::1]:9".parse().unwrap(), None).len() <= 44);
+        if request.is_signed_with(password) {
+            still_signed += 1;
+            assert_eq!(request.username(), Some(name.as_bytes()));
+            assert!(!request.uses_candidate());
+        }
+    }
+    assert!(still_signed > 0, "what comes behind the signature is not covered");
+}
+
+#[test]
+fn damaged_handshakes_come_to_an_end() {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    let certificate = params.self_signed(&key).unwrap().der().to_vec();
+    let identity = Identity::new(certificate, key.serialize_der()).unwrap();
+    let mut dice = Dice(0x5eed_0004);
+    #[allow(clippy::disallowed_methods)] // An instant to count from.
+    let now = std::time::Instant::now();
+    for role in [Role::Server, Role::Client] {
+        for _ in 0..30 {
+            let theirs = || identity.fingerprint().clone();
+            let mut damaged = Association::new(&identity, role, theirs(), now);
+            let other = if role == Role::Server { Role::Client } else { Role::Server };
+            let mut honest = Association::new(&identity, other, theirs(), now);
+            let mut said = 0;
+            for _ in 0..20 {
+                while let Some(event) = honest.poll() {
+                    let Event::Send(datagram) = event else { continue };
+                    said += 1;
+                    damaged.receive(now, &dice.mutate(&datagram));
+                }
+                while let Some(event) = damaged.poll() {
+                    match event {
+                        Event::Send(datagram) => honest.receive(now, &datagram),
+                        Event::Agreed(_) => assert!(damaged.is_agreed()),
+                        Event::Failed(_) => {}
+                    }
+                }
+            }
+            assert!((1..200).contains(&said), "{said} datagrams");
+        }
     }
 }
 

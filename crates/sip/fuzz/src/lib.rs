@@ -13,7 +13,8 @@ use cheling_sip::reader::MAX_MESSAGE_BYTES;
 use cheling_sip::refer::{Progress, ReferTo, Replaces};
 use cheling_sip::reliable::{RAck, Receipt, Uac, Wish};
 use cheling_sip::screening::Abilities;
-use cheling_sip::sdp::{Direction, LocalMedia, Origin, Sdp};
+use cheling_sip::sdp::dtls::{PROTOCOL, Setup};
+use cheling_sip::sdp::{Direction, Dtls, LocalMedia, Origin, Sdp};
 use cheling_sip::session_timer::{self, Judgement, Policy, SessionExpires, Terms};
 use cheling_sip::subscription::message_summary::MessageSummary;
 use cheling_sip::subscription::{EventType, Granting, SubscriptionState};
@@ -140,12 +141,28 @@ pub fn sdp(octets: &[u8]) {
     }
 }
 
+/// What is read of a browser's lines can be written, and reads the same then.
+fn use_dtls(theirs: &Sdp) {
+    let fingerprint = theirs.audio().and_then(|_| theirs.fingerprints().first().cloned());
+    let Some(fingerprint) = fingerprint else { return };
+    let setup = theirs.setup().unwrap_or(Setup::ActPass);
+    let (ice, mid) = (theirs.ice(), theirs.mid());
+    let line = Dtls { fingerprint, setup, ice, mid, has_rtcp_mux: true };
+    let mut ours = theirs.clone();
+    ours.set_dtls(PROTOCOL, &line);
+    let read = Sdp::parse(&ours.to_bytes()).expect("what we write can be read");
+    assert_eq!(read.fingerprints(), [line.fingerprint]);
+    assert_eq!((read.setup(), read.mid()), (Some(line.setup), line.mid));
+    assert!(read.audio().is_some_and(|audio| audio.is_dtls() && audio.has_rtcp_mux));
+}
+
 fn use_sdp(sdp: &mut Sdp) {
     let written = sdp.to_bytes();
     let again = Sdp::parse(&written).expect("what we write can be read");
     assert_eq!(again.to_bytes(), written, "written the same again");
     let lines = sdp.media().len();
     assert_eq!(again.media().len(), lines);
+    use_dtls(&again);
     let address = [192, 0, 2, 10].into();
     let local = LocalMedia { address, rtp_port: 65535, rtcp_port: 0 };
     let origin = Origin::new(1, address);
