@@ -103,7 +103,8 @@ impl Baresip {
         std::fs::write(home.join("accounts"), account).unwrap();
         std::fs::write(home.join("contacts"), "").unwrap();
         let mut command = Command::new("baresip");
-        command.args(["-4", "-v", "-f", home.to_str().unwrap()]);
+        let family = if config.ip.is_ipv4() { "-4" } else { "-6" };
+        command.args([family, "-v", "-f", home.to_str().unwrap()]);
         if let Some(number) = config.dials {
             command.args(["-e", &format!("d{number}")]);
         }
@@ -225,7 +226,7 @@ fn settings(config: &BaresipConfig<'_>) -> String {
     let (first, last) = (config.rtp_port, config.rtp_port + 8);
     for line in [
         "poll_method epoll".to_owned(),
-        format!("sip_listen {}:{}", config.ip, config.sip_port),
+        format!("sip_listen {}", SocketAddr::new(config.ip, config.sip_port)),
         format!("audio_source aufile,{}", config.says.display()),
         "audio_player aubridge,nobody".to_owned(),
         "audio_alert aubridge,nobody".to_owned(),

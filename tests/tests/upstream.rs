@@ -2,7 +2,7 @@
 //! the provider that we register at, and names that DNS knows.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use cheling_phone::{
@@ -35,6 +35,17 @@ async fn network(at: SocketAddr, server: SocketAddr) -> Gateway {
 
 /// A baresip that has registered at `registrar` and answers by itself with a tone.
 async fn baresip(cheling: &Cheling, user: &str, registrar: SocketAddr, hz: f32) -> Baresip {
+    baresip_at(cheling, user, registrar, Ipv4Addr::LOCALHOST.into(), hz).await
+}
+
+/// The same at an address of its own.
+async fn baresip_at(
+    cheling: &Cheling,
+    user: &str,
+    registrar: SocketAddr,
+    ip: IpAddr,
+    hz: f32,
+) -> Baresip {
     let mut pcm = vec![0; 120 * 8000];
     render(&Sound::tone(hz), &mut pcm);
     let says = cheling.folder().join(format!("says-{user}.wav"));
@@ -43,6 +54,7 @@ async fn baresip(cheling: &Cheling, user: &str, registrar: SocketAddr, hz: f32) 
     let ports = (cheling.ports.port(offset), cheling.ports.port(offset + 2));
     let secret = secret(user);
     let config = BaresipConfig::softphone(ports, registrar, (user, &secret), &says);
+    let config = BaresipConfig { ip, ..config };
     let mut baresip = Baresip::start(&config, cheling.folder());
     baresip.registered().await;
     baresip
@@ -340,5 +352,27 @@ async fn a_provider_known_by_name_is_found_by_naptr_and_srv_and_its_second_machi
     drop(kamailio);
     let customers = network(beyond, moved).await;
     call_in_and_out(&cheling, &customers, &phone, &mut events, &mut desk).await;
+    cheling.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phone_on_ipv6_and_a_gateway_on_ipv4_hear_each_other() {
+    let mut cheling = Cheling::idle_with("").await;
+    let own = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), cheling.ports.sip());
+    cheling.environment.push(("CHELING_SIP__ALSO", format!("[\"{own}\"]")));
+    let rule = "[{network=\"::/0\", address=\"::1\"}]";
+    cheling.environment.push(("CHELING_SIP__ADVERTISE_TO", rule.into()));
+    cheling.run().await;
+    let gateway =
+        cheling.gateway(|_: &Call| AnswerPlan::Refuse { after: Duration::ZERO, status: 503 }).await;
+    let mut desk = cheling.desk("agent8001").await;
+    let agent = baresip_at(&cheling, "8001", own, own.ip(), AGENT_HZ).await;
+    let customer = gateway.call_in(CUSTOMER, DID, Sound::tone(CUSTOMER_HZ)).await.unwrap();
+    within("the answer", customer.answered()).await.unwrap();
+    hears(&customer, AGENT_HZ).await;
+    customer.hang_up().await;
+    let (_, recording) = recorded(&cheling, &mut desk).await;
+    recording.assert_tones(CUSTOMER_HZ, AGENT_HZ, recording.seconds());
+    agent.quit().await;
     cheling.check().await;
 }

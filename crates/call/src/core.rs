@@ -14,6 +14,7 @@ use cheling_sip::{
     Transport, Uri,
 };
 
+use crate::advertise::readdressed;
 use crate::auth::{Auth, Offered, Outcome};
 use crate::b2bua::{Attended, Errand, Side};
 use crate::guard::Guard;
@@ -45,7 +46,7 @@ const LOG_WINDOW: Duration = Duration::from_secs(10);
 
 /// Our Contact towards the other side of `flow`, with this user part.
 pub(crate) fn contact_as(settings: &Settings, flow: Flow, user: &str) -> NameAddr {
-    let host = host_text(settings.advertise);
+    let host = host_text(settings.advertised_to(flow.remote.ip()));
     let port = flow.local.port();
     let param = match flow.transport {
         Transport::Udp => None,
@@ -143,6 +144,14 @@ impl Core {
             servers: HashMap::new(),
             tags: HashMap::new(),
         }
+    }
+
+    /// A flow as we name it ourselves: with the address that the other side reaches.
+    pub(crate) fn named(&self, mut flow: Flow) -> Flow {
+        if !self.settings.advertise_to.is_empty() {
+            flow.local.set_ip(self.settings.advertised_to(flow.remote.ip()));
+        }
+        flow
     }
 
     /// A tag or Call-ID.
@@ -258,7 +267,10 @@ impl Core {
     /// The next thing to be done: messages first, so that no call waits for its own records.
     pub(crate) fn poll(&mut self) -> Option<Output> {
         if let Some((flow, bytes)) = self.endpoint.poll() {
-            return Some(Output::Send { flow, bytes: bytes.to_vec() });
+            let (usual, bytes) = (self.settings.advertise, bytes.to_vec());
+            let told = self.settings.advertised_to(flow.remote.ip());
+            let bytes = if told == usual { bytes } else { readdressed(bytes, usual, told) };
+            return Some(Output::Send { flow, bytes });
         }
         self.outputs.pop_front()
     }

@@ -11,6 +11,7 @@ use cheling_model::call::{Party, Stop, StopKind, StopReason};
 use cheling_model::directory::{Destination, Line, RingGroup, Strategy};
 use cheling_model::reach::Reach;
 use cheling_model::{CallId, DealershipId, EndCause, GroupId, TapKind};
+use cheling_sip::Transport;
 use cheling_sip::diversion::{Cause, History};
 
 use crate::b2bua::{RING_EXTENSION, RING_TRUNK, Target};
@@ -123,6 +124,8 @@ pub(crate) struct Hunt {
     is_told: bool,
     /// The number outside that a line's call has gone on to, and why.
     diverted: Option<(String, Cause)>,
+    /// Whether only ways by TLS will do.
+    is_secure: bool,
 }
 
 #[derive(Debug)]
@@ -163,6 +166,7 @@ impl Hunt {
             device: None,
             is_told: false,
             diverted: None,
+            is_secure: false,
         }
     }
 
@@ -227,13 +231,34 @@ impl Hunt {
         }
     }
 
+    /// The same, but only over TLS: the caller wants a way that nobody listens in on (RFC 5630).
+    pub(crate) fn secure(mut self) -> Self {
+        self.is_secure = true;
+        self
+    }
+
     /// Whom to ring next, after what became of those before.
     pub(crate) fn next(
         &mut self,
         core: &mut Core,
         call_id: CallId,
-        fate: Fate,
+        mut fate: Fate,
     ) -> Result<Way, Over> {
+        loop {
+            let mut way = self.next_way(core, call_id, fate)?;
+            if self.is_secure {
+                way.targets.retain(|target| {
+                    matches!(target.flow.transport, Transport::Tls | Transport::Wss)
+                });
+            }
+            if !way.targets.is_empty() {
+                return Ok(way);
+            }
+            fate = Fate::Unreachable;
+        }
+    }
+
+    fn next_way(&mut self, core: &mut Core, call_id: CallId, fate: Fate) -> Result<Way, Over> {
         match &mut self.place {
             Place::Before(destination, why) => {
                 let (destination, why) = (destination.clone(), *why);

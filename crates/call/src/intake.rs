@@ -11,6 +11,7 @@ use cheling_sip::refer::Replaces;
 use cheling_sip::reliable;
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::session_timer::{self, Judgement, judge};
+use cheling_sip::uri::Scheme;
 use cheling_sip::{Flow, Method, Name, NameAddr, Request, Response, ServerId, Uri};
 
 use crate::auth::Outcome;
@@ -220,7 +221,10 @@ fn invite(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
         tracing::warn!(from = %flow, %number, "INVITE refused: no line or extension of this number");
         return core.refuse(server, &request, 404);
     };
-    let plan = Plan { hunt: plan.hunt.at(device), ..plan };
+    let mut plan = Plan { hunt: plan.hunt.at(device), ..plan };
+    if request.uri.as_sip().is_some_and(|uri| uri.scheme == Scheme::Sips) {
+        plan.hunt = plan.hunt.secure();
+    }
     let call_id = core.random.call_id(core.now.wall);
     core.respond(server, Response::to(&request, 100, "", None));
     let side: Side = source.into();

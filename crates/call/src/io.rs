@@ -3,6 +3,7 @@
 //! The shell (`capture`) feeds one [`Input`] with the time it read, drains [`Output`]s until there
 //! is none, and sleeps until the next timeout. Nothing else crosses.
 
+use crate::advertise::AdvertiseTo;
 use crate::guard;
 use crate::registrar::Kept;
 use cheling_media::dtls::{Fingerprint, Role};
@@ -22,6 +23,8 @@ use std::time::Duration;
 pub struct Settings {
     /// The address that phones and trunks reach us by: Via, Contact, SDP.
     pub advertise: IpAddr,
+    /// Networks that reach us by another, the first that has the address counts.
+    pub advertise_to: Vec<AdvertiseTo>,
     /// The port of our UDP listener, and of our TCP listener where there is one.
     pub udp_port: u16,
     /// See `udp_port`.
@@ -54,6 +57,14 @@ pub struct Settings {
     pub dtls: Arc<[Fingerprint]>,
     /// How an agent pauses a recording, and for how long at most.
     pub pause: PauseRules,
+}
+
+impl Settings {
+    /// The address by which whoever is at `remote` reaches us.
+    pub fn advertised_to(&self, remote: IpAddr) -> IpAddr {
+        let rule = self.advertise_to.iter().find(|rule| rule.has(remote));
+        rule.map_or(self.advertise, |rule| rule.address)
+    }
 }
 
 /// Pausing of recordings.

@@ -7,6 +7,7 @@
 //! `messages` are what phones want beside calls. [`observer`] follows calls that others carry.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod advertise;
 pub mod auth;
 mod b2bua;
 mod between;

@@ -406,7 +406,7 @@ pub(crate) fn flow_to(settings: &Settings, place: &TrunkAddress) -> Flow {
         Transport::Tls => settings.tls_port.unwrap_or(SIPS_PORT),
         Transport::Udp | Transport::Ws | Transport::Wss => settings.udp_port,
     };
-    let local = SocketAddr::new(settings.advertise, port);
+    let local = SocketAddr::new(settings.advertised_to(place.address.ip()), port);
     Flow { transport, local, remote: place.address, connection: None }
 }
 

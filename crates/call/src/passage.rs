@@ -137,7 +137,8 @@ fn place(core: &Core, mark: &Mark) -> Option<(Flow, Uri)> {
     if mark.transport != Transport::Udp {
         return None;
     }
-    let local = std::net::SocketAddr::new(core.settings.advertise, core.settings.udp_port);
+    let ours = core.settings.advertised_to(mark.remote.ip());
+    let local = std::net::SocketAddr::new(ours, core.settings.udp_port);
     let host = host_text(mark.remote.ip());
     let mut uri = Uri::sip(None, &host, Some(mark.remote.port()));
     if let Uri::Sip(sip) = &mut uri {

@@ -79,11 +79,13 @@ impl Switch {
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         self.core.now = now;
         match input {
-            Input::Message { flow, bytes } => self.message(flow, bytes),
+            Input::Message { flow, bytes } => self.message(self.core.named(flow), bytes),
             Input::SendFailed { flow } => {
+                let flow = self.core.named(flow);
                 self.core.endpoint.handle_send_failed(now.monotonic, &flow);
             }
             Input::FlowClosed { flow } => {
+                let flow = self.core.named(flow);
                 self.core.registrar.flow_closed(flow);
                 self.subscriptions.flow_closed(flow);
                 self.core.outward(|outward, desk| outward.flow_closed(desk, flow));

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use cheling_call::io::Input;
+use cheling_call::advertise::AdvertiseTo;
+use cheling_call::io::{Input, Settings};
 use cheling_model::TapKind;
 use cheling_model::directory::{CallerHeader, Trunk, TrunkRole};
 use cheling_sip::{Flow, Method, Name, NameAddr, Request, Uri};
@@ -441,4 +442,63 @@ fn a_phone_dials_after_our_restart_without_registering_again() {
     broken.contact = "nothing".into();
     bench.feed(Input::Restored(vec![old, broken]));
     assert!(bench.switch.registrations().is_empty());
+}
+
+#[test]
+fn phones_and_telephone_system_are_each_told_the_address_that_reaches_us() {
+    let rule = |network: &str, prefix, address: &str| AdvertiseTo {
+        network: network.parse().unwrap(),
+        prefix,
+        address: address.parse().unwrap(),
+    };
+    let settings = Settings {
+        trunks: vec![pbx()],
+        advertise_to: vec![rule("198.51.100.0", 24, "203.0.113.1"), rule("::", 0, "2001:db8::1")],
+        ..world::settings(3)
+    };
+    let mut bench = Bench::with(settings);
+    let contact = registered(&mut bench);
+    assert!(contact.ends_with("@203.0.113.1:5060"), "{contact}");
+    bench.say(udp(PHONE), &invite(1, "913812345678"));
+    let (flow, asked) = bench.request(Method::Invite);
+    let told = String::from_utf8_lossy(&asked.body).into_owned();
+    assert!(told.contains("c=IN IP4 203.0.113.1\r\n"), "{told}");
+    assert_eq!(asked.headers.via().unwrap().host, "203.0.113.1");
+    ok(&mut bench, &(flow, asked), PBX, None);
+    let answer = bench.responses.iter().find(|it| it.status == 200).unwrap();
+    let told = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(told.contains("c=IN IP4 192.0.2.1\r\n"), "{told}");
+
+    // A phone that speaks IPv6 alone, and a telephone system that speaks IPv4.
+    let remote = "[2001:db8::99]:5060";
+    let flow = Flow::udp("[2001:db8::1]:5060".parse().unwrap(), remote.parse().unwrap());
+    let mut register = register(7);
+    register.headers.set(Name::CallId, "six");
+    bench.say(flow, &register);
+    let asked = bench.request(Method::Register);
+    bench.grant(&asked, 600);
+    let call = incoming(
+        &asked.1.headers.contact().unwrap().uri.to_string(),
+        "sip:02161234567@pbx.example",
+        "sip:13912345678@pbx.example",
+    );
+    bench.say(udp(PBX), &call);
+    let (to, ring) = bench.request(Method::Invite);
+    assert_eq!(to.remote, address(remote));
+    let told = String::from_utf8_lossy(&ring.body).into_owned();
+    assert!(told.contains("c=IN IP6 2001:db8::1\r\n"), "{told}");
+    assert!(ring.headers.contact().unwrap().uri.to_string().contains("@[2001:db8::1]:5060"));
+}
+
+#[test]
+fn a_call_that_wants_tls_goes_no_other_way() {
+    let mut bench = Bench::start(vec![pbx()]);
+    registered(&mut bench);
+    let uri = "sips:913812345678@192.0.2.1";
+    let mut secure = request(Method::Invite, uri, "sip:8001@192.0.2.1", uri, "secure", 1);
+    secure.set_body("application/sdp", sdp(PHONE).to_bytes());
+    let answers = bench.say(udp(PHONE), &secure);
+    let refused = answers.iter().find(|it| it.status == 480).unwrap();
+    assert!(refused.headers.get(Name::Warning).unwrap().starts_with("380 "));
+    assert!(bench.sent.iter().all(|(_, it)| it.method != Method::Invite), "not in the clear");
 }

@@ -117,6 +117,7 @@ impl Bench {
         };
         let settings = Settings {
             advertise: listen.ip(),
+            advertise_to: Vec::new(),
             udp_port: 0,
             tcp_port: None,
             tls_port: None,

@@ -38,6 +38,7 @@ async fn start(trunks: Vec<Trunk>) -> (Capture, mpsc::Receiver<TapEvent>) {
     let config = CaptureConfig { transports: TransportConfig::at(localhost), relay };
     let settings = Settings {
         advertise: localhost.ip(),
+        advertise_to: Vec::new(),
         udp_port: 0,
         tcp_port: None,
         tls_port: None,

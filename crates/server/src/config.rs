@@ -5,14 +5,14 @@
 //! between the levels). Dealership data, users, extensions, lines and ring groups live in the
 //! database and are edited in the console.
 
-use cheling_call::guard;
+use cheling_call::{advertise, guard};
 use cheling_capture::Dscp;
 use cheling_model::directory::{SrtpPolicy, Trunk};
 use cheling_sip::session_timer;
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -80,6 +80,13 @@ pub struct Sip {
     /// The address written into Via, Contact and SDP. Default: the listener's, or the machine's
     /// own where the listener is `0.0.0.0`.
     pub advertise: Option<IpAddr>,
+    /// Networks that reach us by another address than `advertise`, the first that fits counts: phones
+    /// in the house when `advertise` is the public one, or everybody with IPv6 (`::/0`). Default
+    /// none.
+    pub advertise_to: Vec<AdvertiseTo>,
+    /// Further listeners, for UDP and TCP alike, such as `[::]:5060` beside an IPv4 `udp`. Default
+    /// none.
+    pub also: Vec<SocketAddr>,
     /// DSCP of SIP packets, 0 (no precedence) to 63. Default 24 (CS3).
     pub dscp: u8,
     /// DNS servers for trunks known by name, each `IP:PORT`. Default: the system's.
@@ -113,6 +120,35 @@ pub enum Scanners {
     Drop,
     /// 403.
     Refuse,
+}
+
+/// A network, and the address by which it reaches us.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdvertiseTo {
+    /// `192.168.0.0/16`, `2001:db8::/32`, or one address.
+    pub network: String,
+    /// What it is told.
+    pub address: IpAddr,
+}
+
+impl AdvertiseTo {
+    /// As call control knows it; `None` if the network cannot be read.
+    fn rule(&self) -> Option<advertise::AdvertiseTo> {
+        let (network, prefix) = match self.network.split_once('/') {
+            Some((network, prefix)) => (network, Some(prefix.parse().ok()?)),
+            None => (self.network.as_str(), None),
+        };
+        let network: IpAddr = network.trim().parse().ok()?;
+        let most = if network.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.unwrap_or(most);
+        let address = self.address;
+        (prefix <= most && !address.is_unspecified()).then_some(advertise::AdvertiseTo {
+            network,
+            prefix,
+            address,
+        })
+    }
 }
 
 /// A further certificate.
@@ -227,6 +263,8 @@ impl Default for Sip {
             max_connections: 1024,
             max_connections_per_source: 256,
             advertise: None,
+            advertise_to: Vec::new(),
+            also: Vec::new(),
             dscp: Dscp::CS3.number(),
             dns_servers: Vec::new(),
             realm: "cheling".into(),
@@ -368,6 +406,12 @@ impl Config {
                 self.media.last_port, self.media.first_port
             ));
         }
+        for rule in self.sip.advertise_to.iter().filter(|rule| rule.rule().is_none()) {
+            faults.push(format!(
+                "sip.advertise_to: {:?} is no network such as 192.168.0.0/16, or its address is none",
+                rule.network
+            ));
+        }
         for (key, number) in [("sip.dscp", self.sip.dscp), ("media.dscp", self.media.dscp)] {
             if Dscp::new(number).is_none() {
                 faults.push(format!("{key}: {number} is above {}; a DSCP has six bits", Dscp::MAX));
@@ -448,6 +492,18 @@ impl Config {
             ip if ip.is_unspecified() => own_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             ip => ip,
         })
+    }
+
+    /// Networks that reach us by another address.
+    pub fn advertise_to(&self) -> Vec<advertise::AdvertiseTo> {
+        self.sip.advertise_to.iter().filter_map(AdvertiseTo::rule).collect()
+    }
+
+    /// Where media is bound: to both families if SIP listens on both.
+    pub fn media_bind(&self) -> IpAddr {
+        let first = self.sip.udp.ip();
+        let is_both = self.sip.also.iter().any(|it| it.is_ipv4() != first.is_ipv4());
+        if is_both { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { first }
     }
 
     /// The trunks as the call machines know them, their passwords read.
@@ -583,6 +639,10 @@ mod tests {
             ("[web]\nlisten = \"here\"", "web.listen"),
             ("[media]\nfirst_port = 20001", "media.first_port: 20001 is odd"),
             ("[media]\ndscp = 64", "media.dscp: 64 is above 63"),
+            (
+                "[sip]\nadvertise_to = [{ network = '10.0.0.0/33', address = '10.0.0.1' }]",
+                "sip.advertise_to: \"10.0.0.0/33\" is no network",
+            ),
             ("[sip]\nmax_calls = 0", "sip.max_calls"),
             ("[database]\nurl = \"mysql://x\"", "database.url"),
             ("[sip]\ntls_key = \"k.pem\"", "sip.tls_certificate: goes with"),

@@ -376,8 +376,10 @@ fn capture_config(config: &Config) -> anyhow::Result<CaptureConfig> {
     let advertise = config.advertise();
     Ok(CaptureConfig {
         transports: TransportConfig {
-            udp: vec![config.sip.udp],
-            tcp: vec![config.sip.tcp.unwrap_or(config.sip.udp)],
+            udp: std::iter::once(config.sip.udp).chain(config.sip.also.clone()).collect(),
+            tcp: std::iter::once(config.sip.tcp.unwrap_or(config.sip.udp))
+                .chain(config.sip.also.clone())
+                .collect(),
             tls: config.sip.tls.into_iter().collect(),
             ws: config.sip.ws.into_iter().collect(),
             wss: config.sip.wss.into_iter().collect(),
@@ -393,7 +395,7 @@ fn capture_config(config: &Config) -> anyhow::Result<CaptureConfig> {
         },
         relay: RelayConfig {
             advertise,
-            bind: config.sip.udp.ip(),
+            bind: config.media_bind(),
             ports: config.media_ports(),
             threads: config.media.threads,
             dscp: Dscp::new(config.media.dscp).unwrap_or_default(),
@@ -475,6 +477,7 @@ fn tls_peer(trunk: &TrunkEntry) -> Option<TlsPeer> {
 fn call_settings(config: &Config) -> anyhow::Result<Settings> {
     Ok(Settings {
         advertise: config.advertise(),
+        advertise_to: config.advertise_to(),
         udp_port: config.sip.udp.port(),
         tcp_port: None,
         tls_port: None,

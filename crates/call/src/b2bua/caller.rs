@@ -6,6 +6,7 @@ use cheling_sip::diversion::History;
 use cheling_sip::reliable::{Prack, Uas, UasOutput, Wish};
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::transaction::Timers;
+use cheling_sip::uri::Scheme;
 use cheling_sip::via::host_text;
 use cheling_sip::{Flow, Method, Name, Request, Response, ServerId};
 
@@ -110,6 +111,12 @@ impl Invited {
         }
         if let Some(reason) = reason {
             response.headers.push(Name::Reason, reason);
+        }
+        // Nobody was to be had by TLS (RFC 5630 §4).
+        let is_secure = self.request.uri.as_sip().is_some_and(|uri| uri.scheme == Scheme::Sips);
+        if status == 480 && is_secure {
+            let agent = host_text(core.settings.advertised_to(self.flow.remote.ip()));
+            response.headers.push(Name::Warning, format!("380 {agent} \"SIPS Not Allowed\""));
         }
         core.respond(self.server, response);
     }

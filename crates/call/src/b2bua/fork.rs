@@ -166,7 +166,7 @@ impl Fork {
         target: Target,
         call: Invite<'_>,
     ) -> Option<Self> {
-        let our_host = host_text(core.settings.advertise);
+        let our_host = host_text(core.settings.advertised_to(target.flow.remote.ip()));
         let shown_host = target.domain.as_deref().unwrap_or(&our_host);
         let (tag, sip_call_id) = (core.token(), core.token());
         let shown = identity::shown_caller(&target.caller, core.manners(&target.side));

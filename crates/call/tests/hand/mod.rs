@@ -42,7 +42,10 @@ pub struct Bench {
 
 impl Bench {
     pub fn start(trunks: Vec<Trunk>) -> Self {
-        let settings = Settings { trunks, ..world::settings(3) };
+        Self::with(Settings { trunks, ..world::settings(3) })
+    }
+
+    pub fn with(settings: Settings) -> Self {
         let wall = Timestamp::from_micros(1_700_000_000_000_000);
         let now = Now { monotonic: Instant::now(), wall };
         let switch = Switch::new(now, settings, Arc::new(world::directory()));

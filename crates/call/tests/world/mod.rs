@@ -116,6 +116,7 @@ pub fn directory() -> Directory {
 pub fn settings(seed: u64) -> Settings {
     Settings {
         advertise: "192.0.2.1".parse().unwrap(),
+        advertise_to: Vec::new(),
         udp_port: 5060,
         tcp_port: Some(5060),
         tls_port: Some(5061),
