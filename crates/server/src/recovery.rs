@@ -56,8 +56,8 @@ pub async fn run(
     Ok(())
 }
 
-/// Gives answered calls of the last day that are over, and of which the journal has nothing, the row
-/// that says so: the process before died within the moment of their answer.
+/// Gives answered calls of the last day that are over, and of whose answer the journal knows nothing,
+/// the row that says so: the process before died within the moment of it.
 ///
 /// Only for a journal of which every disk is there, another may hold them; and before new calls.
 pub async fn tell_unrecorded(
@@ -70,7 +70,8 @@ pub async fn tell_unrecorded(
     // Ids are in the order of time.
     let mut after = CallId::mint(since, [0; 10]);
     // What it has may be rendered by now: then it has its row.
-    let in_journal: HashSet<CallId> = report.calls.iter().map(|call| call.call_id).collect();
+    let in_journal = report.calls.iter().filter(|call| call.is_answered);
+    let in_journal: HashSet<CallId> = in_journal.map(|call| call.call_id).collect();
     loop {
         let page = rows.unrecorded(now, Some(after), PAGE).await?;
         let Some(last) = page.last() else { return Ok(()) };
@@ -104,6 +105,7 @@ mod tests {
         let (database, dealership_id) = (&facts.database, facts.dealership.dealership_id);
         let gone = talked(database, dealership_id).await;
         let kept = talked(database, dealership_id).await;
+        let rang = talked(database, dealership_id).await;
         let settings = JournalSettings {
             free_floor_bytes: 0,
             ..JournalSettings::new(folder.path().join("j"))
@@ -120,9 +122,13 @@ mod tests {
             user_id: None,
             follow_up_id: None,
         };
-        let kind = TapKind::Offered(offer);
         let at = kept.offered_at;
-        journal.handle().event(TapEvent { call_id: kept.call_id, at, kind }).unwrap();
+        let tell = |call_id, kind| journal.handle().event(TapEvent { call_id, at, kind }).unwrap();
+        // Of one the journal knows the answer, of one only that it rang.
+        for call_id in [kept.call_id, rang.call_id] {
+            tell(call_id, TapKind::Offered(offer.clone()));
+        }
+        tell(kept.call_id, TapKind::Answered { extension: "8001".into() });
         drop(journal);
         let (_journal, report) = Journal::open(settings, |_| {}).unwrap();
 
@@ -132,10 +138,12 @@ mod tests {
         for _ in 0..2 {
             tell_unrecorded(&rows, &report, &desk, now).await.unwrap();
         }
-        let found = recording::of_call(database, gone.call_id).await.unwrap();
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].verdict, Verdict::NotRecorded);
-        assert!(found[0].verdict_detail.contains("stopped"));
+        for call in [gone, rang] {
+            let found = recording::of_call(database, call.call_id).await.unwrap();
+            assert_eq!(found.len(), 1);
+            assert_eq!(found[0].verdict, Verdict::NotRecorded);
+            assert!(found[0].verdict_detail.contains("stopped"));
+        }
         assert!(recording::of_call(database, kept.call_id).await.unwrap().is_empty());
     }
 }
