@@ -9,9 +9,7 @@ use cheling_model::follow_up::{AttachMethod, FollowUpState, FollowUpType};
 use cheling_model::{CallId, DealershipId, Direction, FollowUpId, Timestamp};
 use cheling_records::call::Call;
 use cheling_records::follow_up::FollowUp;
-use cheling_records::{
-    Database, On, attach, call, customer, follow_up, insert_new, mint, switchboard,
-};
+use cheling_records::{Database, On, attach, call, customer, follow_up, insert_new, switchboard};
 
 /// What a call belongs to, and how that is known.
 pub type Link = (FollowUpId, AttachMethod);
@@ -51,7 +49,9 @@ async fn decide(on: &mut On<'_>, call: &Call) -> Result<Option<Link>> {
         Direction::Inbound => {
             contact_record(on, call).await?.map(|id| (id, AttachMethod::InboundContact))
         }
-        Direction::Outbound => only_task(on, call).await?.map(|id| (id, AttachMethod::Inferred)),
+        Direction::Outbound => {
+            only_task(&mut *on, call).await?.map(|id| (id, AttachMethod::Inferred))
+        }
     };
     if let Some((follow_up_id, method)) = link {
         attach::link_if_free(on, call.call_id, follow_up_id, method).await?;
@@ -60,13 +60,17 @@ async fn decide(on: &mut On<'_>, call: &Call) -> Result<Option<Link>> {
 }
 
 /// The one open task of whoever dialled that this number fits; none if there are more.
-async fn only_task(on: &mut On<'_>, call: &Call) -> Result<Option<FollowUpId>> {
+///
+/// # Errors
+/// [`crate::Error::Unavailable`].
+pub(crate) async fn only_task(on: impl Into<On<'_>>, call: &Call) -> Result<Option<FollowUpId>> {
+    let mut on = on.into();
     if call.customer_key.is_empty() {
         return Ok(None);
     }
     let user_id = match call.user_id {
         Some(user_id) => Some(user_id),
-        None => switchboard::user_at(&mut *on, &call.extension, call.offered_at).await?,
+        None => switchboard::user_at(&mut on, &call.extension, call.offered_at).await?,
     };
     let Some(user_id) = user_id else { return Ok(None) };
     let fitting =
@@ -80,12 +84,23 @@ async fn only_task(on: &mut On<'_>, call: &Call) -> Result<Option<FollowUpId>> {
 
 /// The contact record of an answered inbound call, made if it is not there.
 async fn contact_record(on: &mut On<'_>, call: &Call) -> Result<Option<FollowUpId>> {
-    let Some(answered_at) = call.answered_at else {
-        let record = follow_up::of_origin(on, call.call_id).await?;
-        return Ok(record.map(|record| record.follow_up_id));
-    };
-    let record = FollowUp {
-        follow_up_id: mint(),
+    if let Some(record) = contact_of(call)
+        && insert_new(&mut *on, &record).await?
+    {
+        return Ok(Some(record.follow_up_id));
+    }
+    // Another run was first: its record counts.
+    Ok(follow_up::of_origin(on, call.call_id).await?.map(|record| record.follow_up_id))
+}
+
+/// The contact record that an inbound call ought to have; none until it is answered. Its id comes
+/// from the call, so that whoever makes it makes the same.
+pub(crate) fn contact_of(call: &Call) -> Option<FollowUp> {
+    let answered_at = call.answered_at?;
+    let mut random = [0; 10];
+    random.copy_from_slice(&call.call_id.0.as_bytes()[6..]);
+    Some(FollowUp {
+        follow_up_id: FollowUpId::mint(answered_at, random),
         dealership_id: call.dealership_id,
         follow_up_type: FollowUpType::InboundContact,
         customer_id: call.customer_id,
@@ -104,12 +119,7 @@ async fn contact_record(on: &mut On<'_>, call: &Call) -> Result<Option<FollowUpI
         updated_at: answered_at,
         closed_at: None,
         closed_by: None,
-    };
-    if insert_new(&mut *on, &record).await? {
-        return Ok(Some(record.follow_up_id));
-    }
-    // Another run was first: its record counts.
-    Ok(follow_up::of_origin(on, call.call_id).await?.map(|record| record.follow_up_id))
+    })
 }
 
 /// A person's decision: links a call to a follow-up, or to none. A customer that the call lacks

@@ -1,47 +1,64 @@
 //! From the events of the call machines to what each agent's console shows.
 //!
-//! Each event is written down and answered with notices. Every write may be repeated: after a
-//! crash the journal's events are given again. A database that is away costs names, never the
-//! pop: the card then shows the number alone, and the writes are made up for when it is back.
+//! Each event changes what is known in memory and is answered with notices at once ([`course`]);
+//! what it changes in the database ([`book`]) is written a moment later, that of all calls in one
+//! transaction. Whoever asks the database for what has just happened has it written first
+//! ([`Desk::write`]). Every event may be told again: after a crash the journal's are. A database
+//! that is away costs names, never the pop: the card then shows the number alone, and the writes
+//! are made up for when it is back.
 //!
 //! Belongs here: who is told what, when. Does not: numbering and sending (`web`), the card's
 //! contents (`card`), which task a call is for (`attach`).
 
+mod book;
+mod course;
 mod guests;
 mod live;
 mod oversight;
 mod patience;
-mod write;
+mod rows;
 
-use crate::{Result, attach, card, date, follow_up, number};
-use cheling_model::call::Offer;
+use crate::{Result, attach, card, date, number};
+use book::{Book, Entry};
 use cheling_model::card::{Card, CardKind};
 use cheling_model::console::{Audibility, CallGuest, ConsoleEvent, Notice, RecordingState};
-use cheling_model::follow_up::{AttachMethod, Outcome};
 use cheling_model::number::{CallerNumber, NumberKind, PhoneNumber};
 use cheling_model::recording::Recording;
 use cheling_model::{
-    CallId, CustomerId, DealershipId, Direction, EndCause, FollowUpId, Lane, LegId, Presentation,
-    TapEvent, TapKind, Timestamp, UserId, Withdrawal,
+    CallId, CustomerId, DealershipId, Direction, FollowUpId, Presentation, TapEvent, TapKind,
+    Timestamp, UserId,
 };
 use cheling_records::call::MatchMethod;
-use cheling_records::{Database, admin, call, switchboard, user};
+use cheling_records::{Database, admin, call, guest, recording, switchboard, user};
 use live::{Live, Seat};
 pub use live::{LiveCall, LiveState, RunningCall};
 pub use oversight::Silence;
-use patience::Patience;
+use patience::{Patience, Written};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
-/// Pops, call records and live calls. Feed [`Desk::handle`] from one task, in order.
+/// How long what has changed waits for more of its kind before it is written.
+const WRITE_AFTER: Duration = Duration::from_millis(100);
+/// Calls written in one transaction at most.
+const AT_ONCE: usize = 200;
+/// Calls that wait to be written, at which whoever tells of more waits too.
+const MANY: usize = 2 * AT_ONCE;
+
+/// Pops, call records and live calls. Feed [`Desk::handle`] from one task, in order, and call
+/// [`Desk::write`] whenever [`Desk::due`] says so.
 #[derive(Debug)]
 pub struct Desk {
     db: Database,
     phones: RwLock<Arc<Phones>>,
     live: Mutex<Live>,
+    book: Mutex<Book>,
     patience: Patience,
     /// Events of one call must not overtake each other.
     order: tokio::sync::Mutex<()>,
+    /// One transaction at a time; whoever has it has seen the one before end.
+    writing: tokio::sync::Mutex<()>,
+    has_changed: tokio::sync::Notify,
 }
 
 /// What is asked for each event and changes seldom.
@@ -66,8 +83,11 @@ impl Desk {
             db,
             phones: RwLock::default(),
             live: Mutex::default(),
+            book: Mutex::default(),
             patience: Patience::default(),
             order: tokio::sync::Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
+            has_changed: tokio::sync::Notify::new(),
         };
         desk.reload().await?;
         Ok(desk)
@@ -100,16 +120,71 @@ impl Desk {
         Ok(())
     }
 
-    /// Takes one event: writes it down, and answers who is to be told what.
+    /// Takes one event; answers who is to be told what. It is written down later.
     pub async fn handle(&self, event: TapEvent) -> Vec<Notice> {
         let _in_order = self.order.lock().await;
-        self.catch_up().await;
-        self.patience.begin();
-        let notices = self.take(event.clone()).await;
-        if self.patience.has_failed() {
-            self.patience.keep(event);
+        let mut notices = self.take(event).await;
+        if self.book().unwritten() >= MANY && !self.patience.is_away() {
+            notices.extend(self.write().await);
         }
         notices
+    }
+
+    /// Takes an event of a call that is over, told again from the journal: what is missing of it
+    /// is written, and nobody is told.
+    pub async fn replay(&self, event: TapEvent) {
+        self.handle(event).await;
+    }
+
+    /// Waits until something has waited long enough to be written.
+    pub async fn due(&self) {
+        while self.book().unwritten() == 0 {
+            self.has_changed.notified().await;
+        }
+        tokio::time::sleep(WRITE_AFTER).await;
+    }
+
+    /// Writes what has changed; what happened before the call is in the database after it, unless
+    /// the database is away. Answers who is to be told what came of it.
+    pub async fn write(&self) -> Vec<Notice> {
+        let _one_at_a_time = self.writing.lock().await;
+        let mut notices = Vec::new();
+        // What is told in the meantime may wait for the next time.
+        let mut left = self.book().unwritten();
+        while left > 0 && !self.patience.is_away() {
+            let calls = self.book().next(AT_ONCE.min(left));
+            left -= calls.len();
+            for &call_id in &calls {
+                self.make_up(call_id).await;
+            }
+            if calls.is_empty() || self.patience.is_away() {
+                break;
+            }
+            self.write_calls(&calls).await;
+            for call_id in calls {
+                notices.extend(self.attempted(call_id).await);
+            }
+        }
+        notices
+    }
+
+    async fn write_calls(&self, calls: &[CallId]) {
+        let entries = self.book().take(calls);
+        match self.patience.written(entries.write(&self.db)).await {
+            Written::Done => self.book().settle(calls),
+            Written::Away => self.book().put_back(calls),
+            // One of them is to blame, and the others shall not suffer for it.
+            Written::Refused if calls.len() > 1 => {
+                self.book().put_back(calls);
+                for call_id in calls {
+                    Box::pin(self.write_calls(std::slice::from_ref(call_id))).await;
+                }
+            }
+            Written::Refused => {
+                tracing::error!(call_id = ?calls.first(), "the database refuses a call's rows");
+                self.book().settle(calls);
+            }
+        }
     }
 
     /// Marks calls over that began before `before` and whose end nobody will tell: at start-up,
@@ -118,36 +193,18 @@ impl Desk {
     /// # Errors
     /// [`crate::Error::Unavailable`].
     pub async fn close_stale(&self, before: Timestamp) -> Result<u64> {
+        self.write().await;
         call::close_stale(&self.db, before).await
     }
 
-    /// Writes what could not be written before, oldest first, until it is done or fails again.
-    async fn catch_up(&self) {
-        while !self.patience.is_away()
-            && let Some(event) = self.patience.next_kept()
-        {
-            self.patience.begin();
-            // Everybody was told when it happened.
-            self.take(event.clone()).await;
-            if self.patience.has_failed() {
-                self.patience.put_back(event);
-                return;
-            }
-        }
-    }
-
-    /// Writes what a database that was away has missed, if it is back. To be called now and then: the
-    /// next event may be a long time coming.
-    pub async fn make_up(&self) {
-        if self.backlog() > 0 {
-            let _in_order = self.order.lock().await;
-            self.catch_up().await;
-        }
-    }
-
-    /// How many events wait for a database that is away.
+    /// How many calls have something that waits to be written.
     pub fn backlog(&self) -> usize {
-        self.patience.backlog()
+        self.book().unwritten()
+    }
+
+    /// How many calls were given up because the database was away for too long.
+    pub fn given_up(&self) -> u64 {
+        self.book().given_up()
     }
 
     async fn take(&self, event: TapEvent) -> Vec<Notice> {
@@ -157,16 +214,16 @@ impl Desk {
             TapKind::CallerChanged { caller } => self.caller_changed(call_id, at, caller).await,
             TapKind::Ringing { leg, extension } => self.ringing(call_id, at, leg, &extension).await,
             TapKind::Routed(stop) => {
-                self.tried(call_id, call::routed(&self.db, call_id, at, &stop)).await;
+                self.keep(call_id, |entry| entry.route(at, stop)).await;
                 Vec::new()
             }
             TapKind::FarEndRinging => {
-                self.tried(call_id, call::far_end_ringing(&self.db, call_id, at)).await;
+                self.keep(call_id, |entry| entry.far_end_rings(at)).await;
                 self.live().update(call_id, |live| live.far_end_ringing = true);
                 self.updated(call_id, at, |it| it.far_end_ringing = Some(true))
             }
             TapKind::TrunkChanged { trunk } => {
-                self.tried(call_id, call::trunk_changed(&self.db, call_id, &trunk)).await;
+                self.keep(call_id, |entry| entry.change(|call| call.trunk = trunk)).await;
                 Vec::new()
             }
             TapKind::Withdrawn { leg, extension, why } => {
@@ -202,20 +259,39 @@ impl Desk {
         }
     }
 
-    /// A recording has its row: attaches it, and tells who talked.
-    pub async fn recording_landed(&self, recording: &Recording, at: Timestamp) -> Vec<Notice> {
-        let call_id = recording.call_id;
-        let link = self.tried(call_id, attach::run(&self.db, call_id)).await.flatten();
-        let row = self.tried(call_id, call::any(&self.db, call_id)).await.flatten();
-        let Some(user_id) = row.and_then(|row| row.user_id) else { return Vec::new() };
-        let event = ConsoleEvent::RecordingReady {
-            call_id,
-            recording_id: recording.recording_id,
-            duration_ms: recording.duration_us / 1000,
-            verdict: recording.verdict,
-            follow_up_id: link.map(|(id, _)| id),
-        };
-        vec![Notice { to: vec![user_id], at, event }]
+    /// Recordings have their rows: attaches them, and tells who talked.
+    pub async fn recordings_landed(&self, landed: &[Recording], at: Timestamp) -> Vec<Notice> {
+        let Some(first) = landed.first() else { return Vec::new() };
+        let mut notices = Vec::new();
+        if landed.iter().any(|it| self.book().is_unwritten(it.call_id)) {
+            notices = self.write().await;
+        }
+        let calls: Vec<_> = landed.iter().map(|it| it.call_id).collect();
+        let asked = recording::landings(&self.db, &calls);
+        let Some(landings) = self.tried(first.call_id, asked).await else { return notices };
+        for it in landed {
+            let Some(call) = landings.iter().find(|call| call.call_id == it.call_id) else {
+                continue;
+            };
+            let is_settled = call.attach_method.is_some() || call.direction == Direction::Internal;
+            let follow_up_id = match is_settled && !call.is_behind {
+                true => call.follow_up_id,
+                false => {
+                    let link = self.tried(it.call_id, attach::run(&self.db, it.call_id)).await;
+                    link.flatten().map(|(id, _)| id)
+                }
+            };
+            let Some(user_id) = call.user_id else { continue };
+            let event = ConsoleEvent::RecordingReady {
+                call_id: it.call_id,
+                recording_id: it.recording_id,
+                duration_ms: it.duration_us / 1000,
+                verdict: it.verdict,
+                follow_up_id,
+            };
+            notices.push(Notice { to: vec![user_id], at, event });
+        }
+        notices
     }
 
     /// The calls at a user's phones now, the oldest first: the snapshot of a console that opens.
@@ -239,6 +315,7 @@ impl Desk {
         customer_id: CustomerId,
         at: Timestamp,
     ) -> Result<(Card, Vec<Notice>)> {
+        self.write().await;
         let row = call::find(&self.db, dealership_id, call_id).await?;
         let area = self.phones().area_code(dealership_id);
         let number = number::read(&row.customer_number, &area);
@@ -274,299 +351,6 @@ impl Desk {
                 card::of_number(&self.db, dealership_id, raw, &number, None, &today).await
             }
         }
-    }
-
-    async fn offered(&self, call_id: CallId, at: Timestamp, offer: Offer) -> Vec<Notice> {
-        let phones = self.phones();
-        let (raw, presentation) = match offer.direction {
-            Direction::Inbound => (offer.caller.number.as_str(), offer.caller.presentation),
-            Direction::Outbound => (offer.called.as_str(), Presentation::Allowed),
-            Direction::Internal => ("", Presentation::Unavailable),
-        };
-        let read = self.read_number(offer.dealership_id, raw, presentation);
-        let (card, task) = match offer.direction {
-            // The callee sees who calls; the caller's own bar is turned round when it is told.
-            Direction::Internal => (card::internal(&offer.caller.number), None),
-            Direction::Inbound | Direction::Outbound => {
-                self.card(&offer, call_id, at, raw, &read).await
-            }
-        };
-        let user_id = offer
-            .user_id
-            .or_else(|| offer.extension.as_ref().and_then(|number| phones.user_of(number)));
-        let row = write::call_row(call_id, at, &offer, &read, &card, user_id, task);
-        if self.tried(call_id, call::offered(&self.db, &row)).await == Some(false) {
-            let row = self.tried(call_id, call::any(&self.db, call_id)).await.flatten();
-            if row.is_some_and(|row| row.ended_at.is_some()) {
-                // A replay of what everybody has seen.
-                return Vec::new();
-            }
-        }
-        let line_name =
-            offer.line_id.and_then(|id| phones.line_names.get(&id)).cloned().unwrap_or_default();
-        let dialling = match offer.direction {
-            Direction::Inbound => None,
-            Direction::Outbound | Direction::Internal => user_id.zip(offer.extension.clone()),
-        };
-        let live = live::Call {
-            call_id,
-            dealership_id: offer.dealership_id,
-            direction: offer.direction,
-            line_name,
-            called: offer.called.clone(),
-            offered_at: at,
-            follow_up_id: task,
-            card,
-            dialling: dialling.clone(),
-            ringing: Vec::new(),
-            talking: None,
-            talks_at: String::new(),
-            answered_at: None,
-            held: false,
-            far_end_ringing: false,
-            recording: RecordingState::On,
-            audio: Audibility::Both,
-            audible_since: None,
-            guests: Vec::new(),
-            consulting: false,
-            transferring: String::new(),
-        };
-        let notice = dialling.map(|(user_id, extension)| live.offer_to(user_id, &extension, at));
-        self.live().insert(live);
-        notice.into_iter().collect()
-    }
-
-    /// The card of a call, and the task it was dialled from if that is really one.
-    async fn card(
-        &self,
-        offer: &Offer,
-        call_id: CallId,
-        at: Timestamp,
-        raw: &str,
-        read: &CallerNumber,
-    ) -> (Card, Option<FollowUpId>) {
-        let CallerNumber::Known(number) = read else { return (card::withheld(), None) };
-        let found = async {
-            let dealership_id = offer.dealership_id;
-            if let Some(follow_up_id) = offer.follow_up_id
-                && let Ok(task) =
-                    cheling_records::follow_up::find(&self.db, dealership_id, follow_up_id).await
-            {
-                let card = match task.customer_id {
-                    Some(customer_id) => {
-                        let (number, current) = (Some(number), Some(call_id));
-                        card::of_customer(
-                            &self.db,
-                            dealership_id,
-                            customer_id,
-                            raw,
-                            number,
-                            current,
-                        )
-                        .await?
-                    }
-                    None => self.number_card(dealership_id, raw, number, call_id, at).await?,
-                };
-                return Ok((card, Some(follow_up_id)));
-            }
-            Ok((self.number_card(dealership_id, raw, number, call_id, at).await?, None))
-        };
-        self.tried(call_id, found).await.unwrap_or_else(|| (card::unknown(raw, number), None))
-    }
-
-    async fn number_card(
-        &self,
-        dealership_id: DealershipId,
-        raw: &str,
-        number: &PhoneNumber,
-        call_id: CallId,
-        at: Timestamp,
-    ) -> Result<Card> {
-        let today = date::text(at);
-        card::of_number(&self.db, dealership_id, raw, number, Some(call_id), &today).await
-    }
-
-    async fn caller_changed(
-        &self,
-        call_id: CallId,
-        at: Timestamp,
-        caller: cheling_model::call::Party,
-    ) -> Vec<Notice> {
-        let Some((dealership_id, direction)) =
-            self.live().get(call_id).map(|live| (live.dealership_id, live.direction))
-        else {
-            return Vec::new();
-        };
-        if direction != Direction::Inbound {
-            return Vec::new();
-        }
-        let read = self.read_number(dealership_id, &caller.number, caller.presentation);
-        let card = match &read {
-            CallerNumber::Withheld => card::withheld(),
-            CallerNumber::Known(number) => {
-                let raw = caller.number.as_str();
-                let found = self.number_card(dealership_id, raw, number, call_id, at);
-                self.tried(call_id, found).await.unwrap_or_else(|| card::unknown(raw, number))
-            }
-        };
-        let key = write::key_of(&read);
-        let customer_id = write::customer_of(&card);
-        let written = call::caller_changed(&self.db, call_id, &caller, key, customer_id);
-        self.tried(call_id, written).await;
-        self.live().update(call_id, |live| live.card = card.clone());
-        self.updated(call_id, at, |it| it.card = Some(Box::new(card)))
-    }
-
-    async fn ringing(
-        &self,
-        call_id: CallId,
-        at: Timestamp,
-        leg: LegId,
-        extension: &str,
-    ) -> Vec<Notice> {
-        let user_id = self.phones().user_of(extension);
-        let row = write::leg_row(call_id, leg, extension, user_id, Some(at));
-        self.tried(call_id, call::ringing(&self.db, &row)).await;
-        let Some(user_id) = user_id else { return Vec::new() };
-        let mut live = self.live();
-        let Some(call) = live.get_mut(call_id) else { return Vec::new() };
-        let is_new = call.rings_at(leg, user_id, extension);
-        if is_new { vec![call.offer_to(user_id, extension, at)] } else { Vec::new() }
-    }
-
-    async fn withdrawn(
-        &self,
-        call_id: CallId,
-        at: Timestamp,
-        leg: LegId,
-        extension: &str,
-        why: Withdrawal,
-    ) -> Vec<Notice> {
-        let phones = self.phones();
-        let user_id = phones.user_of(extension);
-        let row = write::withdrawn_row(call_id, leg, extension, user_id, at, &why);
-        self.tried(call_id, call::withdrawn(&self.db, &row)).await;
-        let mut live = self.live();
-        let Some(call) = live.get_mut(call_id) else { return Vec::new() };
-        let Some(user_id) = call.stops_ringing(leg) else { return Vec::new() };
-        let answered_by = match &why {
-            Withdrawal::AnsweredElsewhere { extension } => {
-                let answerer = phones.user_of(extension);
-                if answerer == Some(user_id) {
-                    // The same person, at another phone.
-                    return Vec::new();
-                }
-                let name = answerer.and_then(|id| phones.user_names.get(&id)).cloned();
-                Some(name.unwrap_or_else(|| extension.clone()))
-            }
-            _ => None,
-        };
-        if call.concerns(user_id) {
-            return Vec::new();
-        }
-        let event = ConsoleEvent::CallWithdrawn { call_id, why, answered_by };
-        vec![Notice { to: vec![user_id], at, event }]
-    }
-
-    async fn answered(&self, call_id: CallId, at: Timestamp, extension: &str) -> Vec<Notice> {
-        let dialling = self.live().get(call_id).and_then(|live| live.dialling.clone());
-        let is_outbound =
-            self.live().get(call_id).is_some_and(|live| live.direction == Direction::Outbound);
-        let user_id = match &dialling {
-            Some((user_id, _)) if is_outbound => Some(*user_id),
-            _ => self.phones().user_of(extension),
-        };
-        let written = call::answered(&self.db, call_id, extension, user_id, at);
-        self.tried(call_id, written).await;
-        let link = self.tried(call_id, attach::run(&self.db, call_id)).await.flatten();
-        let mut notices = Vec::new();
-        {
-            let mut live = self.live();
-            let Some(call) = live.get_mut(call_id) else { return Vec::new() };
-            call.answered_at.get_or_insert(at);
-            call.audible_since = Some(at);
-            let former = call.talking.take();
-            call.talking = user_id.map(|user_id| (user_id, extension.to_owned()));
-            extension.clone_into(&mut call.talks_at);
-            notices.extend(call.handed_on(former, at));
-            if let Some(user_id) = user_id {
-                call.ringing.retain(|ring| ring.user_id != user_id);
-            }
-            for (user_id, extension) in call.talkers() {
-                let event = ConsoleEvent::CallAnswered { call_id, extension, answered_at: at };
-                notices.push(Notice { to: vec![user_id], at, event });
-            }
-        }
-        notices.extend(self.linked(call_id, at, link));
-        notices
-    }
-
-    /// Tells who talks which follow-up the call belongs to, if that is news.
-    fn linked(&self, call_id: CallId, at: Timestamp, link: Option<attach::Link>) -> Vec<Notice> {
-        let Some((follow_up_id, _)) = link else { return Vec::new() };
-        let is_news = self
-            .live()
-            .update(call_id, |live| live.follow_up_id.replace(follow_up_id) != Some(follow_up_id))
-            .unwrap_or(false);
-        if !is_news {
-            return Vec::new();
-        }
-        self.updated(call_id, at, |it| it.follow_up_id = Some(follow_up_id))
-    }
-
-    fn held(&self, call_id: CallId, at: Timestamp, held: bool) -> Vec<Notice> {
-        self.live().update(call_id, |live| {
-            live.held = held;
-            live.audible_since = Some(at);
-        });
-        self.updated(call_id, at, |it| it.held = Some(held))
-    }
-
-    async fn ended(
-        &self,
-        call_id: CallId,
-        at: Timestamp,
-        cause: EndCause,
-        by: Option<Lane>,
-        sip_status: Option<u16>,
-    ) -> Vec<Notice> {
-        let written = call::ended(&self.db, call_id, at, cause, by, sip_status);
-        self.tried(call_id, written).await;
-        let live = self.live().remove(call_id);
-        // What was linked when it was answered stays so, and its recording is linked when it lands.
-        let is_settled = live
-            .as_ref()
-            .is_some_and(|live| live.answered_at.is_some() && live.follow_up_id.is_some());
-        let link = match is_settled {
-            true => None,
-            false => self.tried(call_id, attach::run(&self.db, call_id)).await.flatten(),
-        };
-        let Some(live) = live else { return Vec::new() };
-        let mut notices = Vec::new();
-        if live.answered_at.is_none()
-            && live.direction == Direction::Outbound
-            && let Some((_, AttachMethod::ClickToDial | AttachMethod::Inferred)) = link
-        {
-            let outcome = match cause {
-                EndCause::Busy => Outcome::Busy,
-                EndCause::NotFound => Outcome::EmptyNumber,
-                _ => Outcome::NoAnswer,
-            };
-            let noted = follow_up::note_unanswered(&self.db, call_id, outcome, at);
-            if let Some(follow_up_id) = self.tried(call_id, noted).await.flatten() {
-                let to = live.audience();
-                notices.push(Notice { to, at, event: ConsoleEvent::TaskChanged { follow_up_id } });
-            }
-        }
-        let to = live.audience();
-        if to.is_empty() {
-            return notices;
-        }
-        let talk_ms = live.answered_at.map_or(0, |since| at.since(since).as_millis());
-        let talk_ms = i64::try_from(talk_ms).unwrap_or(i64::MAX);
-        let event = ConsoleEvent::CallEnded { call_id, cause, by, ended_at: at, talk_ms };
-        notices.insert(0, Notice { to, at, event });
-        notices
     }
 
     /// A `call.updated` to everybody at the call, with what `fill` puts in.
@@ -627,6 +411,34 @@ impl Desk {
 
     fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is kept of a call, to be written. A call that is not at hand any more is read
+    /// from the database; one that is not there either was never told of, and is left.
+    async fn keep<T>(&self, call_id: CallId, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        if !self.book().has(call_id) {
+            let entry = self.tried(call_id, self.read(call_id)).await.flatten();
+            let Some(entry) = entry else {
+                tracing::warn!(%call_id, "an event of a call that nobody told of is not kept");
+                return None;
+            };
+            self.book().open(entry);
+        }
+        let changed = self.book().change(call_id, change);
+        self.has_changed.notify_one();
+        changed
+    }
+
+    async fn read(&self, call_id: CallId) -> Result<Option<Entry>> {
+        let Some(row) = call::any(&self.db, call_id).await? else { return Ok(None) };
+        let legs = call::legs(&self.db, call_id).await?;
+        let routes = call::route(&self.db, call_id).await?;
+        let guests = guest::of_call(&self.db, call_id).await?;
+        Ok(Some(Entry::of_rows(row, legs, routes, guests)))
     }
 
     /// Waits for a statement as long as is right; the call goes on without it.

@@ -1,11 +1,11 @@
-//! Calls and their legs: written event by event, each statement safe to repeat.
+//! Calls and their legs, as they are read. What is written while they go on is in `ledger`.
 
 use crate::Result;
 use crate::admin::{Filter, contains};
 use crate::database::On;
 use crate::row::{Page, Read as _, cursor, fetch_limit, parse_cursor, row};
 use crate::value::args;
-use cheling_model::call::{Stop, StopKind, StopReason};
+use cheling_model::call::{StopKind, StopReason};
 use cheling_model::follow_up::{AttachMethod, FollowUpType, Outcome};
 use cheling_model::{
     CallId, CustomerId, DealershipId, Direction, EndCause, FollowUpId, Lane, LegId, LineId,
@@ -143,15 +143,6 @@ row! {
     }
 }
 
-/// Writes what is known when a call is routed. A call that is there already stays as it is;
-/// answers whether it was new.
-///
-/// # Errors
-/// [`crate::Error::Refused`] if there is no such dealership.
-pub async fn offered(on: impl Into<On<'_>>, call: &Call) -> Result<bool> {
-    crate::row::insert_new(on, call).await
-}
-
 /// Writes the caller's number that came late, and who that is.
 ///
 /// # Errors
@@ -174,19 +165,6 @@ pub async fn caller_changed(
     on.into().execute(sql, args).await.map(|_| ())
 }
 
-/// Writes that a phone of ours rings.
-///
-/// # Errors
-/// [`crate::Error::Refused`] if there is no such call.
-pub async fn ringing(on: impl Into<On<'_>>, leg: &Leg) -> Result<()> {
-    let mut on = on.into();
-    let sql = "insert into call_leg (leg_id, call_id, extension, user_id, ringing_at_us) \
-               values ($1, $2, $3, $4, $5) on conflict (leg_id) do nothing";
-    let args = args![leg.leg_id, leg.call_id, &leg.extension, leg.user_id, leg.ringing_at];
-    on.execute(sql, args).await?;
-    far_end_ringing(&mut on, leg.call_id, leg.ringing_at.unwrap_or_default()).await
-}
-
 row! {
     /// One place that a call to a line was sent to.
     Route in "call_route" {
@@ -201,24 +179,6 @@ row! {
     }
 }
 
-/// Writes that a call was sent on. Told twice, it stays once.
-///
-/// # Errors
-/// [`crate::Error::Refused`] if there is no such call.
-pub async fn routed(
-    on: impl Into<On<'_>>,
-    call_id: CallId,
-    at: Timestamp,
-    stop: &Stop,
-) -> Result<()> {
-    let sql = "insert into call_route (call_id, at_us, kind, name, why, position) \
-               select $1, $2, $3, $4, $5, \
-                   (select count(*) from call_route r where r.call_id = $1) \
-               where not exists (select 1 from call_route r where r.call_id = $1 \
-                   and r.at_us = $2 and r.kind = $3 and r.name = $4 and r.why = $5)";
-    on.into().execute(sql, args![call_id, at, stop.kind, &stop.name, stop.why]).await.map(|_| ())
-}
-
 /// Where a call was sent, in order.
 ///
 /// # Errors
@@ -227,88 +187,6 @@ pub async fn route(on: impl Into<On<'_>>, call_id: CallId) -> Result<Vec<Route>>
     let sql =
         format!("select {} from call_route where call_id = $1 order by position", Route::columns());
     on.into().list(sql, args![call_id]).await
-}
-
-/// Writes that the other side of a call rings.
-///
-/// # Errors
-/// [`crate::Error::Unavailable`].
-pub async fn far_end_ringing(on: impl Into<On<'_>>, call_id: CallId, at: Timestamp) -> Result<()> {
-    let sql = "update call set ringing_at_us = $2 where call_id = $1 and ringing_at_us is null";
-    on.into().execute(sql, args![call_id, at]).await.map(|_| ())
-}
-
-/// Writes which trunk has taken a call, if it was not the first.
-///
-/// # Errors
-/// [`crate::Error::Unavailable`].
-pub async fn trunk_changed(on: impl Into<On<'_>>, call_id: CallId, trunk: &str) -> Result<()> {
-    let sql = "update call set trunk = $2 where call_id = $1";
-    on.into().execute(sql, args![call_id, trunk]).await.map(|_| ())
-}
-
-/// Writes that a phone stopped ringing without talking: `leg.withdrawn` says why.
-///
-/// # Errors
-/// [`crate::Error::Refused`] if there is no such call.
-pub async fn withdrawn(on: impl Into<On<'_>>, leg: &Leg) -> Result<()> {
-    let sql = "insert into call_leg (leg_id, call_id, extension, user_id, ended_at_us, withdrawn, \
-               sip_status) values ($1, $2, $3, $4, $5, $6, $7) \
-               on conflict (leg_id) do update set ended_at_us = excluded.ended_at_us, \
-               withdrawn = excluded.withdrawn, sip_status = excluded.sip_status";
-    let args = args![
-        leg.leg_id,
-        leg.call_id,
-        &leg.extension,
-        leg.user_id,
-        leg.ended_at,
-        leg.withdrawn.as_deref(),
-        leg.sip_status
-    ];
-    on.into().execute(sql, args).await.map(|_| ())
-}
-
-/// Writes that both sides talk.
-///
-/// # Errors
-/// [`crate::Error::NotFound`].
-pub async fn answered(
-    on: impl Into<On<'_>>,
-    call_id: CallId,
-    extension: &str,
-    user_id: Option<UserId>,
-    at: Timestamp,
-) -> Result<()> {
-    let mut on = on.into();
-    let sql = "update call set answered_at_us = coalesce(answered_at_us, $4), extension = $2, \
-               user_id = $3 where call_id = $1";
-    on.change(sql, args![call_id, extension, user_id, at]).await?;
-    let sql = "update call_leg set answered_at_us = coalesce(answered_at_us, $3) \
-               where call_id = $1 and extension = $2";
-    on.execute(sql, args![call_id, extension, at]).await.map(|_| ())
-}
-
-/// Writes that a call is over.
-///
-/// # Errors
-/// [`crate::Error::NotFound`].
-pub async fn ended(
-    on: impl Into<On<'_>>,
-    call_id: CallId,
-    at: Timestamp,
-    cause: EndCause,
-    by: Option<Lane>,
-    sip_status: Option<u16>,
-) -> Result<()> {
-    let mut on = on.into();
-    let sql = "update call set ended_at_us = coalesce(ended_at_us, $2), cause = $3, \
-               hangup_by = $4, sip_status = $5 where call_id = $1";
-    let status = sip_status.map(i64::from);
-    on.change(sql, args![call_id, at, cause, by, status]).await?;
-    let sql = "update call_guest set left_at_us = $2 where call_id = $1 and left_at_us is null";
-    on.execute(sql, args![call_id, at]).await?;
-    let sql = "update call_leg set ended_at_us = $2 where call_id = $1 and ended_at_us is null";
-    on.execute(sql, args![call_id, at]).await.map(|_| ())
 }
 
 /// Ends calls that were offered before `before` and have no end: the process that carried them is
@@ -320,6 +198,32 @@ pub async fn close_stale(on: impl Into<On<'_>>, before: Timestamp) -> Result<u64
     let sql = "update call set ended_at_us = coalesce(answered_at_us, offered_at_us), \
                cause = 'shutdown' where ended_at_us is null and offered_at_us < $1";
     on.into().execute(sql, args![before]).await
+}
+
+/// When the last call of each of our phones ended that was offered since `since`, in no order. Of a
+/// call between colleagues both count.
+///
+/// # Errors
+/// [`crate::Error::Unavailable`].
+pub async fn last_calls(
+    on: impl Into<On<'_>>,
+    dealership_id: DealershipId,
+    since: Timestamp,
+) -> Result<Vec<(String, Timestamp)>> {
+    let sql = "select phone, max(ended_at_us) from ( \
+               select extension as phone, ended_at_us from call \
+               where dealership_id = $1 and offered_at_us >= $2 and answered_at_us is not null \
+               union all \
+               select caller_number as phone, ended_at_us from call \
+               where dealership_id = $1 and offered_at_us >= $2 and answered_at_us is not null \
+                   and direction = 'internal') phones \
+               where phone <> '' and ended_at_us is not null group by phone";
+    let rows = on.into().fetch(sql, args![dealership_id, since]).await?;
+    let read = |row: &crate::value::Row| {
+        let mut cells = row.cells();
+        Ok((cells.take()?, cells.take()?))
+    };
+    rows.iter().map(read).collect()
 }
 
 /// Links a call to a customer, or to none.

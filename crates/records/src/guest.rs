@@ -1,4 +1,4 @@
-//! Third parties of calls: written event by event, each statement safe to repeat.
+//! Third parties of calls, as they are read. They are written by `ledger`.
 
 use crate::Result;
 use crate::database::On;
@@ -22,50 +22,6 @@ row! {
         user_id: Option<UserId> = "user_id",
         left_at: Option<Timestamp> = "left_at_us",
     }
-}
-
-/// Writes that somebody has joined.
-///
-/// # Errors
-/// [`crate::Error::Refused`] if there is no such call.
-pub async fn joined(on: impl Into<On<'_>>, guest: &Guest) -> Result<()> {
-    let sql = "insert into call_guest (call_id, guest, joined_at_us, role, number, extension, \
-               user_id) values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing";
-    let args = args![
-        guest.call_id,
-        guest.guest,
-        guest.joined_at,
-        guest.role,
-        &guest.number,
-        &guest.extension,
-        guest.user_id
-    ];
-    on.into().execute(sql, args).await.map(|_| ())
-}
-
-/// Writes that somebody does something else from now on.
-///
-/// # Errors
-/// [`crate::Error::Unavailable`].
-pub async fn changed(
-    on: impl Into<On<'_>>,
-    call_id: CallId,
-    guest: i64,
-    role: GuestRole,
-) -> Result<()> {
-    let sql = "update call_guest set role = $3 \
-               where call_id = $1 and guest = $2 and left_at_us is null";
-    on.into().execute(sql, args![call_id, guest, role]).await.map(|_| ())
-}
-
-/// Writes that somebody is there no longer.
-///
-/// # Errors
-/// [`crate::Error::Unavailable`].
-pub async fn left(on: impl Into<On<'_>>, call_id: CallId, guest: i64, at: Timestamp) -> Result<()> {
-    let sql = "update call_guest set left_at_us = $3 \
-               where call_id = $1 and guest = $2 and left_at_us is null";
-    on.into().execute(sql, args![call_id, guest, at]).await.map(|_| ())
 }
 
 /// A call's third parties, in the order they came.

@@ -18,6 +18,7 @@ pub mod error;
 pub mod follow_up;
 pub mod guest;
 pub mod import;
+pub mod ledger;
 pub mod migration;
 pub mod phone;
 pub mod recording;

@@ -3,9 +3,9 @@
 use crate::admin::{Filter, contains, set_setting, setting};
 use crate::call::digits_of;
 use crate::database::On;
-use crate::row::{Page, Read, cursor, fetch_limit, parse_cursor, row};
+use crate::row::{Page, Read, cursor, fetch_limit, parse_cursor, push_values, row, rows_at_once};
 use crate::value::{Cells, args};
-use crate::{Error, Result};
+use crate::{Error, Result, Value};
 use cheling_model::follow_up::{AttachMethod, FollowUpType, Outcome};
 use cheling_model::recording::{Container, LaneQuality, Recording, Span, SpeechMeasures};
 use cheling_model::{
@@ -63,28 +63,61 @@ fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
 }
 
 /// Writes a finished recording; its file must be in place. Written again (rendered again after a
-/// crash), it replaces all but what it is attached to.
+/// crash), it replaces all but what it is attached to. It begins with the link that its call has.
 ///
 /// # Errors
 /// [`Error::Refused`] if there is no such dealership.
 pub async fn insert(on: impl Into<On<'_>>, recording: &Recording) -> Result<()> {
-    let sql = "insert into recording (recording_id, call_id, dealership_id, path, container, \
-               started_at_us, duration_us, sample_rate_hz, bytes, sha256, verdict, \
-               verdict_detail, encoding_customer, encoding_agent, quality, speech, pauses, \
-               digits) \
-               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
-               $17, $18) \
-               on conflict (recording_id) do update set path = $4, container = $5, \
-               started_at_us = $6, duration_us = $7, sample_rate_hz = $8, bytes = $9, \
-               sha256 = $10, verdict = $11, verdict_detail = $12, encoding_customer = $13, \
-               encoding_agent = $14, quality = $15, speech = $16, pauses = $17, \
-               digits = $18";
-    let r = recording;
+    insert_all(on, std::slice::from_ref(recording)).await
+}
+
+/// [`insert`] of many. Each is named once.
+///
+/// # Errors
+/// As [`insert`]; with a `&Database` the chunks before the failing one stay.
+pub async fn insert_all(on: impl Into<On<'_>>, recordings: &[Recording]) -> Result<()> {
+    const COLUMNS: &str = "recording_id, call_id, dealership_id, path, container, started_at_us, \
+                           duration_us, sample_rate_hz, bytes, sha256, verdict, verdict_detail, \
+                           encoding_customer, encoding_agent, quality, speech, pauses, digits";
+    const WIDTH: usize = Recording::COLUMNS.len();
+    let columns: Vec<_> = (1..=WIDTH).map(|n| format!("v.column{n}")).collect();
+    let mut on = on.into();
+    for chunk in recordings.chunks(rows_at_once(WIDTH)) {
+        let mut sql = format!(
+            "insert into recording ({COLUMNS}, follow_up_id, attach_method) \
+             select {}, c.follow_up_id, c.attach_method from (",
+            columns.join(", ")
+        );
+        push_values(&mut sql, WIDTH, chunk.len());
+        // The condition tells SQLite's parser that no join ends with the conflict's `on`.
+        sql.push_str(
+            ") v left join call c on c.call_id = v.column2 where true \
+             on conflict (recording_id) do update set path = excluded.path, \
+             container = excluded.container, started_at_us = excluded.started_at_us, \
+             duration_us = excluded.duration_us, sample_rate_hz = excluded.sample_rate_hz, \
+             bytes = excluded.bytes, sha256 = excluded.sha256, verdict = excluded.verdict, \
+             verdict_detail = excluded.verdict_detail, \
+             encoding_customer = excluded.encoding_customer, \
+             encoding_agent = excluded.encoding_agent, quality = excluded.quality, \
+             speech = excluded.speech, pauses = excluded.pauses, \
+             digits = excluded.digits",
+        );
+        let mut args = Vec::with_capacity(WIDTH * chunk.len());
+        for recording in chunk {
+            args.extend(values(recording)?);
+        }
+        on.execute(sql, args).await?;
+    }
+    Ok(())
+}
+
+/// In the order of the columns.
+fn values(r: &Recording) -> Result<Vec<Value>> {
     let [customer, agent] = &r.encodings;
     let text = |value: serde_json::Result<String>| {
         value.map_err(|err| Error::Refused(format!("recording measures: {err}")))
     };
-    let args = args![
+    Ok(args![
         r.recording_id,
         r.call_id,
         r.dealership_id,
@@ -103,8 +136,43 @@ pub async fn insert(on: impl Into<On<'_>>, recording: &Recording) -> Result<()> 
         text(serde_json::to_string(&r.speech))?,
         text(serde_json::to_string(&r.pauses))?,
         text(serde_json::to_string(&r.digits))?,
-    ];
-    on.into().execute(sql, args).await.map(|_| ())
+    ])
+}
+
+row! {
+    /// What a recording that landed belongs to.
+    Landing {
+        call_id: CallId = "c.call_id",
+        direction: Direction = "c.direction",
+        /// Who talked.
+        user_id: Option<UserId> = "c.user_id",
+        follow_up_id: Option<FollowUpId> = "c.follow_up_id",
+        attach_method: Option<AttachMethod> = "c.attach_method",
+        /// A recording of it has another link than the call.
+        is_behind: bool = "exists (select 1 from recording r where r.call_id = c.call_id and ( \
+            coalesce(r.follow_up_id, c.call_id) <> coalesce(c.follow_up_id, c.call_id) \
+            or coalesce(r.attach_method, '') <> coalesce(c.attach_method, '')))",
+    }
+}
+
+/// What the recordings of these calls belong to; a call without a row is left out.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub async fn landings(on: impl Into<On<'_>>, calls: &[CallId]) -> Result<Vec<Landing>> {
+    let mut on = on.into();
+    let mut landings = Vec::with_capacity(calls.len());
+    for chunk in calls.chunks(rows_at_once(1)) {
+        let places: Vec<_> = (1..=chunk.len()).map(|n| format!("${n}")).collect();
+        let sql = format!(
+            "select {} from call c where c.call_id in ({})",
+            Landing::columns(),
+            places.join(", ")
+        );
+        let args = chunk.iter().map(|id| Value::Uuid(Some(id.0))).collect();
+        landings.extend(on.list::<Landing>(sql, args).await?);
+    }
+    Ok(landings)
 }
 
 /// One recording of a dealership.

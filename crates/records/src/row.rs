@@ -3,6 +3,7 @@
 use crate::database::On;
 use crate::value::{Cells, Value};
 use crate::{Error, Result};
+use std::fmt::Write as _;
 
 /// A struct that reads the columns it names.
 pub trait Read: Sized {
@@ -127,24 +128,45 @@ pub async fn insert_new<T: Table>(on: impl Into<On<'_>>, row: &T) -> Result<bool
 /// [`Error::Conflict`], [`Error::Refused`] or [`Error::Unavailable`]; with a `&Database` the
 /// chunks before the failing one stay.
 pub async fn insert_all<T: Table>(on: impl Into<On<'_>>, rows: &[T]) -> Result<()> {
+    insert_or(on, rows, "").await
+}
+
+/// Inserts many rows as [`insert_all`] does; `conflict` is the statement's end, which says what
+/// becomes of a row that is there already.
+pub(crate) async fn insert_or<T: Table>(
+    on: impl Into<On<'_>>,
+    rows: &[T],
+    conflict: &str,
+) -> Result<()> {
+    let mut on = on.into();
+    for chunk in rows.chunks(rows_at_once(T::COLUMNS.len())) {
+        let mut sql = format!("insert into {} ({}) ", T::NAME, T::columns());
+        push_values(&mut sql, T::COLUMNS.len(), chunk.len());
+        sql.push_str(conflict);
+        on.execute(sql, chunk.iter().flat_map(T::values).collect()).await?;
+    }
+    Ok(())
+}
+
+/// How many rows of so many columns go into one statement.
+pub(crate) fn rows_at_once(columns: usize) -> usize {
     // To SQLite `$1` is a name, and it looks for names one by one: time grows with the square of
     // this. The text is the same for every full chunk, so it is prepared once.
     const MAX_ARGUMENTS: usize = 320;
-    let mut on = on.into();
-    let width = T::COLUMNS.len();
-    for chunk in rows.chunks((MAX_ARGUMENTS / width).max(1)) {
-        let mut sql = format!("insert into {} ({}) values ", T::NAME, T::columns());
-        let mut args = Vec::with_capacity(width * chunk.len());
-        for (row_index, row) in chunk.iter().enumerate() {
-            sql.push_str(if row_index == 0 { "(" } else { ", (" });
-            for column in 0..width {
-                let comma = if column == 0 { "" } else { ", " };
-                sql.push_str(&format!("{comma}${}", row_index * width + column + 1));
-            }
-            sql.push(')');
-            args.extend(row.values());
+    (MAX_ARGUMENTS / columns).max(1)
+}
+
+/// Appends `values ($1, $2), ($3, $4) `.
+pub(crate) fn push_values(sql: &mut String, columns: usize, rows: usize) {
+    sql.push_str("values ");
+    for row in 0..rows {
+        sql.push_str(if row == 0 { "(" } else { ", (" });
+        for column in 1..=columns {
+            let comma = if column == 1 { "" } else { ", " };
+            // Writing to a string does not fail.
+            let _ = write!(sql, "{comma}${}", row * columns + column);
         }
-        on.execute(sql, args).await?;
+        sql.push(')');
     }
-    Ok(())
+    sql.push(' ');
 }

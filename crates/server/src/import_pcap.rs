@@ -74,9 +74,10 @@ pub async fn run(command: ImportPcap, config: Config) -> anyhow::Result<ExitCode
     while let Some(event) = events.recv().await {
         desk.handle(event).await;
     }
+    desk.write().await;
     let mut recordings = Vec::new();
     while let Some(recording) = landings.recv().await {
-        desk.recording_landed(&recording, facts::now()).await;
+        desk.recordings_landed(std::slice::from_ref(&recording), facts::now()).await;
         recordings.push(recording);
     }
     let (reports, is_rendered) = reading.await?;

@@ -119,6 +119,11 @@ impl Collector for Meters {
             ("cheling_events", "Call events", events.events.load(Relaxed)),
             ("cheling_lookup_missed", "Events lookup missed", events.lookup_missed.load(Relaxed)),
             (
+                "cheling_calls_given_up",
+                "Calls not written because the database was away for too long",
+                self.desk.given_up(),
+            ),
+            (
                 "cheling_journal_packets",
                 "Packets journalled",
                 journal(|counters| &counters.packets),
@@ -186,6 +191,11 @@ impl Collector for Meters {
             ("cheling_calls", "Calls with media now", relay.open_calls),
             ("cheling_calls_one_way", "Calls with one side unheard now", one_way as u64),
             ("cheling_calls_silent", "Calls with both sides unheard now", silent as u64),
+            (
+                "cheling_calls_unwritten",
+                "Calls of which the database has not got everything yet",
+                self.desk.backlog() as u64,
+            ),
             ("cheling_listeners", "Who listens to running calls", self.listeners.count() as u64),
             ("cheling_journal_calls", "Calls in the journal", self.journal.calls() as u64),
             (

@@ -35,7 +35,7 @@ pub async fn run(
         let events = records.events()?;
         let last_event = events.iter().map(|event| event.at).max();
         for event in events {
-            desk.handle(event).await;
+            desk.replay(event).await;
         }
         if call.was_cut {
             let mut last = last_event.unwrap_or_else(|| Timestamp::from_micros(0));
@@ -44,7 +44,7 @@ pub async fn run(
                 Ok(())
             })?;
             let kind = TapKind::Ended { cause: EndCause::Failed, by: None, sip_status: None };
-            desk.handle(TapEvent { call_id: call.call_id, at: last, kind }).await;
+            desk.replay(TapEvent { call_id: call.call_id, at: last, kind }).await;
         }
         tracing::info!(call_id = %call.call_id, answered = call.is_answered, "call recovered");
         if call.is_answered {

@@ -2,6 +2,7 @@
 
 use cheling_capture::TapSink;
 use cheling_lookup::desk::Desk;
+use cheling_model::console::Notice;
 use cheling_model::recording::{Container, Recording};
 use cheling_model::tap::TapBlock;
 use cheling_model::{CallId, DealershipId, RecordingId, TapEvent, Timestamp};
@@ -10,7 +11,6 @@ use cheling_store::journal::JournalHandle;
 use cheling_store::rows::{AnsweredCall, RecordingRows, RowError};
 use cheling_web::Hub;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// The journal as `capture` sees it.
@@ -39,8 +39,8 @@ impl RecordingRows for Rows {
         Ok(recording::of_call(&self.0, call_id).await?.into_iter().next())
     }
 
-    async fn insert(&self, row: &Recording) -> Result<(), RowError> {
-        Ok(recording::insert(&self.0, row).await?)
+    async fn insert(&self, rows: &[Recording]) -> Result<(), RowError> {
+        Ok(recording::insert_all(&self.0, rows).await?)
     }
 
     async fn page(
@@ -92,44 +92,42 @@ impl RecordingRows for Rows {
     }
 }
 
-/// How often the desk looks whether a database that was away is back.
-const MAKE_UP_EVERY: Duration = Duration::from_secs(1);
+/// Recordings told of together, at most.
+const LANDED_AT_ONCE: usize = 64;
 
-/// What the desk is told.
-enum Told {
-    Event(Box<TapEvent>),
-    Landed(Box<Recording>),
-}
-
-/// Feeds the desk and publishes what it says, until everybody who tells it has gone.
+/// Feeds the desk, publishes what it says and has it write, until everybody who tells it has gone.
 pub async fn attend(
     desk: Arc<Desk>,
     hub: Arc<Hub>,
     mut events: mpsc::Receiver<TapEvent>,
     mut landed: mpsc::Receiver<Recording>,
 ) {
-    loop {
-        let told = async {
+    let publish = |notices: Vec<Notice>| notices.iter().for_each(|notice| hub.publish(notice));
+    let listening = async {
+        let mut rows = Vec::with_capacity(LANDED_AT_ONCE);
+        loop {
             // Events first: a recording is told of after the end of its call.
             tokio::select! {
                 biased;
-                Some(event) = events.recv() => Some(Told::Event(Box::new(event))),
-                Some(row) = landed.recv() => Some(Told::Landed(Box::new(row))),
-                else => None,
+                Some(event) = events.recv() => publish(desk.handle(event).await),
+                1.. = landed.recv_many(&mut rows, LANDED_AT_ONCE) => {
+                    publish(desk.recordings_landed(&rows, crate::facts::now()).await);
+                    rows.clear();
+                }
+                else => break,
             }
-        };
-        let notices = match tokio::time::timeout(MAKE_UP_EVERY, told).await {
-            Ok(Some(Told::Event(event))) => desk.handle(*event).await,
-            Ok(Some(Told::Landed(row))) => desk.recording_landed(&row, crate::facts::now()).await,
-            Ok(None) => break,
-            Err(_) => {
-                desk.make_up().await;
-                continue;
-            }
-        };
-        for notice in &notices {
-            hub.publish(notice);
         }
+    };
+    // Beside it, for a pop does not wait for what is being written.
+    let writing = async {
+        loop {
+            desk.due().await;
+            publish(desk.write().await);
+        }
+    };
+    tokio::select! {
+        () = listening => {}
+        () = writing => {}
     }
-    desk.make_up().await;
+    publish(desk.write().await);
 }

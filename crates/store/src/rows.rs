@@ -28,8 +28,9 @@ pub trait RecordingRows: Send + Sync + 'static {
         call_id: CallId,
     ) -> impl Future<Output = Result<Option<Recording>, RowError>> + Send;
 
-    /// Inserts a row; one that is there already with this id stays.
-    fn insert(&self, recording: &Recording) -> impl Future<Output = Result<(), RowError>> + Send;
+    /// Inserts rows; one that is there already with its id is of the same file.
+    fn insert(&self, recordings: &[Recording])
+    -> impl Future<Output = Result<(), RowError>> + Send;
 
     /// The next rows after `after`, by id, at most `limit`.
     fn page(
@@ -91,8 +92,11 @@ impl<T: RecordingRows> RecordingRows for Arc<T> {
         self.as_ref().of_call(call_id)
     }
 
-    fn insert(&self, recording: &Recording) -> impl Future<Output = Result<(), RowError>> + Send {
-        self.as_ref().insert(recording)
+    fn insert(
+        &self,
+        recordings: &[Recording],
+    ) -> impl Future<Output = Result<(), RowError>> + Send {
+        self.as_ref().insert(recordings)
     }
 
     fn page(

@@ -179,6 +179,13 @@ impl Inner {
         crate::day::date_of(self.now(), &self.settings.time_zone)
     }
 
+    /// Has what calls have brought so far written, so that whoever asks now finds it.
+    pub(crate) async fn settle(&self) {
+        for notice in self.desk.write().await {
+            self.hub.publish(&notice);
+        }
+    }
+
     /// Phones, lines or who sits where have changed: whoever keeps them reads them again.
     pub(crate) async fn directory_changed(&self) {
         if let Err(error) = self.desk.reload().await {

@@ -317,6 +317,7 @@ pub async fn admit(
         return Ok(None);
     }
     let user = head.signed_in(app).await?;
+    app.settle().await;
     match endpoint.right.is_held_by(user.role) {
         true => Ok(Some(user)),
         false => Err(ApiError::Forbidden),

@@ -65,7 +65,7 @@ impl Desk {
             user_id,
             left_at: None,
         };
-        self.tried(call_id, guest::joined(&self.db, &row)).await;
+        self.keep(call_id, |entry| entry.guest_joins(row)).await;
         let name = user_id.and_then(|id| phones.user_names.get(&id)).cloned().unwrap_or_default();
         let shown = CallGuest { guest, role, number, name, ringing: false };
         let mut notices = Vec::new();
@@ -91,7 +91,7 @@ impl Desk {
         number: u8,
         role: GuestRole,
     ) -> Vec<Notice> {
-        self.tried(call_id, guest::changed(&self.db, call_id, i64::from(number), role)).await;
+        self.keep(call_id, |entry| entry.guest_becomes(i64::from(number), role)).await;
         self.live().update(call_id, |call| {
             let mut guests = call.guests.iter_mut();
             if let Some(guest) = guests.find(|guest| guest.shown.guest == number) {
@@ -107,7 +107,7 @@ impl Desk {
         at: Timestamp,
         number: u8,
     ) -> Vec<Notice> {
-        self.tried(call_id, guest::left(&self.db, call_id, i64::from(number), at)).await;
+        self.keep(call_id, |entry| entry.guest_leaves(i64::from(number), at)).await;
         let left = self.live().update(call_id, |call| {
             let at = call.guests.iter().position(|guest| guest.shown.guest == number)?;
             let guest = call.guests.remove(at);
@@ -160,6 +160,11 @@ impl Call {
         let since = self.answered_at.unwrap_or(at);
         (!self.concerns(user_id)).then(|| over(self.call_id, user_id, since, at))
     }
+}
+
+/// Whether a row is of the guest who has this number now.
+pub(super) fn is_there(row: &guest::Guest, number: i64) -> bool {
+    row.guest == number && row.left_at.is_none()
 }
 
 /// A call is over for one user, though not for all.

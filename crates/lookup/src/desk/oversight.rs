@@ -5,7 +5,7 @@ use super::{Desk, Phones};
 use cheling_model::call::PausedBy;
 use cheling_model::console::{Audibility, ConsoleEvent, Notice, RecordingState};
 use cheling_model::{CallId, DealershipId, Timestamp, UserId};
-use cheling_records::admin::{self, Audit};
+use cheling_records::admin::Audit;
 use cheling_records::mint;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -89,7 +89,7 @@ impl Desk {
         if let Some((dealership_id, talker)) = call {
             let line = audit(dealership_id, talker, call_id, at, by, recording);
             if let Some(line) = line {
-                self.tried(call_id, admin::audit(&self.db, &line)).await;
+                self.keep(call_id, |entry| entry.audit(line)).await;
             }
         }
         self.updated(call_id, at, |it| it.recording = Some(recording))

@@ -2,28 +2,31 @@
 //! without it and tries again later.
 
 use crate::{Error, Result};
-use cheling_model::{CallId, TapEvent};
-use std::collections::VecDeque;
+use cheling_model::CallId;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long one statement, or the lookup of one card, may keep a pop waiting.
+/// How long the lookup of one card, or one transaction, may take.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// How long a database that was away is not asked again.
 const REST: Duration = Duration::from_secs(2);
-/// Events kept to be written later; beyond it the oldest are given up. The journal still has
-/// those of calls whose recordings are not finished.
-const MAX_BACKLOG: usize = 20_000;
 
-/// Whether the database answers, and what it has missed.
+/// Whether the database answers.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
-    /// A statement of the present event was not written.
-    has_failed: AtomicBool,
     away_until: Mutex<Option<Instant>>,
-    backlog: Mutex<VecDeque<TapEvent>>,
+}
+
+/// What came of a write.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// It is done.
+    Done,
+    /// The database will have none of it, now or later.
+    Refused,
+    /// The database is away.
+    Away,
 }
 
 impl Patience {
@@ -34,13 +37,12 @@ impl Patience {
         statement: impl Future<Output = Result<T>>,
     ) -> Option<T> {
         if self.is_away() {
-            self.has_failed.store(true, Ordering::Relaxed);
             return None;
         }
         match tokio::time::timeout(PATIENCE, statement).await {
             Ok(Ok(value)) => Some(value),
-            Ok(Err(Error::Unavailable(why))) => self.rest(call_id, &why),
-            Err(_) => self.rest(call_id, "it did not answer in time"),
+            Ok(Err(Error::Unavailable(why))) => self.rest(&why),
+            Err(_) => self.rest("it did not answer in time"),
             Ok(Err(err)) => {
                 tracing::error!(%call_id, %err, "call record not written or read");
                 None
@@ -48,9 +50,22 @@ impl Patience {
         }
     }
 
-    fn rest<T>(&self, call_id: CallId, why: &str) -> Option<T> {
-        tracing::error!(%call_id, why, "the database is away; calls go on without names");
-        self.has_failed.store(true, Ordering::Relaxed);
+    /// Waits for a transaction of many calls as long as is right.
+    pub(super) async fn written(&self, writing: impl Future<Output = Result<()>>) -> Written {
+        match tokio::time::timeout(PATIENCE, writing).await {
+            Ok(Ok(())) => return Written::Done,
+            Ok(Err(Error::Unavailable(why))) => self.rest(&why),
+            Err(_) => self.rest("it did not answer in time"),
+            Ok(Err(err)) => {
+                tracing::error!(%err, "what came of a call is not written");
+                return Written::Refused;
+            }
+        }
+        .unwrap_or(Written::Away)
+    }
+
+    fn rest<T>(&self, why: &str) -> Option<T> {
+        tracing::error!(why, "the database is away; calls go on without names");
         *lock(&self.away_until) = Some(Instant::now() + REST);
         None
     }
@@ -60,40 +75,10 @@ impl Patience {
         lock(&self.away_until).is_some_and(|until| Instant::now() < until)
     }
 
-    /// Begins an event.
-    pub(super) fn begin(&self) {
-        self.has_failed.store(false, Ordering::Relaxed);
-    }
-
-    /// Whether something of the event begun last was not written.
-    pub(super) fn has_failed(&self) -> bool {
-        self.has_failed.load(Ordering::Relaxed)
-    }
-
-    /// Keeps an event to be written later.
-    pub(super) fn keep(&self, event: TapEvent) {
-        let mut backlog = lock(&self.backlog);
-        if backlog.len() >= MAX_BACKLOG
-            && let Some(lost) = backlog.pop_front()
-        {
-            tracing::error!(call_id = %lost.call_id, "too much to make up for; an event is given up");
-        }
-        backlog.push_back(event);
-    }
-
-    /// The oldest event to be made up for.
-    pub(super) fn next_kept(&self) -> Option<TapEvent> {
-        lock(&self.backlog).pop_front()
-    }
-
-    /// Puts back what [`Patience::next_kept`] gave.
-    pub(super) fn put_back(&self, event: TapEvent) {
-        lock(&self.backlog).push_front(event);
-    }
-
-    /// How many events wait to be written.
-    pub(super) fn backlog(&self) -> usize {
-        lock(&self.backlog).len()
+    /// As if the rest were over.
+    #[cfg(test)]
+    pub(super) fn end_rest(&self) {
+        *lock(&self.away_until) = None;
     }
 }
 

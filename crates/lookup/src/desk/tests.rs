@@ -1,8 +1,11 @@
 use super::*;
 use crate::follow_up::{WrapUpEntry, save_wrap_up};
+use cheling_model::call::Offer;
 use cheling_model::call::Party;
+use cheling_model::follow_up::{AttachMethod, Outcome};
 use cheling_model::follow_up::{FollowUpState, FollowUpType};
 use cheling_model::recording::{Container, LaneQuality, SpeechMeasures};
+use cheling_model::{EndCause, Lane, LegId, Withdrawal};
 use cheling_model::{LineId, RecordingId, Verdict};
 use cheling_records::follow_up as tasks;
 use cheling_records::testing::{NOW, agent, customer, dealership, on_both, phone, task};
@@ -59,7 +62,14 @@ impl<'a> Script<'a> {
         }
     }
 
+    /// Tells the desk, and has it write.
     async fn say(&self, second: i64, kind: TapKind) -> Vec<Notice> {
+        let mut told = self.tell(second, kind).await;
+        told.extend(self.scene.desk.write().await);
+        told
+    }
+
+    async fn tell(&self, second: i64, kind: TapKind) -> Vec<Notice> {
         self.scene.desk.handle(TapEvent { call_id: self.id, at: after(second), kind }).await
     }
 
@@ -89,6 +99,18 @@ impl<'a> Script<'a> {
 
     async fn end(&self, cause: EndCause) -> Vec<Notice> {
         self.say(65, TapKind::Ended { cause, by: Some(Lane::Customer), sip_status: None }).await
+    }
+
+    /// All of a call that 8001 answers.
+    fn story(&self, direction: Direction, caller: &str) -> Vec<TapEvent> {
+        let extension = String::from("8001");
+        let told = [
+            (0, TapKind::Offered(self.offer(direction, caller, "02168880001"))),
+            (1, TapKind::Ringing { leg: self.legs[0], extension: extension.clone() }),
+            (5, TapKind::Answered { extension }),
+            (65, TapKind::Ended { cause: EndCause::HungUp, by: None, sip_status: None }),
+        ];
+        told.map(|(second, kind)| TapEvent { call_id: self.id, at: after(second), kind }).into()
     }
 
     async fn row(&self) -> call::Call {
@@ -240,19 +262,20 @@ async fn an_answered_inbound_call_has_one_contact_record_however_often_it_is_tol
     on_both(async |db| {
         let s = scene(db).await;
         let script = Script::new(&s);
-        for round in 0..3 {
-            script.inbound(WANG).await;
-            script.ring(0).await;
-            let told = script.answer("8001").await;
-            if round == 0 {
-                let is_linked = |it: &Notice| {
-                    matches!(it.event, ConsoleEvent::CallUpdated { follow_up_id: Some(_), .. })
-                };
-                assert!(told.iter().any(is_linked), "{told:?}");
-            } else {
-                assert!(told.is_empty(), "a replay of a call that is over tells nobody: {told:?}");
+        script.inbound(WANG).await;
+        script.ring(0).await;
+        let told = script.answer("8001").await;
+        let is_linked = |it: &Notice| {
+            matches!(it.event, ConsoleEvent::CallUpdated { follow_up_id: Some(_), .. })
+        };
+        assert!(told.iter().any(is_linked), "{told:?}");
+        script.end(EndCause::HungUp).await;
+        for _ in 0..2 {
+            for event in script.story(Direction::Inbound, WANG) {
+                s.desk.replay(event).await;
             }
-            script.end(EndCause::HungUp).await;
+            assert!(s.desk.write().await.is_empty());
+            assert_eq!(s.desk.live_count(), 0);
         }
         let row = script.row().await;
         assert_eq!(row.attach_method, Some(AttachMethod::InboundContact));
@@ -337,13 +360,14 @@ async fn recording_and_wrap_up_find_the_task_in_either_order() {
                 let audio = audio(&script);
                 if recording_first {
                     recording::insert(&s.db, &audio).await.unwrap();
-                    let told = s.desk.recording_landed(&audio, after(70)).await;
+                    let told =
+                        s.desk.recordings_landed(std::slice::from_ref(&audio), after(70)).await;
                     assert_eq!(told[0].to, [s.one]);
                 }
                 let saved = save_wrap_up(&s.db, &entry(&script, Outcome::Completed)).await.unwrap();
                 if !recording_first {
                     recording::insert(&s.db, &audio).await.unwrap();
-                    s.desk.recording_landed(&audio, after(99)).await;
+                    s.desk.recordings_landed(std::slice::from_ref(&audio), after(99)).await;
                 }
                 let item = recording::item(&s.db, s.here, audio.recording_id).await.unwrap();
                 assert_eq!(item.attach_method, method, "{task_given} {tasks_open}");
@@ -368,7 +392,7 @@ async fn the_agents_choice_settles_what_was_not_clear() {
         let script = dialled(&s, None).await;
         let audio = audio(&script);
         recording::insert(&s.db, &audio).await.unwrap();
-        s.desk.recording_landed(&audio, after(70)).await;
+        s.desk.recordings_landed(std::slice::from_ref(&audio), after(70)).await;
         let mut chosen = entry(&script, Outcome::Completed);
         chosen.follow_up_id = Some(todo[1].follow_up_id);
         chosen.next_on = Some("2026-12-01".into());
@@ -433,7 +457,7 @@ async fn a_recording_before_its_call_is_attached_when_the_call_comes() {
         let script = Script::new(&s);
         let audio = audio(&script);
         recording::insert(&s.db, &audio).await.unwrap();
-        assert!(s.desk.recording_landed(&audio, after(0)).await.is_empty());
+        assert!(s.desk.recordings_landed(std::slice::from_ref(&audio), after(0)).await.is_empty());
         script.outbound(WANG, None).await;
         script.answer("8001").await;
         script.end(EndCause::HungUp).await;
@@ -466,37 +490,117 @@ async fn a_database_that_is_away_costs_the_name_and_not_the_pop() {
     let notices = script.ring(0).await;
     let card = card_of(&notices);
     assert_eq!((card.kind, card.number.as_str()), (CardKind::Unknown, WANG));
-    assert_eq!(script.answer("8001").await.len(), 1);
+    // The call's answer, and its contact record.
+    assert_eq!(script.answer("8001").await.len(), 2);
     assert_eq!(script.end(EndCause::HungUp).await.len(), 1);
-    assert_eq!(s.desk.backlog(), 4);
+    assert_eq!(s.desk.backlog(), 1);
 }
 
 #[tokio::test]
 async fn what_could_not_be_written_is_written_when_the_database_is_back() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("x.db").display());
-    let s = scene(Database::open(&url).await.unwrap()).await;
-    let script = Script::new(&s);
-    // As if each had been told while the database was away.
-    let mut offered = script.offer(Direction::Inbound, WANG, "02168880001");
-    offered.trunk = Some("gateway".into());
-    let leg = script.legs[0];
-    for (second, kind) in [
-        (0, TapKind::Offered(offered)),
-        (1, TapKind::Ringing { leg, extension: "8001".into() }),
-        (5, TapKind::Answered { extension: "8001".into() }),
-        (65, TapKind::Ended { cause: EndCause::HungUp, by: None, sip_status: None }),
-    ] {
-        s.desk.patience.keep(TapEvent { call_id: script.id, at: after(second), kind });
+    let mut s = scene(Database::open(&url).await.unwrap()).await;
+    let todo: Vec<_> = (0..2).map(|_| task(s.here, s.wang, s.one)).collect();
+    insert(&s.db, &todo[0]).await.unwrap();
+    // Away while all of it happens.
+    s.db.close().await;
+    let (inbound, outbound) = (Script::new(&s), Script::new(&s));
+    for event in inbound.story(Direction::Inbound, WANG) {
+        s.desk.handle(event).await;
     }
-    let other = Script::new(&s);
-    other.inbound("13900000001").await;
-    assert_eq!((s.desk.backlog(), s.desk.live_count()), (0, 1));
-    let row = script.row().await;
+    outbound.outbound(WANG, None).await;
+    outbound.end(EndCause::Busy).await;
+    assert_eq!((s.desk.backlog(), s.desk.live_count()), (2, 0));
+    let (inbound, outbound) = (inbound.id, outbound.id);
+
+    s.db = Database::open(&url).await.unwrap();
+    s.desk.db = s.db.clone();
+    assert!(s.desk.write().await.is_empty(), "it rests");
+    s.desk.patience.end_rest();
+    let told = s.desk.write().await;
+    assert_eq!(s.desk.backlog(), 0);
+    let row = call::any(&s.db, inbound).await.unwrap().unwrap();
     assert_eq!((row.customer_id, row.ended_at), (Some(s.wang), Some(after(65))));
     assert_eq!(row.attach_method, Some(AttachMethod::InboundContact));
-    // Nobody will tell the end of the other one.
-    assert_eq!(s.desk.close_stale(after(0)).await.unwrap(), 0);
-    assert_eq!(s.desk.close_stale(after(1)).await.unwrap(), 1);
-    assert_eq!(other.row().await.cause, Some(EndCause::Shutdown));
+    let record = tasks::of_origin(&s.db, inbound).await.unwrap().unwrap();
+    assert_eq!(record.customer_id, Some(s.wang));
+    // The one that was not answered found its task, and counts there.
+    let row = call::any(&s.db, outbound).await.unwrap().unwrap();
+    assert_eq!((row.customer_id, row.attach_method), (Some(s.wang), Some(AttachMethod::Inferred)));
+    let tried = tasks::find(&s.db, s.here, todo[0].follow_up_id).await.unwrap();
+    assert_eq!(tried.attempts, 1);
+    let changed = ConsoleEvent::TaskChanged { follow_up_id: todo[0].follow_up_id };
+    assert!(told.iter().any(|it| it.event == changed), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_call_whose_end_nobody_tells_is_closed_at_the_next_start() {
+    on_both(async |db| {
+        let s = scene(db).await;
+        let script = Script::new(&s);
+        script.tell(0, TapKind::Offered(script.offer(Direction::Inbound, WANG, "1"))).await;
+        assert_eq!(s.desk.close_stale(after(0)).await.unwrap(), 0);
+        assert_eq!(s.desk.close_stale(after(1)).await.unwrap(), 1);
+        assert_eq!(script.row().await.cause, Some(EndCause::Shutdown));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_the_database_refuses_costs_no_other_its_rows() {
+    on_both(async |db| {
+        let s = scene(db).await;
+        let (good, bad) = (Script::new(&s), Script::new(&s));
+        let mut offer = bad.offer(Direction::Inbound, WANG, "1");
+        offer.dealership_id = mint();
+        bad.tell(0, TapKind::Offered(offer)).await;
+        good.tell(0, TapKind::Offered(good.offer(Direction::Inbound, WANG, "1"))).await;
+        s.desk.write().await;
+        assert_eq!(good.row().await.customer_id, Some(s.wang));
+        assert_eq!(call::any(&s.db, bad.id).await.unwrap(), None);
+        assert_eq!(s.desk.backlog(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_calls_at_once_are_written_before_more_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("x.db").display());
+    let s = scene(Database::open(&url).await.unwrap()).await;
+    for _ in 0..MANY + 50 {
+        for event in Script::new(&s).story(Direction::Inbound, WANG) {
+            s.desk.handle(event).await;
+        }
+        assert!(s.desk.backlog() < MANY);
+    }
+    s.desk.write().await;
+    assert_eq!(s.desk.backlog(), 0);
+    let wanted = call::CallFilter { answered: Some(true), ..call::CallFilter::default() };
+    let page = call::list(&s.db, s.here, &wanted, None, 200).await.unwrap();
+    assert_eq!(page.items.len(), 200);
+}
+
+#[tokio::test]
+async fn an_event_after_the_end_finds_its_call_in_the_database() {
+    on_both(async |db| {
+        let s = scene(db).await;
+        let script = Script::new(&s);
+        script.inbound(WANG).await;
+        script.ring(0).await;
+        script.ring(1).await;
+        script.answer("8001").await;
+        script.end(EndCause::HungUp).await;
+        let elsewhere = Withdrawal::AnsweredElsewhere { extension: "8001".into() };
+        assert!(script.withdraw(1, elsewhere).await.is_empty());
+        let legs = call::legs(&s.db, script.id).await.unwrap();
+        let lost = legs.iter().find(|leg| leg.extension == "8002").unwrap();
+        assert_eq!(lost.withdrawn.as_deref(), Some("answered_elsewhere"));
+        assert_eq!(lost.ringing_at, Some(after(1)));
+        let nobody = Script::new(&s);
+        assert!(nobody.answer("8001").await.is_empty());
+        assert_eq!(s.desk.backlog(), 0);
+    })
+    .await;
 }

@@ -1,12 +1,13 @@
 use super::*;
 use crate::call::{
-    CallFilter, Leg, MatchMethod, answered, any, caller_changed, close_stale, contacts_of,
-    contacts_of_number, ended, far_end_ringing, find, item, legs, link_customer, list, offered,
-    ringing, trunk_changed, withdrawn,
+    CallFilter, Leg, MatchMethod, Route, any, caller_changed, close_stale, contacts_of,
+    contacts_of_number, find, item, last_calls, legs, link_customer, list, route,
 };
+use crate::guest::{self, Guest};
+use crate::ledger::{Entries, LateCaller};
 use crate::recording::{self, RecordingFilter};
 use crate::testing::call;
-use cheling_model::call::Party;
+use cheling_model::call::{Party, StopKind, StopReason};
 use cheling_model::follow_up::AttachMethod;
 use cheling_model::recording::{Container, LaneQuality, Recording, Span, SpeechMeasures};
 use cheling_model::{
@@ -53,43 +54,169 @@ pub(crate) fn recording(dealership_id: DealershipId, call_id: CallId) -> Recordi
     }
 }
 
+/// A call of a group of two at each of its steps, as a desk writes it.
+fn steps(here: DealershipId, user: cheling_model::UserId) -> Vec<Entries> {
+    let offered = call(here, Direction::Inbound, "13812345678");
+    let id = offered.call_id;
+    let ringing =
+        crate::call::Call { ringing_at: Some(after(1)), user_id: None, ..offered.clone() };
+    let answered = crate::call::Call {
+        answered_at: Some(after(5)),
+        extension: "8001".into(),
+        user_id: Some(user),
+        trunk: "backup".into(),
+        ..ringing.clone()
+    };
+    let ended = crate::call::Call {
+        ended_at: Some(after(60)),
+        cause: Some(EndCause::HungUp),
+        hangup_by: Some(Lane::Customer),
+        ..answered.clone()
+    };
+    let (one, two) = (leg(id, "8001"), leg(id, "8002"));
+    let talks = Leg { answered_at: Some(after(5)), ..one.clone() };
+    let lost = Leg {
+        ended_at: Some(after(5)),
+        withdrawn: Some("answered_elsewhere".into()),
+        ..two.clone()
+    };
+    let talked = Leg { ended_at: Some(after(60)), ..talks.clone() };
+    let sent = Route {
+        call_id: id,
+        at: after(0),
+        kind: StopKind::Group,
+        name: "售后".into(),
+        why: StopReason::Called,
+        position: 0,
+    };
+    let joined = Guest {
+        call_id: id,
+        guest: 1,
+        joined_at: after(20),
+        role: cheling_model::GuestRole::Conference,
+        number: "8002".into(),
+        extension: "8002".into(),
+        user_id: None,
+        left_at: None,
+    };
+    let left = Guest { left_at: Some(after(60)), ..joined.clone() };
+    vec![
+        Entries { calls: vec![offered], routes: vec![sent], ..Entries::default() },
+        Entries { calls: vec![ringing], legs: vec![one, two], ..Entries::default() },
+        Entries { calls: vec![answered], legs: vec![talks, lost], ..Entries::default() },
+        Entries { guests: vec![joined], ..Entries::default() },
+        Entries {
+            calls: vec![ended],
+            legs: vec![talked],
+            guests: vec![left],
+            ..Entries::default()
+        },
+    ]
+}
+
 #[tokio::test]
-async fn a_call_written_twice_reads_as_once() {
+async fn a_call_written_again_or_late_reads_as_once() {
     on_both(async |db| {
         let here = dealership(&db).await;
         let user = agent(&db, here, "8001").await;
-        let row = call(here, Direction::Inbound, "13812345678");
-        let id = row.call_id;
-        let (one, two) = (leg(id, "8001"), leg(id, "8002"));
-        let mut lost = Leg {
-            ended_at: Some(after(6)),
-            withdrawn: Some("answered_elsewhere".into()),
-            ringing_at: None,
-            ..two.clone()
-        };
+        let steps = steps(here, user);
+        let id = steps[0].calls[0].call_id;
         let mut reads = Vec::new();
-        for round in 0..2 {
-            assert_eq!(offered(&db, &row).await.unwrap(), round == 0);
-            ringing(&db, &one).await.unwrap();
-            ringing(&db, &two).await.unwrap();
-            far_end_ringing(&db, id, after(3)).await.unwrap();
-            trunk_changed(&db, id, "backup").await.unwrap();
-            answered(&db, id, "8001", Some(user), after(5)).await.unwrap();
-            withdrawn(&db, &lost).await.unwrap();
-            ended(&db, id, after(60), EndCause::HungUp, Some(Lane::Customer), None).await.unwrap();
-            reads.push((find(&db, here, id).await.unwrap(), legs(&db, id).await.unwrap()));
+        // Step by step; all of it again; an early step after the last.
+        for step in steps.iter().chain(&steps).chain(&steps[..2]) {
+            step.write(&db).await.unwrap();
+            let guests = guest::of_call(&db, id).await.unwrap();
+            let (call, legs) = (find(&db, here, id).await.unwrap(), legs(&db, id).await.unwrap());
+            reads.push((call, legs, guests, route(&db, id).await.unwrap()));
         }
-        assert_eq!(reads[0], reads[1]);
-        let (read, phones) = &reads[0];
-        assert_eq!((read.ringing_at, read.trunk.as_str()), (Some(after(1)), "backup"));
-        assert_eq!((read.answered_at, read.ended_at), (Some(after(5)), Some(after(60))));
-        assert_eq!((read.extension.as_str(), read.user_id), ("8001", Some(user)));
-        assert_eq!((read.cause, read.hangup_by), (Some(EndCause::HungUp), Some(Lane::Customer)));
-        assert_eq!(phones[0].answered_at, Some(after(5)));
-        lost.ringing_at = two.ringing_at;
-        assert_eq!(phones[1], lost);
+        for read in &reads[steps.len()..] {
+            assert_eq!(read, &reads[steps.len() - 1]);
+        }
+        let (read, phones, guests, route) = &reads[steps.len() - 1];
+        assert_eq!(Some(read), steps.last().and_then(|it| it.calls.first()));
+        assert_eq!((phones[0].answered_at, phones[0].ended_at), (Some(after(5)), Some(after(60))));
+        assert_eq!(phones[1].withdrawn.as_deref(), Some("answered_elsewhere"));
+        assert_eq!(guests, &steps.last().unwrap().guests);
+        assert_eq!(route, &steps[0].routes);
         assert_eq!(any(&db, id).await.unwrap().as_ref(), Some(read));
         assert!(matches!(find(&db, mint(), id).await, Err(Error::NotFound)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_calls_are_written_together_or_not_at_all() {
+    on_both(async |db| {
+        let here = dealership(&db).await;
+        let user = agent(&db, here, "8001").await;
+        let mut all = Entries::default();
+        for _ in 0..50 {
+            for step in steps(here, user).into_iter().skip(4) {
+                all.calls.extend(step.calls);
+                all.legs.extend(step.legs);
+                all.guests.extend(step.guests);
+            }
+        }
+        all.write(&db).await.unwrap();
+        let wanted = CallFilter::default();
+        assert_eq!(list(&db, here, &wanted, None, 200).await.unwrap().items.len(), 50);
+        let mut wrong = steps(here, user).swap_remove(1);
+        wrong.calls.push(call(mint(), Direction::Inbound, "1"));
+        assert!(matches!(wrong.write(&db).await, Err(Error::Refused(_))));
+        assert_eq!(list(&db, here, &wanted, None, 200).await.unwrap().items.len(), 50);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_contact_record_is_made_once_and_not_against_a_persons_word() {
+    on_both(async |db| {
+        let here = dealership(&db).await;
+        let user = agent(&db, here, "8001").await;
+        let mut row = steps(here, user).swap_remove(2).calls.swap_remove(0);
+        let wang = customer(&db, here, "王建国", "13812345678").await;
+        let record = crate::follow_up::FollowUp {
+            origin_call_id: Some(row.call_id),
+            ..task(here, wang, user)
+        };
+        row.follow_up_id = Some(record.follow_up_id);
+        row.attach_method = Some(AttachMethod::InboundContact);
+        let audio = recording(here, row.call_id);
+        recording::insert(&db, &audio).await.unwrap();
+        let linked = vec![row.call_id];
+        let (calls, contacts) = (vec![row.clone()], vec![record.clone()]);
+        let entries = Entries { calls, contacts, linked, ..Entries::default() };
+        for _ in 0..2 {
+            entries.write(&db).await.unwrap();
+            let made = crate::follow_up::of_origin(&db, row.call_id).await.unwrap();
+            assert_eq!(made.as_ref(), Some(&record));
+            let item = recording::item(&db, here, audio.recording_id).await.unwrap();
+            assert_eq!(item.follow_up_id, Some(record.follow_up_id));
+        }
+        // One that lands now has the link from the first.
+        let second = recording(here, row.call_id);
+        recording::insert(&db, &second).await.unwrap();
+        let item = recording::item(&db, here, second.recording_id).await.unwrap();
+        assert_eq!(item.attach_method, Some(AttachMethod::InboundContact));
+        let landed = recording::landings(&db, &[row.call_id, mint()]).await.unwrap();
+        assert_eq!(landed.len(), 1);
+        assert_eq!((landed[0].user_id, landed[0].is_behind), (Some(user), false));
+
+        // Of another call a person has said that it is for nothing.
+        let mut other = call(here, Direction::Inbound, "13812345678");
+        insert(&db, &other).await.unwrap();
+        crate::attach::relink(&db, here, other.call_id, None).await.unwrap();
+        let record = crate::follow_up::FollowUp {
+            follow_up_id: mint(),
+            origin_call_id: Some(other.call_id),
+            ..record
+        };
+        other.follow_up_id = Some(record.follow_up_id);
+        other.attach_method = Some(AttachMethod::InboundContact);
+        let (calls, contacts) = (vec![other.clone()], vec![record]);
+        Entries { calls, contacts, ..Entries::default() }.write(&db).await.unwrap();
+        assert_eq!(find(&db, here, other.call_id).await.unwrap().follow_up_id, None);
+        assert_eq!(crate::follow_up::of_origin(&db, other.call_id).await.unwrap(), None);
     })
     .await;
 }
@@ -107,13 +234,45 @@ async fn a_call_whose_end_nobody_saw_is_closed_once() {
 }
 
 #[tokio::test]
+async fn the_last_call_of_each_phone_is_known() {
+    on_both(async |db| {
+        let here = dealership(&db).await;
+        for (direction, caller, extension, offered, answered, ended) in [
+            (Direction::Inbound, "13812345678", "8001", 0, true, Some(60)),
+            (Direction::Outbound, "8001", "8001", 10, true, Some(30)),
+            (Direction::Internal, "8002", "8003", 20, true, Some(40)),
+            // Rang in vain, still talks, too long ago.
+            (Direction::Outbound, "8003", "8003", 50, false, Some(70)),
+            (Direction::Inbound, "1", "8004", 50, true, None),
+            (Direction::Inbound, "1", "8005", -100, true, Some(-50)),
+        ] {
+            let row = crate::call::Call {
+                extension: extension.into(),
+                offered_at: after(offered),
+                answered_at: answered.then(|| after(offered + 1)),
+                ended_at: ended.map(after),
+                caller_number: caller.into(),
+                ..call(here, direction, caller)
+            };
+            insert(&db, &row).await.unwrap();
+        }
+        let mut last = last_calls(&db, here, NOW).await.unwrap();
+        last.sort();
+        let want = [("8001", 60), ("8002", 40), ("8003", 40)];
+        assert_eq!(last, want.map(|(phone, at)| (phone.to_owned(), after(at))));
+        assert!(last_calls(&db, mint(), NOW).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_late_number_never_undoes_what_a_person_linked() {
     on_both(async |db| {
         let here = dealership(&db).await;
         let wang = customer(&db, here, "王建国", "13812345678").await;
         let li = customer(&db, here, "李静", "13900000001").await;
         let row = call(here, Direction::Inbound, "");
-        offered(&db, &row).await.unwrap();
+        insert(&db, &row).await.unwrap();
         let id = row.call_id;
         let party = Party {
             number: "13812345678".into(),
@@ -125,7 +284,14 @@ async fn a_late_number_never_undoes_what_a_person_linked() {
         assert_eq!((read.customer_id, read.match_method), (Some(wang), MatchMethod::Number));
         assert_eq!(read.customer_key, "+8613812345678");
         link_customer(&db, here, id, Some(li), MatchMethod::Chosen).await.unwrap();
-        caller_changed(&db, id, &party, "+8613812345678", Some(wang)).await.unwrap();
+        let late = LateCaller {
+            call_id: id,
+            caller: party,
+            customer_key: "+8613812345678".into(),
+            customer_id: Some(wang),
+        };
+        let late = Entries { late_callers: vec![late], ..Entries::default() };
+        late.write(&db).await.unwrap();
         assert_eq!(find(&db, here, id).await.unwrap().customer_id, Some(li));
         let stranger = link_customer(&db, here, id, Some(mint()), MatchMethod::Manual).await;
         assert!(matches!(stranger, Err(Error::NotFound)));
@@ -155,7 +321,7 @@ async fn calls_are_listed_newest_first_and_narrowed() {
             ids.push(row.call_id);
         }
         let rung = Leg { user_id: Some(user), ..leg(ids[1], "8001") };
-        ringing(&db, &rung).await.unwrap();
+        insert(&db, &rung).await.unwrap();
         let listed = async |filter: CallFilter| {
             let (mut seen, mut next): (Vec<CallId>, _) = (Vec::new(), None);
             loop {
@@ -226,7 +392,7 @@ async fn a_recording_reads_as_it_was_written_and_may_be_written_again() {
         let mut audio = recording(here, row.call_id);
         // Before the call's own row.
         recording::insert(&db, &audio).await.unwrap();
-        offered(&db, &row).await.unwrap();
+        insert(&db, &row).await.unwrap();
         let read = recording::find(&db, here, audio.recording_id).await.unwrap();
         assert_eq!(read, audio);
         audio.sha256 = "cd".into();

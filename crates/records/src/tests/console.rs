@@ -1,7 +1,7 @@
 use super::*;
 use crate::admin::{Audit, audit, claim_idempotency};
 use crate::attach::{copy_to_recordings, relink};
-use crate::call::{CallFilter, answered, ended, list, offered};
+use crate::call::{CallFilter, list};
 use crate::console::{
     awaiting_wrap_up, calls, counts, listeners, plates_of, recordings_of, release_idempotency,
     replace_lines,
@@ -17,10 +17,13 @@ use cheling_model::{CallId, DealershipId, Direction, EndCause, UserId};
 
 /// An outbound call of `user` that was answered at 5 s and ended at 60 s.
 async fn talked(db: &crate::Database, here: DealershipId, user: UserId, to: &str) -> CallId {
-    let row = call(here, Direction::Outbound, to);
-    offered(db, &row).await.unwrap();
-    answered(db, row.call_id, "8001", Some(user), after(5)).await.unwrap();
-    ended(db, row.call_id, after(60), EndCause::HungUp, None, None).await.unwrap();
+    let mut row = call(here, Direction::Outbound, to);
+    row.extension = "8001".into();
+    row.user_id = Some(user);
+    row.answered_at = Some(after(5));
+    row.ended_at = Some(after(60));
+    row.cause = Some(EndCause::HungUp);
+    insert(db, &row).await.unwrap();
     row.call_id
 }
 

@@ -367,7 +367,7 @@ impl House {
             digits: vec![Span { from_ms: 700, until_ms: 900 }],
         };
         cheling_records::recording::insert(&self.db, &row).await.unwrap();
-        for notice in self.desk.recording_landed(&row, at).await {
+        for notice in self.desk.recordings_landed(std::slice::from_ref(&row), at).await {
             self.hub.publish(&notice);
         }
         recording_id

@@ -38,13 +38,7 @@ pub(super) fn call_row(
         Direction::Outbound => offer.called.clone(),
         Direction::Internal => String::new(),
     };
-    let customer_id = customer_of(card);
-    let match_method = match (customer_id, task) {
-        (None, _) => MatchMethod::None,
-        (Some(_), Some(_)) => MatchMethod::Task,
-        (Some(_), None) => MatchMethod::Number,
-    };
-    Call {
+    let mut row = Call {
         call_id,
         dealership_id: offer.dealership_id,
         direction: offer.direction,
@@ -65,10 +59,26 @@ pub(super) fn call_row(
         cause: None,
         hangup_by: None,
         sip_status: None,
-        customer_id,
-        match_method,
-        follow_up_id: task,
-        attach_method: task.map(|_| AttachMethod::ClickToDial),
+        customer_id: None,
+        match_method: MatchMethod::None,
+        follow_up_id: None,
+        attach_method: None,
+    };
+    matched(&mut row, card, task);
+    row
+}
+
+/// Who the other side is, as its card says, and the task that the call was dialled from.
+pub(super) fn matched(row: &mut Call, card: &Card, task: Option<FollowUpId>) {
+    row.customer_id = customer_of(card);
+    row.match_method = match (row.customer_id, task) {
+        (None, _) => MatchMethod::None,
+        (Some(_), Some(_)) => MatchMethod::Task,
+        (Some(_), None) => MatchMethod::Number,
+    };
+    if row.attach_method.is_none() {
+        row.follow_up_id = task;
+        row.attach_method = task.map(|_| AttachMethod::ClickToDial);
     }
 }
 
