@@ -303,7 +303,7 @@ pub async fn mend<R: RecordingRows>(rows: &R, report: &mut CheckReport) -> Resul
         }
         let why = "no trace of it was found by a check";
         let row = not_recorded(call.call_id, call.dealership_id, call.answered_at, why);
-        rows.insert(&row).await.map_err(CheckError::Row)?;
+        rows.insert(std::slice::from_ref(&row)).await.map_err(CheckError::Row)?;
         mended.insert(call.call_id);
     }
     report.mended_calls = mended.len() as u64;

@@ -95,9 +95,17 @@ pub fn by_room(room_bytes: &[u64], key: u64) -> usize {
 /// What the disk reports.
 pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+        Some(folder) if !folder.as_os_str().is_empty() => sync_folder(folder),
         _ => Ok(()),
     }
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// What the disk reports.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

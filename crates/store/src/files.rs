@@ -5,6 +5,7 @@
 //! dealership's date; beside it lie `.peaks` and, for what cannot be decoded, `.left.rtpdump` and
 //! `.right.rtpdump`. On a further disk (`roots`) the path begins with `@` and the disk's name.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Component, Path, PathBuf};
@@ -14,7 +15,7 @@ use cheling_model::recording::Container;
 use cheling_model::{RecordingId, Timestamp};
 use sha2::{Digest, Sha256};
 
-use crate::disk::{by_room, sync_folder_of};
+use crate::disk::{by_room, sync_folder, sync_folder_of};
 use crate::roots::{DiskFolder, Root};
 
 /// Folder below each root for what is being written.
@@ -167,7 +168,8 @@ impl RecordingFiles {
         let name = target.file_name().unwrap_or_default();
         let temporary = root.path().join(DRAFTS).join(name);
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(&temporary)?;
-        Ok(Draft { out: BufWriter::with_capacity(256 << 10, file), temporary, target })
+        let (out, temporary) = (BufWriter::with_capacity(256 << 10, file), Temporary(temporary));
+        Ok(Draft { out, temporary, target })
     }
 }
 
@@ -175,7 +177,7 @@ impl RecordingFiles {
 #[derive(Debug)]
 pub struct Draft {
     out: BufWriter<File>,
-    temporary: PathBuf,
+    temporary: Temporary,
     target: PathBuf,
 }
 
@@ -186,7 +188,7 @@ impl Draft {
     /// What the disk reports.
     pub fn reopen(&mut self) -> io::Result<File> {
         self.out.flush()?;
-        File::open(&self.temporary)
+        File::open(&self.temporary.0)
     }
 
     /// Syncs the file and gives it its name.
@@ -196,23 +198,56 @@ impl Draft {
     ///
     /// # Errors
     /// What the disk reports; the name then stays as it was.
-    pub fn commit(mut self) -> io::Result<()> {
-        self.out.flush()?;
-        self.out.get_ref().sync_all()?;
-        if let Some(folder) = self.target.parent() {
+    pub fn commit(self) -> io::Result<()> {
+        commit_all(vec![self.finish()?])
+    }
+
+    /// Ends the writing; the file has its name only after [`commit_all`].
+    ///
+    /// # Errors
+    /// What the disk reports.
+    pub fn finish(self) -> io::Result<Finished> {
+        let Self { out, temporary, target } = self;
+        let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        Ok(Finished { file, temporary, target })
+    }
+}
+
+/// A whole file that waits for its name. Dropped before [`commit_all`], it is removed.
+#[derive(Debug)]
+pub struct Finished {
+    file: File,
+    temporary: Temporary,
+    target: PathBuf,
+}
+
+/// Syncs files and gives them their names, in their order: none before all of them are on the
+/// disk. Each folder is synced once.
+///
+/// # Errors
+/// What the disk reports; names that were not given stay as they were.
+pub fn commit_all(finished: Vec<Finished>) -> io::Result<()> {
+    for Finished { file, .. } in &finished {
+        file.sync_all()?;
+    }
+    let mut folders = BTreeSet::new();
+    for Finished { temporary, target, .. } in &finished {
+        if let Some(folder) = target.parent()
+            && folders.insert(folder)
+        {
             make_folders(folder)?;
         }
-        match std::fs::hard_link(&self.temporary, &self.target) {
+        match std::fs::hard_link(&temporary.0, target) {
             Ok(()) => {}
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
-                tracing::warn!(path = %self.target.display(), "a recording is made again");
-                std::fs::rename(&self.temporary, &self.target)?;
+                tracing::warn!(path = %target.display(), "a recording is made again");
+                std::fs::rename(&temporary.0, target)?;
             }
             // Not every file system has links.
-            Err(_) => std::fs::rename(&self.temporary, &self.target)?,
+            Err(_) => std::fs::rename(&temporary.0, target)?,
         }
-        sync_folder_of(&self.target)
     }
+    folders.into_iter().try_for_each(sync_folder)
 }
 
 impl Write for Draft {
@@ -225,10 +260,14 @@ impl Write for Draft {
     }
 }
 
-impl Drop for Draft {
+/// A file's temporary name; the file is removed with it.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
     fn drop(&mut self) {
         // Gone already after a rename; what stays is removed at the next start.
-        let _ = std::fs::remove_file(&self.temporary);
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 
@@ -367,6 +406,30 @@ mod tests {
         }
         std::fs::write(files.root().join(DRAFTS).join("left.wav"), b"by a crash").unwrap();
         files.remove_drafts().unwrap();
+        assert_eq!(std::fs::read_dir(files.root().join(DRAFTS)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn of_many_files_none_has_its_name_before_all_are_written() {
+        let (_folder, files) = files();
+        let paths = ["2026/11/22/a.peaks", "2026/11/22/a.wav", "2026/11/23/b.wav"];
+        let write = |path: &&str| {
+            let mut draft = files.draft(path).unwrap();
+            draft.write_all(path.as_bytes()).unwrap();
+            draft.finish().unwrap()
+        };
+        let finished: Vec<_> = paths.iter().map(write).collect();
+        assert!(!files.root().join("2026").exists());
+        commit_all(finished).unwrap();
+        for path in paths {
+            assert_eq!(std::fs::read(files.root().join(path)).unwrap(), path.as_bytes());
+        }
+        let mut finished: Vec<_> = paths.iter().map(write).collect();
+        // A folder stands where the second's name should be.
+        let taken = files.root().join("2026/11/22/a.wav");
+        std::fs::remove_file(&taken).unwrap();
+        std::fs::create_dir(&taken).unwrap();
+        assert!(commit_all(std::mem::take(&mut finished)).is_err());
         assert_eq!(std::fs::read_dir(files.root().join(DRAFTS)).unwrap().count(), 0);
     }
 

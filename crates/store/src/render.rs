@@ -30,7 +30,7 @@ use cheling_model::{CallId, DealershipId, Lane, RecordingId, Timestamp, Verdict}
 use sha2::{Digest, Sha256};
 
 use crate::facts::CallFacts;
-use crate::files::{Draft, Hashing, RecordingFiles, recording_path};
+use crate::files::{Draft, Finished, Hashing, RecordingFiles, commit_all, recording_path};
 use crate::journal::{CallRecords, JournalError};
 use crate::rtpdump::RtpDump;
 use crate::verdict::{Evidence, judge};
@@ -91,6 +91,15 @@ pub fn recording_id(call_id: CallId, started_at: Timestamp) -> RecordingId {
     RecordingId::mint(started_at, random)
 }
 
+/// A recording whose files are written but have no names yet.
+#[derive(Debug)]
+pub struct Rendered {
+    /// Its row.
+    pub recording: Recording,
+    /// Its files, the audio last: what has its name has its companions.
+    pub files: Vec<Finished>,
+}
+
 /// Makes the files of a call, and the row that belongs to them. `None` for a call that was never
 /// answered.
 ///
@@ -101,6 +110,24 @@ pub fn render(
     files: &RecordingFiles,
     settings: &RenderSettings,
 ) -> Result<Option<Recording>, RenderError> {
+    let Some(rendered) = prepare(records, files, settings)? else { return Ok(None) };
+    if let Err(err) = commit_all(rendered.files) {
+        files.shun(&rendered.recording.path);
+        return Err(err.into());
+    }
+    Ok(Some(rendered.recording))
+}
+
+/// Writes the files of a call and its row without giving them their names: several calls can then
+/// be made durable together ([`commit_all`]). `None` for a call that was never answered.
+///
+/// # Errors
+/// [`RenderError`].
+pub fn prepare(
+    records: &CallRecords,
+    files: &RecordingFiles,
+    settings: &RenderSettings,
+) -> Result<Option<Rendered>, RenderError> {
     let facts = CallFacts::of(&records.events()?);
     let Some(started_at) = facts.answered_at else { return Ok(None) };
     let dealership_id = facts.dealership_id.ok_or(RenderError::NoOffer)?;
@@ -146,7 +173,7 @@ pub fn render(
     };
     // No packet, or no time to put one: there is nothing to hear and so no file.
     if verdict == Verdict::NotRecorded || samples == 0 {
-        return Ok(Some(recording));
+        return Ok(Some(Rendered { recording, files: Vec::new() }));
     }
     let (offset_s, container) = (settings.utc_offset_s, settings.container);
     recording.path = files.place(&recording_path(recording_id, started_at, offset_s, container));
@@ -155,7 +182,7 @@ pub fn render(
     if let Err(RenderError::File(_)) = made {
         files.shun(&recording.path);
     }
-    made.map(|()| Some(recording))
+    made.map(|files| Some(Rendered { recording, files }))
 }
 
 /// The row of an answered call of which no recording can be made.
@@ -202,7 +229,7 @@ fn quality(lanes: &[LaneScan; 2], facts: &CallFacts) -> [LaneQuality; 2] {
     })
 }
 
-/// Writes audio and companions; gives them their names when all of them are whole.
+/// Writes audio and companions; they have no names yet.
 fn write_files(
     records: &CallRecords,
     facts: &CallFacts,
@@ -211,7 +238,7 @@ fn write_files(
     files: &RecordingFiles,
     settings: &RenderSettings,
     recording: &mut Recording,
-) -> Result<(), RenderError> {
+) -> Result<Vec<Finished>, RenderError> {
     let call_id = recording.call_id.to_string();
     let tags = [("CALL_ID", call_id.as_str()), ("LEFT", "customer"), ("RIGHT", "agent")];
     let audio = Hashing::new(files.draft(&recording.path)?);
@@ -252,13 +279,13 @@ fn write_files(
     let mut peaks_draft = files.draft(&companion(&recording.path, "peaks"))?;
     io::Write::write_all(&mut peaks_draft, &peaks)?;
     // The audio last: what has its name has its companions.
-    raw.commit()?;
-    peaks_draft.commit()?;
-    audio.commit()?;
+    let mut finished = raw.finish()?;
+    finished.push(peaks_draft.finish()?);
+    finished.push(audio.finish()?);
     recording.sha256 = sha256;
     recording.bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
     recording.speech = speech(measures);
-    Ok(())
+    Ok(finished)
 }
 
 /// Where digits were silenced on either lane, in order, what overlaps made one.
@@ -338,10 +365,7 @@ impl<'a> RawDumps<'a> {
         dump.write(packet.at, packet.bytes)
     }
 
-    fn commit(self) -> io::Result<()> {
-        for dump in self.dumps.into_iter().flatten() {
-            dump.into_inner().commit()?;
-        }
-        Ok(())
+    fn finish(self) -> io::Result<Vec<Finished>> {
+        self.dumps.into_iter().flatten().map(|dump| dump.into_inner().finish()).collect()
     }
 }

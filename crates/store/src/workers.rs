@@ -1,24 +1,26 @@
 //! The threads that make recordings of calls that are over.
 //!
-//! Each takes one call at a time, at low priority: calls go on while recordings wait. A call that
-//! fails is tried again, later each time, until it works: the journal keeps it. Done twice, it
-//! gives the same recording, so nothing has to be remembered across a crash.
+//! Each takes one call at a time, at low priority: calls go on while recordings wait. Short calls
+//! that are over together are made durable together: their files are synced, their folder and
+//! their rows are written once. A call that fails is tried again by itself, later each time, until
+//! it works: the journal keeps it. Done twice, it gives the same recording, so nothing has to be
+//! remembered across a crash.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use cheling_model::CallId;
-use cheling_model::recording::Recording;
+use cheling_model::recording::{Container, Recording};
+use cheling_model::{CallId, DealershipId};
 use tokio::runtime::Handle;
 
 use crate::facts::CallFacts;
-use crate::files::RecordingFiles;
+use crate::files::{RecordingFiles, commit_all};
 use crate::journal::{CallRecords, JournalHandle};
-use crate::render::{RenderError, RenderSettings, not_recorded, render};
+use crate::render::{RenderError, RenderSettings, Rendered, not_recorded, prepare};
 use crate::rows::{RecordingRows, RowError};
 
 /// First and longest wait before a failed call is tried again.
@@ -27,6 +29,12 @@ const RETRY_LONGEST: Duration = Duration::from_secs(60);
 
 /// Failures of our own (panics) after which a call gets the row `not_recorded`.
 const MAX_PANICS: u32 = 3;
+
+/// Calls made durable together at most …
+const GROUP: usize = 16;
+
+/// … and how long the first of them waits for the others to be rendered.
+const GROUP_TIME: Duration = Duration::from_millis(100);
 
 /// How nice the threads are to those that relay.
 const NICENESS: i32 = 10;
@@ -40,7 +48,10 @@ pub struct RenderQueue {
 #[derive(Debug, Default)]
 struct QueueInner {
     state: Mutex<QueueState>,
-    changed: Condvar,
+    /// For one worker: there is a job.
+    has_job: Condvar,
+    /// No call waits any more.
+    is_empty: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -56,17 +67,30 @@ struct QueueState {
 #[derive(Clone, Copy, Debug)]
 struct Job {
     call_id: CallId,
+    /// It may have a row: a process before this one, or a failed attempt, may have made it.
+    may_have_landed: bool,
     failures: u32,
     panics: u32,
 }
 
 impl RenderQueue {
-    /// Adds a call; one that waits or is being rendered already is not added again.
+    /// Adds a call that may have its recording; one that waits or is being rendered already is not
+    /// added again.
     pub fn push(&self, call_id: CallId) {
+        self.add(Job { call_id, may_have_landed: true, failures: 0, panics: 0 });
+    }
+
+    /// Adds a call that was over just now; one that waits or is being rendered already is not added
+    /// again.
+    pub fn push_fresh(&self, call_id: CallId) {
+        self.add(Job { call_id, may_have_landed: false, failures: 0, panics: 0 });
+    }
+
+    fn add(&self, job: Job) {
         let mut state = self.inner.lock();
-        if state.known.insert(call_id) {
-            state.ready.push_back(Job { call_id, failures: 0, panics: 0 });
-            self.inner.changed.notify_all();
+        if state.known.insert(job.call_id) {
+            state.ready.push_back(job);
+            self.inner.has_job.notify_one();
         }
     }
 
@@ -77,7 +101,7 @@ impl RenderQueue {
 
     fn close(&self) {
         self.inner.lock().is_closed = true;
-        self.inner.changed.notify_all();
+        self.inner.has_job.notify_all();
     }
 
     /// Waits for the next job; `None` when the queue is closed.
@@ -98,24 +122,33 @@ impl RenderQueue {
             state = match next_due {
                 Some(due) => {
                     let wait = due.saturating_duration_since(now);
-                    let waited = self.inner.changed.wait_timeout(state, wait);
+                    let waited = self.inner.has_job.wait_timeout(state, wait);
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
-                None => self.inner.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => self.inner.has_job.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
     }
 
+    /// The next job that is ready for the first time, if there is one now.
+    fn next_ready(&self) -> Option<Job> {
+        let mut state = self.inner.lock();
+        if state.is_closed { None } else { state.ready.pop_front() }
+    }
+
     fn retry(&self, job: Job) {
         let wait = RETRY_FIRST.saturating_mul(1 << job.failures.min(6)).min(RETRY_LONGEST);
-        let job = Job { failures: job.failures + 1, ..job };
+        let job = Job { failures: job.failures + 1, may_have_landed: true, ..job };
         self.inner.lock().later.push((Instant::now() + wait, job));
-        self.inner.changed.notify_all();
+        self.inner.has_job.notify_one();
     }
 
     fn finish(&self, call_id: CallId) {
-        self.inner.lock().known.remove(&call_id);
-        self.inner.changed.notify_all();
+        let mut state = self.inner.lock();
+        state.known.remove(&call_id);
+        if state.known.is_empty() {
+            self.inner.is_empty.notify_all();
+        }
     }
 
     /// Waits until no call waits any more, or until `deadline`; tells which.
@@ -126,7 +159,7 @@ impl RenderQueue {
             if left.is_zero() {
                 return false;
             }
-            let waited = self.inner.changed.wait_timeout(state, left);
+            let waited = self.inner.is_empty.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         true
@@ -203,8 +236,9 @@ impl Workers {
             let thread =
                 std::thread::Builder::new().name(format!("render-{n}")).spawn(move || {
                     lower_priority(NICENESS);
-                    while let Some(job) = queue.next() {
-                        work(job, &queue, &rendering, &counters, &runtime);
+                    let worker = Worker { queue, rendering, counters, runtime };
+                    while let Some(job) = worker.queue.next() {
+                        worker.work(job);
                     }
                 })?;
             workers.threads.push(thread);
@@ -237,103 +271,180 @@ enum WorkError {
     Row(RowError),
 }
 
-fn work<R: RecordingRows>(
-    job: Job,
-    queue: &RenderQueue,
-    rendering: &Rendering<R>,
-    counters: &WorkerCounters,
-    runtime: &Handle,
-) {
-    let call_id = job.call_id;
-    let began = Instant::now();
-    let made = catch_unwind(AssertUnwindSafe(|| {
-        if job.panics >= MAX_PANICS {
-            give_up(call_id, rendering, runtime)
-        } else {
-            land(call_id, rendering, runtime)
+/// One thread's view of it all.
+struct Worker<R> {
+    queue: RenderQueue,
+    rendering: Arc<Rendering<R>>,
+    counters: Arc<WorkerCounters>,
+    runtime: Handle,
+}
+
+/// The container that each dealership of a group wants.
+type Containers = HashMap<DealershipId, Container>;
+
+impl<R: RecordingRows> Worker<R> {
+    /// Makes the recording of a call and, if that was quick, of those that wait behind it.
+    fn work(&self, first: Job) {
+        let began = Instant::now();
+        let mut containers = Containers::new();
+        let mut group = Vec::new();
+        let mut next = Some(first);
+        while let Some(job) = next {
+            let is_alone = job.failures > 0;
+            match self.guarded(job, || self.make(job, &mut containers)) {
+                Some(Made::New(rendered)) => group.push((job, rendered)),
+                Some(Made::Landed(recording)) => self.landed(job, Some(&recording)),
+                Some(Made::Nothing) => self.landed(job, None),
+                None => {}
+            }
+            let is_full = group.len() >= GROUP || began.elapsed() >= GROUP_TIME;
+            next = if is_alone || is_full { None } else { self.queue.next_ready() };
         }
-    }));
-    let failure = match made {
-        Ok(Ok(landed)) => {
-            if let Some(recording) = landed {
-                counters.landed.fetch_add(1, Ordering::Relaxed);
-                let audio_us = recording.duration_us.max(0) as u64;
-                counters.audio_us.fetch_add(audio_us, Ordering::Relaxed);
-                let busy_us = began.elapsed().as_micros() as u64;
-                counters.busy_us.fetch_add(busy_us, Ordering::Relaxed);
-                (rendering.on_landed)(&recording);
+        let busy_us = began.elapsed().as_micros() as u64;
+        self.counters.busy_us.fetch_add(busy_us, Ordering::Relaxed);
+        self.keep(group);
+    }
+
+    /// Runs what is done for one job; if it fails, the job is tried again later.
+    fn guarded<T>(&self, job: Job, work: impl FnOnce() -> Result<T, WorkError>) -> Option<T> {
+        let call_id = job.call_id;
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(Ok(done)) => return Some(done),
+            Ok(Err(err)) => {
+                tracing::error!(%call_id, %err, "the recording could not be made; it will be tried again");
+                self.retry(job);
             }
-            if rendering.journal.done(call_id).is_err() {
-                tracing::warn!(%call_id, "the journal closed before the recording was reported");
+            Err(_) => {
+                tracing::error!(%call_id, "a panic while rendering; it will be tried again");
+                self.retry(Job { panics: job.panics + 1, ..job });
             }
-            queue.finish(call_id);
+        }
+        None
+    }
+
+    fn retry(&self, job: Job) {
+        self.counters.failures.fetch_add(1, Ordering::Relaxed);
+        self.queue.retry(job);
+    }
+
+    fn make(&self, job: Job, containers: &mut Containers) -> Result<Made, WorkError> {
+        let Rendering { journal, rows, .. } = &*self.rendering;
+        let call_id = job.call_id;
+        if job.may_have_landed
+            && let Some(landed) =
+                self.runtime.block_on(rows.of_call(call_id)).map_err(WorkError::Row)?
+        {
+            // A crash came between the row and the journal's forgetting.
+            return Ok(Made::Landed(Box::new(landed)));
+        }
+        let Some(records) = journal.read(call_id) else { return Ok(Made::Nothing) };
+        if job.panics >= MAX_PANICS {
+            return give_up(&records);
+        }
+        let settings = self.settings_of(&records, containers)?;
+        match prepare(&records, &self.rendering.files, &settings) {
+            Ok(Some(rendered)) => Ok(Made::New(rendered)),
+            Ok(None) => Ok(Made::Nothing),
+            Err(RenderError::NoOffer) => {
+                tracing::error!(%call_id, "a call whose first event is damaged cannot be recorded");
+                Ok(Made::Nothing)
+            }
+            Err(err) => Err(err.into()),
+        }
+    }
+
+    /// How a call's dealership wants its recordings.
+    fn settings_of(
+        &self,
+        records: &CallRecords,
+        containers: &mut Containers,
+    ) -> Result<RenderSettings, WorkError> {
+        let settings = self.rendering.settings;
+        let facts = CallFacts::of(&records.events().map_err(RenderError::from)?);
+        let Some(dealership_id) = facts.dealership_id else { return Ok(settings) };
+        let container = match containers.get(&dealership_id) {
+            Some(container) => *container,
+            None => {
+                let wanted = self.runtime.block_on(self.rendering.rows.container(dealership_id));
+                let wanted = wanted.map_err(WorkError::Row)?.unwrap_or(settings.container);
+                containers.insert(dealership_id, wanted);
+                wanted
+            }
+        };
+        Ok(RenderSettings { container, ..settings })
+    }
+
+    /// Gives the files of a group their names, and then writes the rows; the journal may forget
+    /// the calls after that. If anything fails, each of them is tried again by itself.
+    fn keep(&self, group: Vec<(Job, Rendered)>) {
+        if group.is_empty() {
             return;
         }
-        Ok(Err(err)) => {
-            tracing::error!(%call_id, %err, "the recording could not be made; it will be tried again");
-            Job { ..job }
+        let mut files = Vec::new();
+        let (mut jobs, mut recordings) = (Vec::new(), Vec::new());
+        for (job, rendered) in group {
+            files.extend(rendered.files);
+            jobs.push(job);
+            recordings.push(rendered.recording);
         }
-        Err(_) => {
-            tracing::error!(%call_id, "a panic while rendering; it will be tried again");
-            Job { panics: job.panics + 1, ..job }
+        let kept = commit_all(files).map_err(|err| WorkError::Render(err.into())).and_then(|()| {
+            let inserted = self.runtime.block_on(self.rendering.rows.insert(&recordings));
+            inserted.map_err(WorkError::Row)
+        });
+        match kept {
+            Ok(()) => {
+                for (job, recording) in jobs.into_iter().zip(&recordings) {
+                    self.landed(job, Some(recording));
+                }
+            }
+            Err(err) => {
+                if let (WorkError::Render(_), Some(first)) = (&err, recordings.first()) {
+                    self.rendering.files.shun(&first.path);
+                }
+                tracing::error!(
+                    calls = jobs.len(),
+                    first = ?jobs.first().map(|job| job.call_id),
+                    %err,
+                    "recordings could not be kept; each will be tried again"
+                );
+                jobs.into_iter().for_each(|job| self.retry(job));
+            }
         }
-    };
-    counters.failures.fetch_add(1, Ordering::Relaxed);
-    queue.retry(failure);
-}
-
-/// Makes a call's recording and its row. `None` if there is none to make.
-fn land<R: RecordingRows>(
-    call_id: CallId,
-    rendering: &Rendering<R>,
-    runtime: &Handle,
-) -> Result<Option<Recording>, WorkError> {
-    if let Some(landed) =
-        runtime.block_on(rendering.rows.of_call(call_id)).map_err(WorkError::Row)?
-    {
-        // A crash came between the row and the journal's forgetting.
-        return Ok(Some(landed));
     }
-    let Some(records) = rendering.journal.read(call_id) else { return Ok(None) };
-    let settings = settings_of(&records, rendering, runtime)?;
-    let recording = match render(&records, &rendering.files, &settings) {
-        Ok(Some(recording)) => recording,
-        Ok(None) => return Ok(None),
-        Err(RenderError::NoOffer) => {
-            tracing::error!(%call_id, "a call whose first event is damaged cannot be recorded");
-            return Ok(None);
+
+    /// A call needs nothing more; tells of its recording, if there is one.
+    fn landed(&self, job: Job, recording: Option<&Recording>) {
+        let Job { call_id, .. } = job;
+        if let Some(recording) = recording {
+            self.counters.landed.fetch_add(1, Ordering::Relaxed);
+            let audio_us = recording.duration_us.max(0) as u64;
+            self.counters.audio_us.fetch_add(audio_us, Ordering::Relaxed);
+            (self.rendering.on_landed)(recording);
         }
-        Err(err) => return Err(err.into()),
-    };
-    runtime.block_on(rendering.rows.insert(&recording)).map_err(WorkError::Row)?;
-    Ok(Some(recording))
+        if self.rendering.journal.done(call_id).is_err() {
+            tracing::warn!(%call_id, "the journal closed before the recording was reported");
+        }
+        self.queue.finish(call_id);
+    }
 }
 
-/// How a call's dealership wants its recordings.
-fn settings_of<R: RecordingRows>(
-    records: &CallRecords,
-    rendering: &Rendering<R>,
-    runtime: &Handle,
-) -> Result<RenderSettings, WorkError> {
-    let facts = CallFacts::of(&records.events().map_err(RenderError::from)?);
-    let Some(dealership_id) = facts.dealership_id else { return Ok(rendering.settings) };
-    let wanted = runtime.block_on(rendering.rows.container(dealership_id));
-    let container = wanted.map_err(WorkError::Row)?.unwrap_or(rendering.settings.container);
-    Ok(RenderSettings { container, ..rendering.settings })
+/// What became of a call.
+enum Made {
+    /// Its files wait for their names.
+    New(Rendered),
+    /// It had its row.
+    Landed(Box<Recording>),
+    /// There is nothing to make.
+    Nothing,
 }
 
-/// Writes the row of a call that cannot be rendered: nobody shall wonder where it is.
-fn give_up<R: RecordingRows>(
-    call_id: CallId,
-    rendering: &Rendering<R>,
-    runtime: &Handle,
-) -> Result<Option<Recording>, WorkError> {
-    let Some(records) = rendering.journal.read(call_id) else { return Ok(None) };
+/// The row of a call that cannot be rendered: nobody shall wonder where it is.
+fn give_up(records: &CallRecords) -> Result<Made, WorkError> {
     let facts = CallFacts::of(&records.events().map_err(RenderError::from)?);
     let (Some(dealership_id), Some(answered_at)) = (facts.dealership_id, facts.answered_at) else {
-        return Ok(None);
+        return Ok(Made::Nothing);
     };
-    let recording = not_recorded(call_id, dealership_id, answered_at, "rendering failed");
-    runtime.block_on(rendering.rows.insert(&recording)).map_err(WorkError::Row)?;
-    Ok(Some(recording))
+    let why = "rendering failed";
+    let recording = not_recorded(records.call_id(), dealership_id, answered_at, why);
+    Ok(Made::New(Rendered { recording, files: Vec::new() }))
 }

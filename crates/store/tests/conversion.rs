@@ -40,7 +40,10 @@ impl Archive {
             let mut packets = tone(Lane::Customer, Law::A, 440.0, 0, 1000);
             packets.extend(tone(Lane::Agent, Law::A, 900.0, 200, 1500));
             let recording = archive.studio.recorded(packets, 2000 + n);
-            archive.runtime.block_on(archive.rows.insert(&recording)).unwrap();
+            archive
+                .runtime
+                .block_on(archive.rows.insert(std::slice::from_ref(&recording)))
+                .unwrap();
         }
         archive
     }

@@ -272,7 +272,7 @@ fn a_row_finds_its_file_on_its_disk_and_a_disk_that_is_away_is_told() {
         let path = files.resolve(&recording.path).unwrap();
         assert!(path.is_file() && files.companion(&recording.path, "peaks").unwrap().is_file());
         *disks.entry(recording.path.starts_with("@disk-2/2026/")).or_insert(0) += 1;
-        runtime.block_on(rows.insert(&recording)).unwrap();
+        runtime.block_on(rows.insert(std::slice::from_ref(&recording))).unwrap();
     }
     assert!(disks[&true] > 3 && disks[&false] > 3, "{disks:?}");
     assert_eq!(look(&files), []);

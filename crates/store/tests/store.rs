@@ -56,7 +56,7 @@ impl House {
             JournalSettings { free_floor_bytes: 0, ..JournalSettings::new(self.journal_folder()) };
         let finished = queue.clone();
         let (journal, report) =
-            Journal::open(settings, move |call_id| finished.push(call_id)).unwrap();
+            Journal::open(settings, move |call_id| finished.push_fresh(call_id)).unwrap();
         for call in report.calls.iter().filter(|call| call.is_answered) {
             queue.push(call.call_id);
         }
@@ -212,7 +212,7 @@ fn a_crash_between_row_and_forgetting_lands_the_same_row() {
         let recording = render(&records, &house.files(), &RenderSettings::default());
         (id, recording.unwrap().unwrap())
     };
-    house.runtime.block_on(house.rows.insert(&recording)).unwrap();
+    house.runtime.block_on(house.rows.insert(std::slice::from_ref(&recording))).unwrap();
     let running = house.start();
     running.settle();
     assert_eq!(*running.landed.lock().unwrap(), [id], "told again, for the first may be lost");

@@ -49,6 +49,10 @@ const REWRITE_PAUSE: Duration = Duration::from_secs(60);
 /// How long after its end a call may wait for its relay to close.
 const RELAY_CLOSE_WAIT: Duration = Duration::from_secs(10);
 
+/// How long a call that was never answered is kept after its end: what came of it may not be in
+/// the database yet, and a start after a crash tells it again.
+const UNANSWERED_KEPT: Duration = Duration::from_secs(3);
+
 /// Records that may wait for a failing disk; the oldest are lost beyond, loudly.
 const MAX_WAITING: usize = 200_000;
 
@@ -91,6 +95,8 @@ pub(super) struct Writer {
     pending: HashMap<CallId, Pending>,
     waiting: VecDeque<Waiting>,
     finished: Vec<CallId>,
+    /// Calls that were never answered, and since when they are over.
+    unanswered: VecDeque<(Instant, CallId)>,
     is_dirty: bool,
     last_sync: Instant,
     last_care: Option<Instant>,
@@ -138,6 +144,7 @@ impl Writer {
             pending: HashMap::new(),
             waiting: VecDeque::new(),
             finished: Vec::new(),
+            unanswered: VecDeque::new(),
             is_dirty: false,
             last_sync: now,
             last_care: None,
@@ -181,6 +188,7 @@ impl Writer {
     }
 
     pub(super) fn close(mut self, now: Instant) {
+        self.forget_unanswered(None);
         self.flush(now);
     }
 
@@ -275,16 +283,26 @@ impl Writer {
         self.stage(RecordKind::Event, call_id, &body, 0);
         JournalCounters::add(&self.shared.counters.events, 1);
         if is_over {
-            self.finish(call_id, is_answered);
+            self.finish(now, call_id, is_answered);
         }
     }
 
-    fn finish(&mut self, call_id: CallId, is_answered: bool) {
+    fn finish(&mut self, now: Instant, call_id: CallId, is_answered: bool) {
         self.stage_group(call_id);
         self.pending.remove(&call_id);
         if is_answered {
             self.finished.push(call_id);
         } else {
+            self.unanswered.push_back((now, call_id));
+        }
+    }
+
+    /// Is done with the calls that were never answered and were over before `until`, or with all.
+    fn forget_unanswered(&mut self, until: Option<Instant>) {
+        while let Some(&(since, call_id)) = self.unanswered.front()
+            && until.is_none_or(|until| since <= until)
+        {
+            self.unanswered.pop_front();
             self.stage(RecordKind::Done, call_id, &[], 0);
         }
     }
@@ -478,6 +496,7 @@ impl Writer {
         self.last_care = Some(now);
         self.guard_space();
         self.finish_unclosed(now);
+        self.forget_unanswered(now.checked_sub(UNANSWERED_KEPT));
         self.remove_segments();
         self.rewrite_segment(now);
     }
@@ -518,7 +537,7 @@ impl Writer {
         }
         for (call_id, is_answered) in overdue {
             tracing::warn!(%call_id, "a call ended but its relay was not closed");
-            self.finish(call_id, is_answered);
+            self.finish(now, call_id, is_answered);
         }
     }
 

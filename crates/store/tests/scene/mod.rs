@@ -242,10 +242,12 @@ impl RecordingRows for MemoryRows {
         Ok(rows.values().find(|recording| recording.call_id == call_id).cloned())
     }
 
-    async fn insert(&self, recording: &Recording) -> Result<(), RowError> {
+    async fn insert(&self, recordings: &[Recording]) -> Result<(), RowError> {
         self.answer()?;
         let mut rows = self.rows.lock().unwrap();
-        rows.entry(recording.recording_id).or_insert_with(|| recording.clone());
+        for recording in recordings {
+            rows.entry(recording.recording_id).or_insert_with(|| recording.clone());
+        }
         Ok(())
     }
 
