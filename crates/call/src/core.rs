@@ -24,6 +24,7 @@ use crate::outward::{Desk, Outward, TrunkStatus};
 use crate::passage::{Joined, Passage};
 use crate::random::Random;
 use crate::registrar::Registrar;
+use crate::router;
 use crate::trunks::Trunks;
 
 /// What we do, for Allow.
@@ -123,13 +124,13 @@ impl Core {
         });
         Self {
             now,
-            directory,
+            directory: router::in_order(directory),
             registrar: Registrar::new(settings.registration.clone(), host_text(settings.advertise)),
             auth: Auth::new(settings.nonce_secret, Offered::default()),
             random,
             endpoint,
             guard: Guard::new(settings.guard),
-            occupancy: Occupancy::default(),
+            occupancy: Occupancy::since(now, &settings.last_calls),
             trunks: Trunks::new(now.monotonic, &settings.trunks),
             settings,
             logged: (now.monotonic, 0),

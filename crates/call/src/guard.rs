@@ -9,11 +9,12 @@
 //! full. Who is forgotten begins anew.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use cheling_sip::flow::network;
 use cheling_sip::{Name, Request};
 
 use crate::auth::{Outcome, Refusal};
@@ -193,6 +194,13 @@ impl Guard {
         if is_told { Verdict::Answer(503) } else { Verdict::Drop }
     }
 
+    /// Whether a source has proved a password lately.
+    pub(crate) fn is_trusted(&self, now: Instant, ip: IpAddr) -> bool {
+        let ip = network(ip);
+        let source = self.young.get(&ip).or_else(|| self.old.get(&ip));
+        source.is_some_and(|source| source.is_trusted(now))
+    }
+
     /// Learns what the password check said.
     pub(crate) fn judged(&mut self, now: Instant, ip: IpAddr, outcome: &Outcome<'_>) {
         let points = match outcome {
@@ -270,14 +278,6 @@ fn scanner(request: &Request) -> Option<&'static str> {
     let from = request.headers.get(Name::From).unwrap_or_default();
     let names = [agent, from].map(|text| text.to_ascii_lowercase());
     SCANNERS.into_iter().find(|name| names[0].contains(name) || names[1].contains("sipvicious"))
-}
-
-/// What counts as one source: an IPv6 network may use any of 2⁶⁴ addresses.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) & !u128::from(u64::MAX)).into(),
-        ip => ip,
-    }
 }
 
 #[cfg(test)]

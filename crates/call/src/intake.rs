@@ -166,6 +166,7 @@ pub(crate) enum Source {
 }
 
 fn invite(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
+    let is_full = switch.is_full();
     let core = &mut switch.core;
     if request.headers.max_forwards() == Some(0) {
         return core.refuse(server, &request, 483);
@@ -180,16 +181,16 @@ fn invite(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
         Named::Phone { extension, instance } => (extension, Some(instance)),
         Named::Nobody => return core.refuse(server, &request, 404),
     };
-    let live = switch.calls.values().filter(|slot| slot.call.is_live()).count();
     let is_for_help = dialling::is_for_help(&core.settings.trunks, &called);
     let of_source = match &source {
         Source::Phone(extension) => core.occupancy.calls_of(&extension.number),
         Source::Trunk(_) => 0,
     };
-    let is_full = live >= core.settings.max_calls || of_source >= MAX_CALLS_OF_PHONE;
+    let is_full = is_full || of_source >= MAX_CALLS_OF_PHONE;
     if switch.is_draining || (is_full && !is_for_help) {
         if core.may_log() {
-            tracing::warn!(from = %flow, live, of_source, "INVITE refused: too many calls, or shutting down");
+            let kept = switch.calls.len();
+            tracing::warn!(from = %flow, kept, of_source, "INVITE refused: too many calls, or shutting down");
         }
         return core.refuse_with(server, &request, 503, |response| {
             response.headers.push(Name::RetryAfter, RETRY_AFTER_S);

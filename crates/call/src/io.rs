@@ -57,6 +57,9 @@ pub struct Settings {
     pub dtls: Arc<[Fingerprint]>,
     /// How an agent pauses a recording, and for how long at most.
     pub pause: PauseRules,
+    /// When the last call of each extension ended before the start, as far as anybody knows: for
+    /// groups that ring whoever has been idle longest.
+    pub last_calls: Vec<(String, Timestamp)>,
 }
 
 impl Settings {

@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use cheling_model::{Now, Timestamp};
+
 use crate::b2bua::Side;
 
 /// How a call has a phone or a trunk in use.
@@ -31,11 +33,21 @@ pub(crate) struct Occupancy {
 struct Phone {
     ringing: u32,
     talking: u32,
-    /// When its last call ended; `None` if it has had none since we began.
+    /// When its last call ended; `None` if nobody knows of any.
     idle_since: Option<Instant>,
 }
 
 impl Occupancy {
+    /// What is in use at the start: nothing. `last_calls` says when the last call of each extension
+    /// ended; one that ended before this machine's clock began counts as the longest ago.
+    pub(crate) fn since(now: Now, last_calls: &[(String, Timestamp)]) -> Self {
+        let phone = |(extension, ended_at): &(String, Timestamp)| {
+            let idle_since = now.monotonic.checked_sub(now.wall.since(*ended_at));
+            (extension.clone(), Phone { idle_since, ..Phone::default() })
+        };
+        Self { phones: last_calls.iter().map(phone).collect(), ..Self::default() }
+    }
+
     /// A call held `before` and holds `after` from now on.
     pub(crate) fn change(&mut self, now: Instant, before: &Uses, after: &Uses) {
         for (side, hold) in after {

@@ -59,11 +59,11 @@ pub(crate) fn dial(switch: &mut Switch, command: Command) -> CommandReply {
     if switch.calls.contains_key(&call_id) || switch.dialled.contains(&call_id) {
         return CommandReply::Accepted;
     }
-    let live = switch.calls.values().filter(|slot| slot.call.is_live()).count();
+    let is_full = switch.is_full();
     let core = &mut switch.core;
     let number = router::dialled(&number);
     let is_for_help = dialling::is_for_help(&core.settings.trunks, &number);
-    if switch.is_draining || (live >= core.settings.max_calls && !is_for_help) {
+    if switch.is_draining || (is_full && !is_for_help) {
         return CommandReply::Overloaded;
     }
     let directory = core.directory.clone();
@@ -165,11 +165,10 @@ pub(crate) fn consult(
     if switch.calls.contains_key(&consult_id) {
         return CommandReply::Accepted;
     }
-    let live = switch.calls.values().filter(|slot| slot.call.is_live()).count();
-    let core = &mut switch.core;
-    if switch.is_draining || live >= core.settings.max_calls {
+    if switch.is_draining || switch.is_full() {
         return CommandReply::Overloaded;
     }
+    let core = &mut switch.core;
     let Some(slot) = switch.calls.get_mut(&call_id) else { return CommandReply::NoSuchCall };
     let Some((by, phone)) = slot.call.may_consult(extension) else { return CommandReply::NotNow };
     let directory = core.directory.clone();

@@ -5,6 +5,7 @@
 //! (`registrar`), what is said on the wire (`b2bua`).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use cheling_model::DealershipId;
 use cheling_model::directory::{Dealership, Directory, Extension, Line, RingGroup, Trunk};
@@ -53,8 +54,20 @@ pub fn is_exactly_at(trunk: &Trunk, source: SocketAddr) -> bool {
 }
 
 /// The extension of this number.
+///
+/// The extensions must be [`in_order`]: ten thousand phones register by this.
 pub fn extension<'a>(directory: &'a Directory, number: &str) -> Option<&'a Extension> {
-    directory.extensions.iter().find(|extension| extension.number == number)
+    let found = directory.extensions.binary_search_by(|it| it.number.as_str().cmp(number));
+    found.ok().and_then(|index| directory.extensions.get(index))
+}
+
+/// The directory with its extensions in the order of their numbers, octet by octet: databases have
+/// orders of their own.
+pub fn in_order(mut directory: Arc<Directory>) -> Arc<Directory> {
+    if !directory.extensions.is_sorted_by(|a, b| a.number <= b.number) {
+        Arc::make_mut(&mut directory).extensions.sort_by(|a, b| a.number.cmp(&b.number));
+    }
+    directory
 }
 
 /// The group of this id.
@@ -152,6 +165,22 @@ mod tests {
             }],
             groups: vec![RingGroup::ring_all(group_id, "售后一组", &["8001", "8002"], 20)],
             dealerships: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn every_extension_is_found_whatever_order_the_database_has() {
+        let mut directory = house();
+        let pattern = directory.extensions.remove(0);
+        let numbers = ["9", "8002", "80", "10000000", "8001", "801", "2"];
+        directory.extensions =
+            numbers.map(|number| Extension { number: number.into(), ..pattern.clone() }).into();
+        let directory = in_order(Arc::new(directory));
+        for number in numbers {
+            assert_eq!(extension(&directory, number).map(|it| it.number.as_str()), Some(number));
+        }
+        for number in ["", "8", "8003", "90"] {
+            assert!(extension(&directory, number).is_none(), "{number}");
         }
     }
 

@@ -29,6 +29,12 @@ use crate::{intake, ordered, passage};
 
 /// Click-to-dial ids that are remembered, so that asking twice dials once.
 const MAX_DIALLED: usize = 1024;
+/// A source that has proved a password may have one in so many of all transactions: ten thousand
+/// phones behind one address register again within ten seconds.
+const TRUSTED_SHARE: usize = 2;
+/// The same of one that has not: 100 requests a second, each of which lingers for 32 s, and not
+/// much more.
+const STRANGERS_SHARE: usize = 12;
 
 /// Decides about every call. See [`crate::io`] for how to drive it.
 #[derive(Debug)]
@@ -114,6 +120,7 @@ impl Switch {
             }
             Input::Digit { call_id, digit } => self.feed(call_id, Event::Digit(digit)),
             Input::Directory(directory) => {
+                let directory = router::in_order(directory);
                 let is_known = |number: &str| router::extension(&directory, number).is_some();
                 // Whose phones they are is the telephone system's affair, if there is one.
                 if passage::pbx(&self.core).is_none() {
@@ -184,6 +191,13 @@ impl Switch {
         self.core.guard.counters()
     }
 
+    /// Whether there are as many calls as may be. Those that are over linger a little; they are
+    /// told apart only where it matters, since every new call asks.
+    pub(crate) fn is_full(&self) -> bool {
+        let max_calls = self.core.settings.max_calls;
+        self.calls.len() >= max_calls && self.live_calls() >= max_calls
+    }
+
     /// Calls in progress; one that passes twice counts once.
     pub fn live_calls(&self) -> usize {
         let is_whole = |call_id: &CallId| !self.core.joined.is_part(*call_id);
@@ -219,8 +233,13 @@ impl Switch {
                 };
                 match verdict {
                     Verdict::Serve => {
+                        let share = match self.core.guard.is_trusted(now, ip) {
+                            true => TRUSTED_SHARE,
+                            false => STRANGERS_SHARE,
+                        };
+                        let most = self.core.endpoint.max_transactions() / share;
                         let message = Message::Request(request);
-                        self.core.endpoint.handle_message(now, flow, message);
+                        self.core.endpoint.handle_from(now, flow, message, most);
                     }
                     Verdict::Drop => {}
                     Verdict::Answer(status) => {

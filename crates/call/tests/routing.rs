@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cheling_call::io::{Command, CommandReply, Input};
+use cheling_call::io::{Command, CommandReply, Input, Settings};
 use cheling_model::directory::{Destination, Directory, RingGroup, Strategy, Trunk};
 use cheling_model::hours::{Hours, Span, SpecialDay, TimeOfDay};
 use cheling_model::reach::Reach;
-use cheling_model::{CallId, TapKind};
+use cheling_model::{CallId, TapKind, Timestamp};
 use cheling_sip::Name;
 
 mod world;
@@ -37,7 +37,11 @@ fn group(strategy: Strategy, members: &[&str]) -> RingGroup {
 
 /// A gateway (0) and phones 8001 to 8003 (1 to 3), all registered, that ring and never answer.
 fn house(group: RingGroup) -> World {
-    let mut world = World::dealership(1);
+    house_with(group, world::settings(1))
+}
+
+fn house_with(group: RingGroup, settings: Settings) -> World {
+    let mut world = World::dealership_with(settings, 1);
     let third = world.add(Ua::new("8003", "192.0.2.13:5060"));
     world.register(third);
     world.run(SECOND);
@@ -147,6 +151,29 @@ fn who_has_been_idle_longest_rings_first() {
     assert_eq!(rung(&world), ["8002", "8003"]);
     hang_up(&mut world, 0);
     world.settle();
+}
+
+#[test]
+fn who_has_been_idle_longest_is_known_after_a_restart() {
+    let at = |seconds: i64| Timestamp::from_micros(1_700_000_000_000_000 - seconds * 1_000_000);
+    let last_calls = vec![
+        ("8001".to_owned(), at(60)),
+        ("8002".to_owned(), at(86_400)),
+        // The clock was set back since.
+        ("8003".to_owned(), at(-10)),
+        ("8009".to_owned(), at(5)),
+    ];
+    let settings = Settings { last_calls, ..world::settings(1) };
+    let mut world = house_with(group(Strategy::LongestIdle, &["8003", "8001", "8002"]), settings);
+    for phone in &mut world.uas[1..] {
+        phone.manner = Manner::Answer(SECOND);
+    }
+    let mut first = Vec::new();
+    for _ in 0..4 {
+        short_call(&mut world);
+        first.push(rung(&world)[0].clone());
+    }
+    assert_eq!(first, ["8002", "8001", "8003", "8002"]);
 }
 
 #[test]

@@ -131,6 +131,7 @@ impl Bench {
             session_timer: cheling_sip::session_timer::Policy::default(),
             guard: Default::default(),
             pause: Default::default(),
+            last_calls: Vec::new(),
             srtp: Default::default(),
             dtls: Default::default(),
         };

@@ -52,6 +52,7 @@ async fn start(trunks: Vec<Trunk>) -> (Capture, mpsc::Receiver<TapEvent>) {
         session_timer: cheling_sip::session_timer::Policy::default(),
         guard: Default::default(),
         pause: Default::default(),
+        last_calls: Vec::new(),
         srtp: Default::default(),
         dtls: Default::default(),
     };

@@ -199,6 +199,7 @@ async fn start(trunks: Vec<Trunk>) -> (Capture, mpsc::Receiver<TapEvent>) {
         max_calls: 10,
         session_timer: cheling_sip::session_timer::Policy::default(),
         pause: Default::default(),
+        last_calls: Vec::new(),
         srtp: Default::default(),
         dtls: Default::default(),
         guard: Default::default(),

@@ -20,9 +20,10 @@ use cheling_capture::{
 };
 use cheling_lookup::desk::Desk;
 use cheling_lookup::{attach, directory};
+use cheling_model::Timestamp;
 use cheling_model::reach::LocalMobiles;
 use cheling_model::recording::Recording;
-use cheling_records::Database;
+use cheling_records::{Database, admin, call};
 use cheling_store::disk::{Disk, LocalDisk};
 use cheling_store::files::RecordingFiles;
 use cheling_store::journal::{Journal, JournalSettings, RecoveryReport};
@@ -47,6 +48,8 @@ const RENDERING_MAY_FINISH: Duration = Duration::from_secs(10);
 const LANDED_QUEUE: usize = 1024;
 /// How often the database's log is folded in, so that no pop waits for it.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
+/// How far back calls are looked through for whoever has been idle longest: a holiday.
+const LAST_CALLS: Duration = Duration::from_secs(10 * 24 * 3600);
 /// How far back recordings without a follow-up are looked at again at start.
 const RECONCILE: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -138,7 +141,7 @@ impl Node {
         };
         let capture = Capture::start(
             capture_config(config)?,
-            call_settings(config)?,
+            call_settings(config, last_calls(&database).await?)?,
             Arc::new(known.clone()),
             sinks,
         )
@@ -310,9 +313,9 @@ async fn ended(what: &str, task: JoinHandle<()>) {
     }
 }
 
-fn before(span: Duration) -> cheling_model::Timestamp {
+fn before(span: Duration) -> Timestamp {
     let span_us = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
-    cheling_model::Timestamp::from_micros(facts::now().as_micros().saturating_sub(span_us))
+    Timestamp::from_micros(facts::now().as_micros().saturating_sub(span_us))
 }
 
 /// The recordings' folders.
@@ -340,7 +343,8 @@ pub fn journal(
         disks.push((Box::new(LocalDisk), settings));
     }
     let finished = queue.clone();
-    Journal::open_on(disks, move |call_id| finished.push(call_id)).context("recording.journal_dir")
+    Journal::open_on(disks, move |call_id| finished.push_fresh(call_id))
+        .context("recording.journal_dir")
 }
 
 /// The render workers; each recording that has its row goes to `landed`.
@@ -474,7 +478,20 @@ fn tls_peer(trunk: &TrunkEntry) -> Option<TlsPeer> {
     })
 }
 
-fn call_settings(config: &Config) -> anyhow::Result<Settings> {
+/// When the last call of each phone ended, of those that a group may care about.
+async fn last_calls(database: &Database) -> anyhow::Result<Vec<(String, Timestamp)>> {
+    let mut last = Vec::new();
+    for dealership in admin::dealerships(database).await? {
+        let calls = call::last_calls(database, dealership.dealership_id, before(LAST_CALLS));
+        last.extend(calls.await?);
+    }
+    Ok(last)
+}
+
+fn call_settings(
+    config: &Config,
+    last_calls: Vec<(String, Timestamp)>,
+) -> anyhow::Result<Settings> {
     Ok(Settings {
         advertise: config.advertise(),
         advertise_to: config.advertise_to(),
@@ -495,6 +512,7 @@ fn call_settings(config: &Config) -> anyhow::Result<Settings> {
         srtp: config.media.srtp,
         // Capture makes them.
         dtls: Arc::default(),
+        last_calls,
     })
 }
 

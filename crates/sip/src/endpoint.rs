@@ -11,6 +11,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -150,6 +151,8 @@ pub struct Endpoint {
     /// The transactions that another copy of their request would merge with.
     merging: HashMap<MergeKey, ServerId>,
     unacknowledged: HashMap<AckKey, ServerId>,
+    /// Server transactions of each source.
+    sources: HashMap<IpAddr, usize>,
     timeouts: BinaryHeap<Reverse<(Instant, Side)>>,
     output: VecDeque<(Flow, Bytes)>,
     events: VecDeque<Event>,
@@ -174,6 +177,7 @@ impl Endpoint {
             server_ids: HashMap::new(),
             merging: HashMap::new(),
             unacknowledged: HashMap::new(),
+            sources: HashMap::new(),
             timeouts: BinaryHeap::new(),
             output: VecDeque::new(),
             events: VecDeque::new(),
@@ -205,8 +209,19 @@ impl Endpoint {
         (self.servers.len(), self.clients.len())
     }
 
+    /// The most transactions of each side.
+    pub fn max_transactions(&self) -> usize {
+        self.config.max_transactions
+    }
+
     /// Takes a message that came along `flow`.
     pub fn handle_message(&mut self, now: Instant, flow: Flow, message: Message) {
+        self.handle_from(now, flow, message, usize::MAX);
+    }
+
+    /// Takes a message whose source may have so many server transactions: what would begin one
+    /// more, outside a dialog, is [`Event::Overloaded`]. So nobody fills the table for others.
+    pub fn handle_from(&mut self, now: Instant, flow: Flow, message: Message, most: usize) {
         match message {
             Message::Request(mut request) => {
                 let Some(mut via) = request.headers.via() else { return };
@@ -216,7 +231,7 @@ impl Endpoint {
                 match request.method {
                     Method::Ack => self.handle_ack(now, flow, request, &key),
                     Method::Cancel => self.handle_cancel(now, flow, request, key),
-                    _ => self.handle_request(now, flow, request, key),
+                    _ => self.handle_request(now, flow, request, key, most),
                 }
             }
             Message::Response(response) => self.handle_response(now, flow, response),

@@ -135,6 +135,7 @@ pub fn settings(seed: u64) -> Settings {
         session_timer: cheling_sip::session_timer::Policy::default(),
         guard: Default::default(),
         pause: PauseRules::default(),
+        last_calls: Vec::new(),
         srtp: Default::default(),
         dtls: Default::default(),
     }

@@ -1,6 +1,7 @@
 //! The server side of the endpoint: requests to us and our answers.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use super::key::{AckKey, MergeKey, ServerKey};
 use super::looping::Looping;
 use super::{Endpoint, Event, ServerId, Side};
-use crate::flow::Flow;
+use crate::flow::{Flow, network};
 use crate::message::{Request, Response};
 use crate::method::Method;
 use crate::transaction::{
@@ -76,17 +77,22 @@ impl Endpoint {
         flow: Flow,
         request: Request,
         key: ServerKey,
+        most_of_source: usize,
     ) {
         if let Some(id) = self.server_ids.get(&key).copied() {
             self.step_server(now, id, ServerInput::Request);
             return;
         }
         // What is new leaves room for the calls that are there.
-        let room = match request.is_in_dialog() {
-            true => self.config.max_transactions,
-            false => self.config.max_transactions - self.config.max_transactions / 4,
+        let (room, of_source) = match request.is_in_dialog() {
+            true => (self.config.max_transactions, usize::MAX),
+            false => {
+                (self.config.max_transactions - self.config.max_transactions / 4, most_of_source)
+            }
         };
-        if self.servers.len() >= room {
+        let has_source_room =
+            self.sources.get(&network(flow.remote.ip())).is_none_or(|open| *open < of_source);
+        if self.servers.len() >= room || !has_source_room {
             self.events.push_back(Event::Overloaded { flow, request });
             return;
         }
@@ -214,6 +220,7 @@ impl Endpoint {
         };
         self.server_ids.insert(key, id);
         self.servers.insert(id, server);
+        *self.sources.entry(network(flow.remote.ip())).or_default() += 1;
         self.settle_server(id);
         id
     }
@@ -259,11 +266,21 @@ impl Endpoint {
         }
     }
 
+    fn leaves_source(&mut self, flow: Flow) {
+        if let Entry::Occupied(mut open) = self.sources.entry(network(flow.remote.ip())) {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
+            }
+        }
+    }
+
     /// Removes a transaction that is over, else sees that it is woken in time.
     fn settle_server(&mut self, id: ServerId) {
         let Some(server) = self.servers.get_mut(&id) else { return };
         if server.is_over() {
             if let Some(server) = self.servers.remove(&id) {
+                self.leaves_source(server.flow);
                 self.server_ids.remove(&server.key);
                 if let Some(key) = server.merge_key {
                     self.merging.remove(&key);

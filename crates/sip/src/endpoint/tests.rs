@@ -313,6 +313,49 @@ fn requests_over_the_limit_are_reported_as_such() {
 }
 
 #[test]
+fn a_source_over_its_share_leaves_room_for_others_and_gets_its_share_back() {
+    let mut endpoint = Endpoint::new(Config::default(), [1; 32]);
+    let now = Instant::now();
+    let mut asks = |endpoint: &mut Endpoint, now, from: &str, branch: &str, is_within: bool| {
+        let mut options = request(Method::Options);
+        options.headers.insert_front(Name::Via, format!("SIP/2.0/UDP h;branch=z9hG4bK{branch}"));
+        if is_within {
+            let to = options.headers.to().unwrap().with_tag("t");
+            options.headers.set(Name::To, to.to_string());
+        }
+        let flow = Flow::udp(CALLEE.parse().unwrap(), from.parse().unwrap());
+        endpoint.handle_from(now, flow, options.into(), 2);
+        match endpoint.poll_event() {
+            Some(Event::Request { id, request, .. }) => {
+                endpoint.respond(now, id, &Response::to(&request, 200, "", Some("t")));
+                Some(true)
+            }
+            Some(Event::Overloaded { .. }) => Some(false),
+            _ => None,
+        }
+    };
+    for (from, branch, is_within, served) in [
+        ("10.0.0.1:5060", "1", false, Some(true)),
+        ("10.0.0.1:5062", "2", false, Some(true)),
+        ("10.0.0.1:5060", "3", false, Some(false)),
+        // Repeated, it is the same transaction.
+        ("10.0.0.1:5060", "1", false, None),
+        // What belongs to a dialog goes on.
+        ("10.0.0.1:5060", "4", true, Some(true)),
+        ("10.0.0.2:5060", "5", false, Some(true)),
+        ("[2001:db8::1]:5060", "6", false, Some(true)),
+        ("[2001:db8::2]:5060", "7", false, Some(true)),
+        ("[2001:db8::3]:5060", "8", false, Some(false)),
+    ] {
+        assert_eq!(asks(&mut endpoint, now, from, branch, is_within), served, "{from} {branch}");
+    }
+    let later = now + Timers::default().patience();
+    endpoint.handle_timeout(later);
+    assert_eq!((endpoint.transactions(), endpoint.sources.len()), ((0, 0), 0));
+    assert_eq!(asks(&mut endpoint, later, "10.0.0.1:5060", "9", false), Some(true));
+}
+
+#[test]
 fn a_send_failure_ends_what_waits_for_that_place_only() {
     let mut link = Link::new(Transport::Udp, |_| false);
     let invite = link.invite();
