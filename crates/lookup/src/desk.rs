@@ -170,19 +170,20 @@ impl Desk {
 
     async fn write_calls(&self, calls: &[CallId]) {
         let entries = self.book().take(calls);
+        let mut taken = Taken { desk: self, calls };
         match self.patience.written(entries.write(&self.db)).await {
-            Written::Done => self.book().settle(calls),
-            Written::Away => self.book().put_back(calls),
+            Written::Done => taken.settle(),
+            Written::Away => {}
             // One of them is to blame, and the others shall not suffer for it.
             Written::Refused if calls.len() > 1 => {
-                self.book().put_back(calls);
+                drop(taken);
                 for call_id in calls {
                     Box::pin(self.write_calls(std::slice::from_ref(call_id))).await;
                 }
             }
             Written::Refused => {
                 tracing::error!(call_id = ?calls.first(), "the database refuses a call's rows");
-                self.book().settle(calls);
+                taken.settle();
             }
         }
     }
@@ -448,6 +449,25 @@ impl Desk {
         statement: impl Future<Output = Result<T>>,
     ) -> Option<T> {
         self.patience.tried(call_id, statement).await
+    }
+}
+
+/// Calls whose rows are on their way to the database. Dropped before it is settled, also because
+/// nobody waits any more, it puts them back.
+struct Taken<'a> {
+    desk: &'a Desk,
+    calls: &'a [CallId],
+}
+
+impl Taken<'_> {
+    fn settle(&mut self) {
+        self.desk.book().settle(std::mem::take(&mut self.calls));
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.desk.book().put_back(self.calls);
     }
 }
 

@@ -51,7 +51,7 @@ pub mod tests {
     use super::*;
     use crate::cli::Output;
     use cheling_model::{DealershipId, Direction, EndCause, Timestamp, Verdict};
-    use cheling_records::call::{self, Call, MatchMethod};
+    use cheling_records::call::{Call, MatchMethod};
     use cheling_records::{Database, mint, recording};
 
     /// A call of a minute that was answered and is over.
@@ -73,9 +73,9 @@ pub mod tests {
             user_id: None,
             offered_at: now,
             ringing_at: None,
-            answered_at: None,
-            ended_at: None,
-            cause: None,
+            answered_at: Some(now),
+            ended_at: Some(now),
+            cause: Some(EndCause::HungUp),
             hangup_by: None,
             sip_status: None,
             customer_id: None,
@@ -83,9 +83,7 @@ pub mod tests {
             follow_up_id: None,
             attach_method: None,
         };
-        call::offered(database, &row).await.unwrap();
-        call::answered(database, row.call_id, "8001", None, now).await.unwrap();
-        call::ended(database, row.call_id, now, EndCause::HungUp, None, None).await.unwrap();
+        cheling_records::insert(database, &row).await.unwrap();
         row
     }
 

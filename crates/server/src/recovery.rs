@@ -49,9 +49,12 @@ pub async fn run(
         tracing::info!(call_id = %call.call_id, answered = call.is_answered, "call recovered");
         if call.is_answered {
             queue.push(call.call_id);
-        } else {
-            journal.done(call.call_id)?;
         }
+    }
+    // What the journal forgets now must be written.
+    desk.write().await;
+    for call in report.calls.iter().filter(|call| !call.is_answered) {
+        journal.done(call.call_id)?;
     }
     Ok(())
 }
@@ -79,8 +82,9 @@ pub async fn tell_unrecorded(
         for call in page.iter().filter(|call| !in_journal.contains(&call.call_id)) {
             let why = "the recorder stopped before anything of it was written";
             let row = not_recorded(call.call_id, call.dealership_id, call.answered_at, why);
-            rows.insert(&row).await?;
-            desk.recording_landed(&row, now).await;
+            let row = std::slice::from_ref(&row);
+            rows.insert(row).await?;
+            desk.recordings_landed(row, now).await;
             tracing::warn!(call_id = %call.call_id, "a call of the process before left nothing");
         }
     }

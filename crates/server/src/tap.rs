@@ -12,6 +12,7 @@ use cheling_store::rows::{AnsweredCall, RecordingRows, RowError};
 use cheling_web::Hub;
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// The journal as `capture` sees it.
 pub struct JournalSink(pub JournalHandle);
@@ -103,6 +104,7 @@ pub async fn attend(
     mut landed: mpsc::Receiver<Recording>,
 ) {
     let publish = |notices: Vec<Notice>| notices.iter().for_each(|notice| hub.publish(notice));
+    let over = CancellationToken::new();
     let listening = async {
         let mut rows = Vec::with_capacity(LANDED_AT_ONCE);
         loop {
@@ -117,17 +119,17 @@ pub async fn attend(
                 else => break,
             }
         }
+        over.cancel();
     };
     // Beside it, for a pop does not wait for what is being written.
     let writing = async {
         loop {
-            desk.due().await;
-            publish(desk.write().await);
+            tokio::select! {
+                () = desk.due() => publish(desk.write().await),
+                () = over.cancelled() => break,
+            }
         }
     };
-    tokio::select! {
-        () = listening => {}
-        () = writing => {}
-    }
+    tokio::join!(listening, writing);
     publish(desk.write().await);
 }

@@ -292,7 +292,7 @@ impl<R: RecordingRows> Worker<R> {
         while let Some(job) = next {
             let is_alone = job.failures > 0;
             match self.guarded(job, || self.make(job, &mut containers)) {
-                Some(Made::New(rendered)) => group.push((job, rendered)),
+                Some(Made::New(rendered)) => group.push((job, *rendered)),
                 Some(Made::Landed(recording)) => self.landed(job, Some(&recording)),
                 Some(Made::Nothing) => self.landed(job, None),
                 None => {}
@@ -343,7 +343,7 @@ impl<R: RecordingRows> Worker<R> {
         }
         let settings = self.settings_of(&records, containers)?;
         match prepare(&records, &self.rendering.files, &settings) {
-            Ok(Some(rendered)) => Ok(Made::New(rendered)),
+            Ok(Some(rendered)) => Ok(Made::New(Box::new(rendered))),
             Ok(None) => Ok(Made::Nothing),
             Err(RenderError::NoOffer) => {
                 tracing::error!(%call_id, "a call whose first event is damaged cannot be recorded");
@@ -431,7 +431,7 @@ impl<R: RecordingRows> Worker<R> {
 /// What became of a call.
 enum Made {
     /// Its files wait for their names.
-    New(Rendered),
+    New(Box<Rendered>),
     /// It had its row.
     Landed(Box<Recording>),
     /// There is nothing to make.
@@ -446,5 +446,5 @@ fn give_up(records: &CallRecords) -> Result<Made, WorkError> {
     };
     let why = "rendering failed";
     let recording = not_recorded(records.call_id(), dealership_id, answered_at, why);
-    Ok(Made::New(Rendered { recording, files: Vec::new() }))
+    Ok(Made::New(Box::new(Rendered { recording, files: Vec::new() })))
 }

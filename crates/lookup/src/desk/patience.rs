@@ -7,8 +7,10 @@ use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long the lookup of one card, or one transaction, may take.
+/// How long the lookup of one card may keep a pop waiting.
 const PATIENCE: Duration = Duration::from_millis(1500);
+/// How long one transaction may take: no pop waits for it.
+const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a database that was away is not asked again.
 const REST: Duration = Duration::from_secs(2);
 
@@ -52,7 +54,7 @@ impl Patience {
 
     /// Waits for a transaction of many calls as long as is right.
     pub(super) async fn written(&self, writing: impl Future<Output = Result<()>>) -> Written {
-        match tokio::time::timeout(PATIENCE, writing).await {
+        match tokio::time::timeout(WRITE_PATIENCE, writing).await {
             Ok(Ok(())) => return Written::Done,
             Ok(Err(Error::Unavailable(why))) => self.rest(&why),
             Err(_) => self.rest("it did not answer in time"),

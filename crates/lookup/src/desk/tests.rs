@@ -565,6 +565,28 @@ async fn a_call_that_the_database_refuses_costs_no_other_its_rows() {
 }
 
 #[tokio::test]
+async fn a_write_that_nobody_waits_for_any_more_is_made_up_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("x.db").display());
+    let s = scene(Database::open(&url).await.unwrap()).await;
+    let script = Script::new(&s);
+    for event in script.story(Direction::Inbound, WANG) {
+        s.desk.handle(event).await;
+    }
+    {
+        let mut writing = std::pin::pin!(s.desk.write());
+        let polled = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(writing.as_mut().poll(context).is_ready())
+        });
+        assert!(!polled.await, "it waits for the database");
+    }
+    assert_eq!(s.desk.backlog(), 1);
+    s.desk.write().await;
+    assert_eq!(s.desk.backlog(), 0);
+    assert_eq!(script.row().await.ended_at, Some(after(65)));
+}
+
+#[tokio::test]
 async fn many_calls_at_once_are_written_before_more_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("x.db").display());

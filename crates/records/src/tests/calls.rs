@@ -423,15 +423,11 @@ async fn answered_calls_that_are_over_and_have_no_recording_are_found() {
         let mut calls: Vec<_> = (0..5).map(|_| call(here, Direction::Inbound, "1")).collect();
         calls.sort_by_key(|call| call.call_id);
         calls[4].offered_at = after(1000);
-        for (n, row) in calls.iter().enumerate() {
-            offered(&db, row).await.unwrap();
+        for (n, row) in calls.iter_mut().enumerate() {
             // The first was not answered, and the second talks still.
-            if n > 0 {
-                answered(&db, row.call_id, "8001", None, after(5)).await.unwrap();
-            }
-            if n != 1 {
-                ended(&db, row.call_id, after(60), EndCause::HungUp, None, None).await.unwrap();
-            }
+            row.answered_at = (n > 0).then(|| after(5));
+            row.ended_at = (n != 1).then(|| after(60));
+            insert(&db, row).await.unwrap();
         }
         let found = async |after| {
             let found = recording::unrecorded(&db, super::after(900), after, 1).await.unwrap();

@@ -316,9 +316,10 @@ fn requests_over_the_limit_are_reported_as_such() {
 fn a_source_over_its_share_leaves_room_for_others_and_gets_its_share_back() {
     let mut endpoint = Endpoint::new(Config::default(), [1; 32]);
     let now = Instant::now();
-    let mut asks = |endpoint: &mut Endpoint, now, from: &str, branch: &str, is_within: bool| {
+    let asks = |endpoint: &mut Endpoint, now, from: &str, branch: &str, is_within: bool| {
         let mut options = request(Method::Options);
         options.headers.insert_front(Name::Via, format!("SIP/2.0/UDP h;branch=z9hG4bK{branch}"));
+        options.headers.set(Name::CallId, format!("call-{branch}"));
         if is_within {
             let to = options.headers.to().unwrap().with_tag("t");
             options.headers.set(Name::To, to.to_string());
