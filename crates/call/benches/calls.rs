@@ -158,7 +158,7 @@ fn register_all(switch: &mut Switch, now: Now, phones: u32) {
         });
         let Some(Message::Response(challenged)) = challenged else { panic!("no challenge") };
         let challenge = challenged.headers.get(Name::WwwAuthenticate).unwrap();
-        let challenge = Challenge::parse(challenge).unwrap();
+        let challenge = Challenge::parse(&challenge).unwrap();
         let ha1 = match challenge.algorithm.base() {
             Algorithm::Md5 => &account.ha1_md5,
             _ => &account.ha1_sha256,

@@ -48,10 +48,13 @@ impl RecordingRows for Counted {
     async fn of_call(&self, _: CallId) -> Result<Option<Recording>, RowError> {
         Ok(None)
     }
-    async fn insert(&self, recording: &Recording) -> Result<(), RowError> {
-        let is_good = recording.verdict == Verdict::Ok && recording.duration_us % MINUTE_US == 0;
-        let counter = if is_good { &self.good } else { &self.others };
-        counter.fetch_add(1, Ordering::Relaxed);
+    async fn insert(&self, recordings: &[Recording]) -> Result<(), RowError> {
+        for recording in recordings {
+            let is_good =
+                recording.verdict == Verdict::Ok && recording.duration_us % MINUTE_US == 0;
+            let counter = if is_good { &self.good } else { &self.others };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(())
     }
     async fn page(&self, _: Option<RecordingId>, _: u32) -> Result<Vec<Recording>, RowError> {
