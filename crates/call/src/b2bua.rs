@@ -8,13 +8,12 @@
 //! `attended` hand a call on, `guests` brings third parties in, `media` passes descriptions across,
 //! `fork` and `leg` are the sides.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use cheling_model::call::{Digit, Offer};
+use cheling_model::call::Offer;
 use cheling_model::directory::CallerHeader;
-use cheling_model::{CallId, Direction, EndCause, Lane, Presentation, TapKind, Timestamp};
-use cheling_sip::{ClientId, Flow, Name, Request, Response, ServerId};
+use cheling_model::{CallId, Direction, Lane, Presentation, TapKind};
+use cheling_sip::{ClientId, Name, Request};
 
 use crate::core::{Core, Entries};
 use crate::hunt::{Fate, Hunt, Over};
@@ -29,6 +28,7 @@ mod caller;
 mod codecs;
 mod consult;
 mod early;
+mod event;
 mod exchange;
 mod fetch;
 mod fork;
@@ -57,6 +57,8 @@ pub(crate) use attended::Attended;
 pub(crate) use caller::Invited;
 pub(crate) use consult::Errand;
 use consult::{Moving, Parked};
+use event::is_invite;
+pub(crate) use event::{Ending, Event};
 use fetch::Fetch;
 use fork::{Fork, ForkState};
 pub(crate) use fork::{Spare, Target};
@@ -87,100 +89,6 @@ pub(crate) struct Plan {
     pub(crate) caller_lane: Lane,
     /// Whom it rings, one after the other.
     pub(crate) hunt: Hunt,
-}
-
-/// What happens to a call.
-#[derive(Debug)]
-pub(crate) enum Event<'a> {
-    /// The relay's ports facing [customer, agent].
-    RelayOpened([SocketAddr; 2]),
-    /// There will be no relay.
-    RelayFailed,
-    /// The relay handed over its last packet.
-    RelayClosed {
-        /// Packets received from [customer, agent].
-        received_packets: [u64; 2],
-        /// Packets the tap had to drop.
-        tap_dropped_packets: [u64; 2],
-    },
-    /// What came of a port for a third party.
-    GuestOpened {
-        /// Its number.
-        guest: u8,
-        /// Our address facing it; `None` without a port.
-        local: Option<SocketAddr>,
-    },
-    /// An answer to a request of ours.
-    Response(ClientId, &'a Response),
-    /// None came: the status it amounts to.
-    NoResponse(ClientId, u16),
-    /// A request of ours has been sent again to answer a challenge.
-    Renumbered {
-        /// Our tag in its dialog.
-        tag: &'a str,
-        /// Its new CSeq.
-        cseq: u32,
-    },
-    /// A request within a dialog of ours.
-    Request {
-        /// Its transaction.
-        server: ServerId,
-        /// The way it came.
-        flow: Flow,
-        /// The request.
-        request: Box<Request>,
-    },
-    /// The ACK to a 2xx of ours.
-    Ack(&'a Request),
-    /// An INVITE to us is no longer wanted.
-    Cancelled(ServerId),
-    /// A 2xx of ours was never acknowledged.
-    NotAcknowledged,
-    /// A connection broke.
-    FlowClosed(Flow),
-    /// A phone whose connection broke has registered anew.
-    Returned {
-        /// Its extension.
-        extension: &'a str,
-        /// The new way there.
-        flow: Flow,
-        /// Its new Contact.
-        contact: &'a cheling_sip::Uri,
-    },
-    /// The call's time has come.
-    Timeout,
-    /// Somebody wants the recording paused, or to go on.
-    PauseRecording(Wish),
-    /// The relay has done so.
-    RecordingPaused {
-        /// Paused, or going on.
-        is_paused: bool,
-        /// Since when.
-        at: Timestamp,
-    },
-    /// A key was pressed on the agent's phone.
-    Digit(Digit),
-    /// Somebody ends the call from the console.
-    HangUp,
-    /// We stop.
-    Shutdown,
-}
-
-/// Why a call ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ending {
-    /// How.
-    pub(crate) cause: EndCause,
-    /// Who, where somebody did.
-    pub(crate) by: Option<Lane>,
-    /// The final status of a call without an answer.
-    pub(crate) status: Option<u16>,
-}
-
-impl Ending {
-    fn unanswered(status: u16) -> Self {
-        Self { cause: outcome::cause(status), by: None, status: Some(status) }
-    }
 }
 
 /// Where the relay stands.
@@ -616,10 +524,6 @@ fn rings_at(forks: &[Fork], hold: Hold) -> Vec<(&Side, Hold)> {
         }
     }
     sides
-}
-
-fn is_invite(response: &Response) -> bool {
-    response.headers.cseq().is_some_and(|cseq| cseq.method == cheling_sip::Method::Invite)
 }
 
 /// Gives up all forks that have not answered and tells why their phones stop ringing.
