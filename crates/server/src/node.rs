@@ -377,7 +377,7 @@ pub fn workers(
 }
 
 fn capture_config(config: &Config) -> anyhow::Result<CaptureConfig> {
-    let advertise = config.advertise();
+    let advertise = config.sip.advertised();
     Ok(CaptureConfig {
         transports: TransportConfig {
             udp: std::iter::once(config.sip.udp).chain(config.sip.also.clone()).collect(),
@@ -436,7 +436,7 @@ fn tls_files(config: &Config) -> anyhow::Result<Option<TlsFiles>> {
         _ => {
             let dir = config.own_tls_dir();
             private_dir(&dir)?;
-            CertificateFiles::own(&dir, &[config.advertise().to_string()])?
+            CertificateFiles::own(&dir, &[config.sip.advertised().to_string()])?
         }
     };
     let named = sip.tls_named.iter().map(|named| CertificateFiles {
@@ -493,15 +493,15 @@ fn call_settings(
     last_calls: Vec<(String, Timestamp)>,
 ) -> anyhow::Result<Settings> {
     Ok(Settings {
-        advertise: config.advertise(),
-        advertise_to: config.advertise_to(),
+        advertise: config.sip.advertised(),
+        advertise_to: config.sip.advertised_to(),
         udp_port: config.sip.udp.port(),
         tcp_port: None,
         tls_port: None,
         product: concat!("Cheling/", env!("CARGO_PKG_VERSION")).into(),
         trunks: config.trunks()?,
         local_mobiles: local_mobiles(config)?,
-        guard: config.guard(),
+        guard: config.sip.guard(),
         nonce_secret: rand::random(),
         seed: rand::random(),
         registration: Duration::from_secs(60)

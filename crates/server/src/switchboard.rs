@@ -44,7 +44,7 @@ pub async fn extension(command: Extension, config: &Config) -> anyhow::Result<()
 
 /// What to type into a phone as registrar.
 pub fn registrar(config: &Config, port: u16) -> String {
-    std::net::SocketAddr::from((config.advertise(), port)).to_string()
+    std::net::SocketAddr::from((config.sip.advertised(), port)).to_string()
 }
 
 /// The row of a new SIP account. The password itself is not kept.
