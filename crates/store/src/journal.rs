@@ -43,6 +43,7 @@ use writer::Writer;
 pub use handle::{JournalDisk, JournalHandle};
 pub use reader::{CallRecords, MediaReport};
 pub use recovery::{Recovered, RecoveryReport};
+pub use segment::{Record, RecordKind, Scan as SegmentScan, scan as scan_segment};
 
 /// How a journal is kept.
 #[derive(Clone, Debug)]
