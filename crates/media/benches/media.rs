@@ -49,7 +49,7 @@ fn one_lane_minute(bencher: Bencher) {
                 timestamp: packet.header.timestamp,
             });
         }
-        let places = timeline.finish();
+        let mut places = timeline.finish();
         let mut lane = Lane::new(8000, 60 * 8000);
         let format = formats.format(Law::A.payload_type());
         let mut decoder = Decoder::new(format).expect("A-law is decoded");
@@ -58,7 +58,7 @@ fn one_lane_minute(bencher: Bencher) {
             let packet = RtpPacket::parse(bytes).expect("made above");
             pcm.clear();
             decoder.decode(packet.payload, &mut pcm);
-            if let Some(place) = places.get(n) {
+            if let Some(Some(place)) = places.next() {
                 lane.place(place, Before::Loss, &pcm);
             }
             if n % 400 == 0 {

@@ -118,8 +118,8 @@ proptest! {
         }
         let places = timeline.finish();
         let (mut wrong, mut worst) = (0, 0);
-        for (n, packet) in sent.iter().enumerate() {
-            let error = places.get(n).map(|place| place.position - packet.true_us / 125);
+        for (packet, place) in sent.iter().zip(places) {
+            let error = place.map(|place| place.position - packet.true_us / 125);
             let error = error.unwrap_or(i64::MAX).saturating_abs();
             if error > 320 {
                 wrong += 1;

@@ -341,9 +341,8 @@ impl LaneMix {
 /// One voice of a lane being mixed.
 struct VoiceMix {
     voice: u8,
+    /// Of its decodable packets, from the next on.
     places: Placements,
-    /// Decodable packets met so far: the index of the next in `places`.
-    met: usize,
     /// By stream and the pauses before it.
     sources: HashMap<(Ssrc, u32), Source>,
     tracks: Vec<Track>,
@@ -361,12 +360,11 @@ impl VoiceMix {
         };
         let tracks = plan.rates_hz.iter().map(track).collect::<io::Result<_>>()?;
         let (voice, places, sources) = (plan.voice, plan.places, HashMap::new());
-        Ok(Self { voice, places, met: 0, sources, tracks, pcm: Vec::new() })
+        Ok(Self { voice, places, sources, tracks, pcm: Vec::new() })
     }
 
     fn sound(&mut self, at_us: i64, pauses: u32, rtp: &RtpPacket<'_>, format: &PayloadFormat) {
-        let place = self.places.get(self.met);
-        self.met += 1;
+        let place = self.places.next().flatten();
         let Some(decoder) = self.decoder_of((rtp.header.ssrc, pauses), format) else { return };
         let sound = Sound { at_us, place, decoder, payload: rtp.payload.to_vec() };
         self.push(at_us, pauses, rtp, Waiting::Sound(sound));
