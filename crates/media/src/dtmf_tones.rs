@@ -65,8 +65,10 @@ pub struct ToneMute {
     hop: usize,
     /// Samples not yet given out.
     held: VecDeque<i16>,
-    /// Samples of `held` that have been measured, up to the next hop.
+    /// Where in `held` the next measurement begins.
     measured: usize,
+    /// Measurements before that one which were left out.
+    skipped: usize,
     /// The pair found last, and how often in a row.
     run: Option<([usize; 2], usize)>,
     /// Samples that are digits, counted from the first.
@@ -91,6 +93,7 @@ impl ToneMute {
             hop: HOP * each as usize,
             held: VecDeque::new(),
             measured: 0,
+            skipped: 0,
             run: None,
             muted: VecDeque::new(),
             silenced: Vec::new(),
@@ -132,7 +135,11 @@ impl ToneMute {
 
     fn give(&mut self, count: usize, out: &mut Vec<i16>) {
         let (from, start) = (self.given, out.len());
-        out.extend(self.held.drain(..count));
+        let (front, back) = self.held.as_slices();
+        let of_front = count.min(front.len());
+        out.extend_from_slice(&front[..of_front]);
+        out.extend_from_slice(&back[..count - of_front]);
+        self.held.drain(..count);
         self.given += count as u64;
         self.measured = self.measured.saturating_sub(count);
         for at in 0..self.muted.len() {
@@ -159,18 +166,39 @@ impl ToneMute {
         }
     }
 
-    /// Looks at the block that begins at `measured`, and notes that it is to be silence if a digit
-    /// is under way.
+    /// Takes the next measurement. As long as no pair is found only each [`RUN`]th is made, for
+    /// whatever is a digit shows in one of them; then those that were left out are made up for.
     fn measure(&mut self) {
+        if self.run.is_none() && self.skipped + 1 < RUN {
+            self.skipped += 1;
+            return;
+        }
+        let found = self.pair_at(self.measured);
+        for back in (1..=std::mem::take(&mut self.skipped)).rev() {
+            if found.is_some() {
+                let at = self.measured - back * self.hop;
+                let before = self.pair_at(at);
+                self.count(at, before);
+            }
+        }
+        self.count(self.measured, found);
+    }
+
+    /// The pair that the block at `at` in `held` is, if it is one.
+    fn pair_at(&mut self, at: usize) -> Option<[usize; 2]> {
         self.scratch.clear();
-        let mut block = self.held.range(self.measured..self.measured + self.block);
+        let mut block = self.held.range(at..at + self.block);
         if self.each == 1 {
             self.scratch.extend(block.map(|&sample| f32::from(sample)));
         } else {
             let mean = |_| block.by_ref().take(self.each).map(|&it| f32::from(it)).sum::<f32>();
             self.scratch.extend((0..BLOCK).map(mean).map(|sum| sum / self.each as f32));
         }
-        let found = pair(&self.coefficients, &self.scratch);
+        pair(&self.coefficients, &self.scratch)
+    }
+
+    /// Counts a block at `at` in `held`, and notes that it is to be silence if a digit is under way.
+    fn count(&mut self, at: usize, found: Option<[usize; 2]>) {
         self.run = match (found, self.run) {
             (Some(pair), Some((same, count))) if pair == same => Some((pair, count + 1)),
             (Some(pair), _) => Some((pair, 1)),
@@ -178,7 +206,7 @@ impl ToneMute {
         };
         let Some((_, count)) = self.run.filter(|(_, count)| *count >= RUN) else { return };
         // The tone began before the first block that held it, and ends behind the last.
-        let at = self.given + self.measured as u64;
+        let at = self.given + at as u64;
         let end = at + (self.block + self.hop) as u64;
         match self.muted.back_mut() {
             Some(muted) if count > RUN => muted.end = end,
