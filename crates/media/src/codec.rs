@@ -4,6 +4,7 @@
 //! where they go in time (`timeline`), or digits (`dtmf`).
 
 use crate::RATE_HZ;
+use crate::comfort_noise::ComfortNoise;
 use crate::g711::Law;
 
 /// Payload types there are: seven bits.
@@ -99,12 +100,11 @@ impl Codec {
         !matches!(self, Self::ComfortNoise | Self::TelephoneEvent)
     }
 
-    /// The level that a comfort noise payload names, in dB above full scale, 0 to -127 (RFC 3389
-    /// §3); `None` for other codecs and for a payload without a level. How the noise is coloured,
-    /// which a payload may add, is left out: nobody listens to it for that.
-    pub fn noise_level_db(&self, payload: &[u8]) -> Option<f32> {
+    /// What a comfort noise payload says (RFC 3389 §3); `None` for other codecs and for a payload
+    /// that says nothing.
+    pub fn comfort_noise(&self, payload: &[u8]) -> Option<ComfortNoise> {
         match self {
-            Self::ComfortNoise => payload.first().map(|level| -f32::from(level & 0x7f)),
+            Self::ComfortNoise => ComfortNoise::parse(payload),
             _ => None,
         }
     }

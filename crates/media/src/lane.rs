@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 
 use crate::RATE_HZ;
+use crate::comfort_noise::{Colour, ComfortNoise};
 use crate::timeline::{MAX_LATE_SAMPLES, Placement};
 
 /// How far behind the newest arrival samples must be held back, in samples of [`RATE_HZ`]: what may
@@ -59,8 +60,9 @@ struct Span {
 struct Noise {
     from: u64,
     stream: u16,
-    /// Samples are between this and its negative.
+    /// White, samples would be between this and its negative.
     peak: f32,
+    colour: Colour,
 }
 
 /// One lane being filled.
@@ -147,18 +149,21 @@ impl Lane {
         self.counts.heard_samples = heard;
     }
 
-    /// Fills what follows with noise of a level, in dB above full scale (so below 0), until
-    /// something of the same stream comes, for at most a minute.
+    /// Fills what follows with noise until something of the same stream comes, for at most a
+    /// minute.
     ///
-    /// Whatever is said of the level, it stays quieter than speech.
-    pub fn comfort_noise(&mut self, at: Placement, level_db: f32) {
+    /// Whatever is said of the level, it stays quieter than speech. Its colour is told for
+    /// [`RATE_HZ`]: in a faster lane it is white.
+    pub fn comfort_noise(&mut self, at: Placement, noise: &ComfortNoise) {
+        let level_db = noise.level_db;
         let from = self.scaled(at.position).max(self.emitted as i64) as u64;
         let window = WINDOW_SAMPLES * u64::from(self.rate_hz) / u64::from(RATE_HZ);
         if level_db.is_nan() || from >= self.limit.min(self.emitted + 2 * window) {
             return;
         }
         let rms = 32_768.0 * 10.0_f32.powf(level_db.min(LOUDEST_NOISE_DB) / 20.0);
-        let noise = Noise { from, stream: at.stream, peak: rms * 3.0_f32.sqrt() };
+        let colour = if self.rate_hz == RATE_HZ { Colour::new(noise) } else { Colour::default() };
+        let noise = Noise { from, stream: at.stream, peak: rms * 3.0_f32.sqrt(), colour };
         let place = self.noises.partition_point(|other| other.from <= from);
         let is_full = self.noises.len() >= MAX_NOISES;
         let before = place.checked_sub(1);
@@ -334,7 +339,7 @@ impl Lane {
             let heard = self.spans.iter().find(|it| is_same(it.stream) && it.start > noise.from);
             let ends = [later.map(|later| later.from), heard.map(|heard| heard.start)];
             let end = ends.into_iter().flatten().fold(noise.from + longest, u64::min);
-            self.write_noise(noise, end.min(until));
+            self.noises[at].colour = self.write_noise(noise, end.min(until));
             if end <= until {
                 self.noises.remove(at);
             } else {
@@ -343,19 +348,21 @@ impl Lane {
         }
     }
 
-    fn write_noise(&mut self, noise: Noise, end: u64) {
+    /// Gives back the colour as it goes on.
+    fn write_noise(&mut self, mut noise: Noise, end: u64) -> Colour {
         let mut cursor = noise.from.max(self.emitted);
         let first = self.spans.partition_point(|span| span.end <= cursor);
         for at in first..=self.spans.len() {
             let span = self.spans.get(at).filter(|span| span.start < end);
             let hole_end = span.map_or(end, |span| span.start);
             for position in cursor..hole_end.max(cursor) {
-                let sample = random(position, noise.stream) * noise.peak;
+                let sample = noise.colour.next(random(position, noise.stream)) * noise.peak;
                 self.samples[(position - self.base) as usize] = sample.round() as i16;
             }
-            let Some(span) = span else { return };
+            let Some(span) = span else { break };
             cursor = cursor.max(span.end);
         }
+        noise.colour
     }
 
     fn draw_across(&mut self, from: u64, gap: u64) {

@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod codec;
+pub mod comfort_noise;
 pub mod decoder;
 pub mod dtls;
 pub mod dtmf;

@@ -172,9 +172,9 @@ impl LiveLane {
             self.streams.insert(key, stream);
         }
         let Some(stream) = self.streams.get_mut(&key) else { return };
-        if let Some(level_db) = format.codec.noise_level_db(rtp.payload) {
+        if let Some(noise) = format.codec.comfort_noise(rtp.payload) {
             let at = Placement { position: arrival.max(stream.end), stream: stream.number };
-            return self.samples.comfort_noise(at, level_db);
+            return self.samples.comfort_noise(at, &noise);
         }
         if !format.codec.is_audio() {
             return;

@@ -259,8 +259,8 @@ fn write_files(
             }
             Some(Sound::Undecodable) | None => {
                 let pauses = facts.pauses.before(packet.at);
-                match format.codec.noise_level_db(rtp.payload) {
-                    Some(level_db) => mixer.comfort_noise(&packet, pauses, &rtp, level_db),
+                match format.codec.comfort_noise(rtp.payload) {
+                    Some(noise) => mixer.comfort_noise(&packet, pauses, &rtp, noise),
                     None => mixer.silence(&packet, pauses, &rtp),
                 }
             }

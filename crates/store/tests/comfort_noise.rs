@@ -14,6 +14,15 @@ fn level_db(samples: &[i16]) -> f64 {
     10.0 * (squares / samples.len() as f64 / (32_768.0 * 32_768.0)).log10()
 }
 
+/// How alike neighbouring samples are: 1 is the same.
+fn alikeness(samples: &[i16]) -> f64 {
+    let sum = |apart: usize| -> f64 {
+        let pairs = samples.iter().zip(&samples[apart..]);
+        pairs.map(|(one, other)| f64::from(*one) * f64::from(*other)).sum()
+    };
+    sum(1) / sum(0)
+}
+
 /// The customer's packets of 10 s but for a silence from 3 s to 7 s, in which `descriptors` are sent
 /// at milliseconds of their own; their timestamps do not go on, as those of some gateways.
 fn recorded(descriptors: &[(i64, &[u8])]) -> (Studio, cheling_model::recording::Recording) {
@@ -46,6 +55,11 @@ fn silence_is_as_loud_as_its_sender_says() {
     for (from, to, want) in [(24_000, 40_000, -62.0), (40_000, 56_000, -70.0)] {
         let got = level_db(&left[from + 200..to - 200]);
         assert!((got - want).abs() < 0.5, "{got} is not {want}");
+    }
+    // The first descriptor says how it is coloured, the second does not.
+    for (from, to, want) in [(24_000, 40_000, 0.21), (40_000, 56_000, 0.0)] {
+        let got = alikeness(&left[from + 200..to - 200]);
+        assert!((got - want).abs() < 0.04, "{got} is not {want}");
     }
     // Speech is where it was, and the noise is not taken for speech.
     assert!(amplitude(&left[..24_000], 440.0) > 7500.0);

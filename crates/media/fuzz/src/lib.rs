@@ -37,7 +37,8 @@ pub fn rtp(octets: &[u8]) {
     assert!(packet.payload.len() + 12 <= octets.len());
     let formats = PayloadMap::default();
     let format = formats.format(packet.header.payload_type);
-    assert!(format.codec.noise_level_db(packet.payload).is_none_or(|level| level <= 0.0));
+    let noise = format.codec.comfort_noise(packet.payload);
+    assert!(noise.is_none_or(|noise| noise.level_db <= 0.0));
     if let Some(event) = Event::parse(packet.payload) {
         assert!(event.volume < 64);
     }

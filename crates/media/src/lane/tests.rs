@@ -103,7 +103,7 @@ fn comfort_noise_has_the_level_it_was_given_until_its_stream_is_heard_again() {
         let packet = vec![9000; 160 * scale as usize];
         let mut lane = Lane::new(rate_hz, 40_000 * scale);
         lane.place(at(0), Before::Loss, &packet);
-        lane.comfort_noise(at(160), given);
+        lane.comfort_noise(at(160), &ComfortNoise::white(given));
         lane.place(Placement { position: 8000, stream: 1 }, Before::Loss, &packet);
         lane.place(at(16_000), Before::Pause, &packet);
         let out = all(lane);
@@ -123,13 +123,13 @@ fn comfort_noise_changes_with_its_sender_and_ends_with_it() {
     let mut lane = Lane::new(8000, 1_000_000);
     let mut out = Vec::new();
     for n in 0..3 {
-        lane.comfort_noise(at(n * 8000), -55.0 - 5.0 * n as f32);
+        lane.comfort_noise(at(n * 8000), &ComfortNoise::white(-55.0 - 5.0 * n as f32));
         lane.advance(n as u64 * 8000 + 100, &mut out);
     }
-    lane.comfort_noise(at(0), -55.0); // Too late to be heard before 16 100, and then …
-    lane.comfort_noise(at(16_100), -65.0); // … taken back.
-    lane.comfort_noise(at(i64::MAX), -55.0);
-    lane.comfort_noise(at(i64::MIN), f32::NAN);
+    lane.comfort_noise(at(0), &ComfortNoise::white(-55.0)); // Too late to be heard before 16 100, and then …
+    lane.comfort_noise(at(16_100), &ComfortNoise::white(-65.0)); // … taken back.
+    lane.comfort_noise(at(i64::MAX), &ComfortNoise::white(-55.0));
+    lane.comfort_noise(at(i64::MIN), &ComfortNoise::white(f32::NAN));
     lane.advance(u64::MAX, &mut out);
     for (n, want) in [(0, -55.0), (1, -60.0), (2, -65.0)] {
         let got = level_db(&out[n * 8000 + 100..(n + 1) * 8000]);
@@ -145,10 +145,10 @@ fn comfort_noise_does_not_depend_on_when_samples_are_handed_out() {
     let filled = || {
         let mut lane = Lane::new(8000, 3000);
         lane.place(at(0), Before::Loss, &[1000; 160]);
-        lane.comfort_noise(at(160), -55.0);
+        lane.comfort_noise(at(160), &ComfortNoise::parse(&[55, 60, 150, 90]).unwrap());
         lane.place(at(900), Before::Loss, &[1000; 160]);
-        lane.comfort_noise(at(1060), -55.0);
-        lane.comfort_noise(at(1500), -60.0);
+        lane.comfort_noise(at(1060), &ComfortNoise::white(-55.0));
+        lane.comfort_noise(at(1500), &ComfortNoise::white(-60.0));
         lane
     };
     let whole = all(filled());

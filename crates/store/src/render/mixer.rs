@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use cheling_media::RATE_HZ;
 use cheling_media::codec::PayloadFormat;
+use cheling_media::comfort_noise::ComfortNoise;
 use cheling_media::decoder::Decoder;
 use cheling_media::dtmf_tones::{InbandDigits, ToneMute};
 use cheling_media::lane::{Before, Lane as Samples, WINDOW_SAMPLES};
@@ -155,17 +156,17 @@ impl Mixer {
         }
     }
 
-    /// Takes a packet that says how loud its sender's silence is, in dB above full scale.
+    /// Takes a packet that says what its sender's silence sounds like.
     pub fn comfort_noise(
         &mut self,
         packet: &TapPacket<'_>,
         pauses: u32,
         rtp: &RtpPacket<'_>,
-        level_db: f32,
+        noise: ComfortNoise,
     ) {
         if let Some(voice) = self.lanes[packet.lane.index()].voice(packet.voice) {
             let at_us = packet.at.as_micros();
-            voice.push(at_us, pauses, rtp, Waiting::Noise { at_us, level_db });
+            voice.push(at_us, pauses, rtp, Waiting::Noise { at_us, noise });
         }
     }
 
@@ -277,8 +278,8 @@ enum Waiting {
     Nothing,
     /// To be decoded.
     Sound(Sound),
-    /// From its place on, its sender is silent, and so loud.
-    Noise { at_us: i64, level_db: f32 },
+    /// From its place on, its sender is silent, which sounds so.
+    Noise { at_us: i64, noise: ComfortNoise },
 }
 
 struct Sound {
@@ -458,14 +459,14 @@ fn release(source: &mut Source, tracks: &mut [Track], pcm: &mut Vec<i16>, at_us:
                 let placed = place(tracks, pcm, decoder, &sound, before, lost_packets);
                 source.last = placed.or(source.last);
             }
-            Waiting::Noise { at_us, level_db } => {
+            Waiting::Noise { at_us, noise } => {
                 // By its timestamp it would be placed better, if all senders counted on through
                 // their silence; it must never move the time line of what is said.
                 let Some(last) = source.last else { continue };
                 let since = (at_us.saturating_sub(last.at_us)) / SAMPLE_US;
                 let position = last.place.position.saturating_add(since).max(last.end);
                 let at = Placement { position, ..last.place };
-                tracks[last.track].samples.comfort_noise(at, level_db);
+                tracks[last.track].samples.comfort_noise(at, &noise);
             }
         }
     }
@@ -494,7 +495,8 @@ fn place(
     let end = place.position.saturating_add(samples as i64);
     if known.decoder.ends_in_silence(&sound.payload) {
         let quiet = &pcm[pcm.len().saturating_sub(track.rate_hz() as usize / DESCRIBED_PER_S)..];
-        track.comfort_noise(Placement { position: end, ..place }, level_db(quiet));
+        let noise = ComfortNoise::white(level_db(quiet));
+        track.comfort_noise(Placement { position: end, ..place }, &noise);
     }
     Some(Placed { at_us: sound.at_us, place, end, track: known.track })
 }
