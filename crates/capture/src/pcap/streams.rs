@@ -186,6 +186,10 @@ pub fn is_sip(bytes: &[u8]) -> bool {
     if bytes.starts_with(b"SIP/2.0 ") {
         return true;
     }
+    // Media, which is nearly all there is.
+    if !bytes[0].is_ascii_graphic() {
+        return false;
+    }
     let Some(end) = bytes.iter().take(4096).position(|byte| *byte == b'\n') else { return false };
     bytes[..end].trim_ascii_end().ends_with(b" SIP/2.0")
 }
