@@ -45,9 +45,9 @@ console: ## builds the web console if its sources changed
 console-check: ## lint, types and unit tests of the console
 	scripts/console check
 
-ruin: build-tests ## a thousand kill -9 during fifty calls; hours (RUIN_KILLS=, RUIN_CALLS=, RUIN_SEED=)
+ruin: build-tests ## a thousand kill -9 during fifty calls; two hours (RUIN_KILLS=, RUIN_CALLS=, RUIN_SEED=)
 	RUIN_KILLS=$${RUIN_KILLS:-1000} RUIN_CALLS=$${RUIN_CALLS:-50} \
-	  $(CARGO) test --locked -p cheling-tests --test ruin -- --nocapture
+	  $(CARGO) test --workspace --locked --test ruin killed -- --nocapture
 
 soak: ## a day of calls in minutes, with an eye on memory (SOAK_MINUTES=, SOAK_CALLS=)
 	SOAK_MINUTES=$${SOAK_MINUTES:-1440} SOAK_CALLS=$${SOAK_CALLS:-3} \

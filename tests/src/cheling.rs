@@ -129,13 +129,29 @@ impl Cheling {
         cheling
     }
 
-    /// Runs the service until it is ready.
-    pub async fn run(&mut self) {
+    fn start_process(&self) -> Process {
         let mut command = Command::new(binary());
         command.arg("run").arg("--config").arg(self.folder().join("cheling.toml"));
         command.env("RUST_BACKTRACE", "1");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        let mut process = Process::start("cheling", command, self.folder());
+        Process::start("cheling", command, self.folder())
+    }
+
+    /// Runs the service for a moment, ready or not, and kills it.
+    ///
+    /// # Panics
+    /// If it ends by itself before.
+    pub async fn run_until_killed(&mut self, moment: std::time::Duration) {
+        let mut process = self.start_process();
+        if let Ok(status) = tokio::time::timeout(moment, process.exits()).await {
+            panic!("cheling: {status}\n{}", process.said());
+        }
+        process.kill().await;
+    }
+
+    /// Runs the service until it is ready.
+    pub async fn run(&mut self) {
+        let mut process = self.start_process();
         let web = self.web();
         let mut ticks = tokio::time::interval(std::time::Duration::from_millis(50));
         let ready = async {

@@ -108,6 +108,11 @@ impl Process {
         assert!(status.success());
     }
 
+    /// Waits for its own end, however long that takes.
+    pub async fn exits(&mut self) -> ExitStatus {
+        self.child.wait().await.expect("a child of ours")
+    }
+
     /// Waits for its own end.
     pub async fn ends(&mut self) -> ExitStatus {
         crate::within(&format!("the end of {}", self.name), self.child.wait()).await.unwrap()

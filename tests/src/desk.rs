@@ -1,6 +1,8 @@
 //! A signed-in user without a browser: the HTTP session and the WebSocket of the console.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
 use futures_util::StreamExt;
@@ -44,6 +46,7 @@ pub struct Desk {
     /// How many of `seen` a `next_of` has passed.
     passed: usize,
     reader: JoinHandle<()>,
+    clock_us: Arc<AtomicI64>,
 }
 
 impl Desk {
@@ -53,8 +56,9 @@ impl Desk {
     /// If either is refused.
     pub async fn open(web: SocketAddr, username: &str, password: &str) -> Self {
         let cookie = sign_in(web, username, password).await.expect("sign-in");
-        let (reader, events) = connect(web, &cookie, None).await;
-        Self { web, cookie, events, seen: Vec::new(), passed: 0, reader }
+        let clock_us = Arc::default();
+        let (reader, events) = connect(web, &cookie, None, Arc::clone(&clock_us)).await;
+        Self { web, cookie, events, seen: Vec::new(), passed: 0, reader, clock_us }
     }
 
     /// Cuts the WebSocket, as a lost network does.
@@ -66,9 +70,16 @@ impl Desk {
     pub async fn reconnect(&mut self) {
         self.drain();
         let since = self.seen.iter().filter_map(|seen| seen.event["seq"].as_u64()).max();
-        let (reader, events) = connect(self.web, &self.cookie, Some(since.unwrap_or(0))).await;
+        let clock_us = Arc::clone(&self.clock_us);
+        let since = Some(since.unwrap_or(0));
+        let (reader, events) = connect(self.web, &self.cookie, since, clock_us).await;
         self.reader = reader;
         self.events = events;
+    }
+
+    /// The service's wall clock at its last heartbeat, microseconds since 1970; 0 before the first.
+    pub fn clock_us(&self) -> i64 {
+        self.clock_us.load(Ordering::Relaxed)
     }
 
     fn drain(&mut self) {
@@ -173,6 +184,7 @@ async fn connect(
     web: SocketAddr,
     cookie: &str,
     since: Option<u64>,
+    clock_us: Arc<AtomicI64>,
 ) -> (JoinHandle<()>, mpsc::Receiver<Seen>) {
     let since = since.map(|since| format!("?since={since}")).unwrap_or_default();
     let url = format!("ws://{web}/api/v1/ws{since}");
@@ -188,6 +200,9 @@ async fn connect(
             let Ok(event) = serde_json::from_str::<Value>(&text) else { continue };
             let kind = event["type"].as_str().unwrap_or("heartbeat");
             if matches!(kind, "heartbeat" | "hello") {
+                if let Some(at_us) = event["at"].as_i64() {
+                    clock_us.store(at_us, Ordering::Relaxed);
+                }
                 continue;
             }
             if sender.send(Seen { at: Instant::now(), event }).await.is_err() {

@@ -68,6 +68,13 @@ impl Recording {
         count as f64 / 20.0
     }
 
+    /// How long a lane is loud, in steps of 20 ms.
+    pub fn seconds_of_sound(&self, lane: usize) -> f64 {
+        let window = self.rate_hz as usize / 50;
+        let loud = self.lanes[lane].chunks(window).filter(|pcm| level_dbfs(pcm) > -40.0);
+        loud.count() as f64 / 50.0
+    }
+
     /// How much of a lane's energy this tone is, over all 50 ms steps that are loud; 0 to 1.
     pub fn share_of_tone(&self, lane: usize, frequency_hz: f32) -> f32 {
         let window = self.rate_hz as usize / 20;
