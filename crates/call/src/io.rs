@@ -63,6 +63,32 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The usual for a service reached by `advertise`, without trunks: 500 calls at once,
+    /// registrations of 60 to 300 s. Nonces and ids follow from `nonce_secret` and `seed`, which
+    /// nobody may guess.
+    pub fn at(advertise: IpAddr, nonce_secret: [u8; 32], seed: u64) -> Self {
+        Self {
+            advertise,
+            advertise_to: Vec::new(),
+            udp_port: 5060,
+            tcp_port: None,
+            tls_port: None,
+            product: "Cheling".into(),
+            trunks: Vec::new(),
+            guard: guard::Rules::default(),
+            local_mobiles: LocalMobiles::default(),
+            nonce_secret,
+            seed,
+            registration: Duration::from_secs(60)..=Duration::from_secs(300),
+            max_calls: 500,
+            session_timer: session_timer::Policy::default(),
+            srtp: SrtpPolicy::default(),
+            dtls: Arc::default(),
+            pause: PauseRules::default(),
+            last_calls: Vec::new(),
+        }
+    }
+
     /// The address by which whoever is at `remote` reaches us.
     pub fn advertised_to(&self, remote: IpAddr) -> IpAddr {
         let rule = self.advertise_to.iter().find(|rule| rule.has(remote));

@@ -115,26 +115,7 @@ impl Bench {
             caller_from: vec![CallerHeader::PAssertedIdentity, CallerHeader::From],
             ..Trunk::at("gateway", address)
         };
-        let settings = Settings {
-            advertise: listen.ip(),
-            advertise_to: Vec::new(),
-            udp_port: 0,
-            tcp_port: None,
-            tls_port: None,
-            product: "cheling-test".into(),
-            trunks: vec![trunk],
-            local_mobiles: Default::default(),
-            nonce_secret: [7; 32],
-            seed: 1,
-            registration: Duration::from_secs(60)..=Duration::from_secs(300),
-            max_calls: 10,
-            session_timer: cheling_sip::session_timer::Policy::default(),
-            guard: Default::default(),
-            pause: Default::default(),
-            last_calls: Vec::new(),
-            srtp: Default::default(),
-            dtls: Default::default(),
-        };
+        let settings = Settings { trunks: vec![trunk], ..Settings::at(listen.ip(), [7; 32], 1) };
         let (lookup, cards) = mpsc::channel(LOOKUP_QUEUE);
         let journal = Arc::new(Journal::default());
         let sinks = Sinks {

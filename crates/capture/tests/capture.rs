@@ -36,26 +36,7 @@ async fn start(trunks: Vec<Trunk>) -> (Capture, mpsc::Receiver<TapEvent>) {
     let mut relay = RelayConfig::at(localhost.ip());
     relay.threads = 1;
     let config = CaptureConfig { transports: TransportConfig::at(localhost), relay };
-    let settings = Settings {
-        advertise: localhost.ip(),
-        advertise_to: Vec::new(),
-        udp_port: 0,
-        tcp_port: None,
-        tls_port: None,
-        product: "cheling-test".into(),
-        trunks,
-        local_mobiles: Default::default(),
-        nonce_secret: [7; 32],
-        seed: 1,
-        registration: Duration::from_secs(60)..=Duration::from_secs(300),
-        max_calls: 10,
-        session_timer: cheling_sip::session_timer::Policy::default(),
-        guard: Default::default(),
-        pause: Default::default(),
-        last_calls: Vec::new(),
-        srtp: Default::default(),
-        dtls: Default::default(),
-    };
+    let settings = Settings { trunks, ..Settings::at(localhost.ip(), [7; 32], 1) };
     let (lookup, events) = mpsc::channel(LOOKUP_QUEUE);
     let sinks = Sinks {
         journal: Arc::new(Journal::default()),

@@ -492,27 +492,23 @@ fn call_settings(
     config: &Config,
     last_calls: Vec<(String, Timestamp)>,
 ) -> anyhow::Result<Settings> {
+    let (nonce_secret, seed) = (rand::random(), rand::random());
+    let registration =
+        Duration::from_secs(60)..=Duration::from_secs(config.sip.registration_seconds);
+    // Capture knows the ports it got, and makes the certificates.
     Ok(Settings {
-        advertise: config.sip.advertised(),
         advertise_to: config.sip.advertised_to(),
-        udp_port: config.sip.udp.port(),
-        tcp_port: None,
-        tls_port: None,
         product: concat!("Cheling/", env!("CARGO_PKG_VERSION")).into(),
         trunks: config.trunks()?,
         local_mobiles: local_mobiles(config)?,
         guard: config.sip.guard(),
-        nonce_secret: rand::random(),
-        seed: rand::random(),
-        registration: Duration::from_secs(60)
-            ..=Duration::from_secs(config.sip.registration_seconds),
+        registration,
         max_calls: config.sip.max_calls,
         session_timer: config.sip.session_timer(),
         pause: config.recording.pause(),
         srtp: config.media.srtp,
-        // Capture makes them.
-        dtls: Arc::default(),
         last_calls,
+        ..Settings::at(config.sip.advertised(), nonce_secret, seed)
     })
 }
 

@@ -8,13 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cheling_call::Switch;
-use cheling_call::io::{
-    Command, CommandReply, Input, MixPlan, Output, PauseRules, RelayProtection, Settings,
-};
+use cheling_call::io::{Command, CommandReply, Input, MixPlan, Output, RelayProtection, Settings};
 use cheling_model::directory::{
     CallerHeader, Dealership, Destination, Directory, Extension, Line, RingGroup, Trunk,
 };
-use cheling_model::reach::{LocalMobiles, Reach};
+use cheling_model::reach::Reach;
 use cheling_model::{CallId, DealershipId, GroupId, Lane, LineId, Now, TapKind, Timestamp, UserId};
 use cheling_sip::digest::{Algorithm, ha1};
 use cheling_sip::{Flow, Message, Transport};
@@ -115,29 +113,17 @@ pub fn directory() -> Directory {
 
 pub fn settings(seed: u64) -> Settings {
     Settings {
-        advertise: "192.0.2.1".parse().unwrap(),
-        advertise_to: Vec::new(),
-        udp_port: 5060,
         tcp_port: Some(5060),
         tls_port: Some(5061),
-        product: "Cheling".into(),
         trunks: vec![Trunk {
             strip_prefix: "9".into(),
             caller_number: Some("02161234567".into()),
             caller_from: vec![CallerHeader::PAssertedIdentity, CallerHeader::From],
             ..Trunk::at("gateway", GATEWAY.parse().unwrap())
         }],
-        local_mobiles: LocalMobiles::default(),
-        nonce_secret: [5; 32],
-        seed,
         registration: Duration::from_secs(60)..=Duration::from_secs(3600),
         max_calls: 50,
-        session_timer: cheling_sip::session_timer::Policy::default(),
-        guard: Default::default(),
-        pause: PauseRules::default(),
-        last_calls: Vec::new(),
-        srtp: Default::default(),
-        dtls: Default::default(),
+        ..Settings::at("192.0.2.1".parse().unwrap(), [5; 32], seed)
     }
 }
 
