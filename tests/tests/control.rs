@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use cheling_phone::{AnswerPlan, Call, Gateway, Sound, Transport, level_dbfs, tone_share};
+use cheling_phone::{
+    AnswerPlan, Call, Dial, Gateway, Sound, Transport, level_dbfs, render, tone_share,
+};
 use cheling_tests::cheling::{Cheling, DID, incoming, secret};
 use cheling_tests::desk::Desk;
 use cheling_tests::recording::{CUSTOMER, OUR_SIDE, Recording};
@@ -38,7 +40,7 @@ async fn hears(who: &str, call: &Call, present: &[f32]) {
 struct Talk {
     cheling: Cheling,
     _gateway: Gateway,
-    _phone: cheling_phone::Phone,
+    phone: cheling_phone::Phone,
     desk: Desk,
     call_id: String,
     customer: Call,
@@ -57,7 +59,7 @@ impl Talk {
         let call_id = desk.next_of("call.answered").await.call_id().to_owned();
         hears("the agent", &agent, &[CUSTOMER_HZ]).await;
         hears("the customer", &customer, &[AGENT_HZ]).await;
-        Self { cheling, _gateway: gateway, _phone: phone, desk, call_id, customer, agent }
+        Self { cheling, _gateway: gateway, phone, desk, call_id, customer, agent }
     }
 
     fn path(&self, what: &str) -> String {
@@ -70,8 +72,12 @@ impl Talk {
     }
 
     async fn recording(&self) -> Recording {
+        self.recording_of(&self.call_id).await
+    }
+
+    async fn recording_of(&self, call_id: &str) -> Recording {
         let boss = self.cheling.desk("boss").await;
-        let row = self.cheling.recording_of(&boss, &self.call_id).await;
+        let row = self.cheling.recording_of(&boss, call_id).await;
         assert_eq!(row["verdict"], "ok", "{row}");
         let path = format!("/recordings/{}/audio", row["recording_id"].as_str().unwrap());
         Recording::read(&boss.get(&path).await.body)
@@ -188,6 +194,113 @@ async fn a_consulted_colleague_takes_the_call_over() {
     assert!(recording.seconds_of_tone(CUSTOMER, CUSTOMER_HZ) > 1.0);
     assert_eq!(recording.seconds_of_tone(CUSTOMER, THIRD_HZ), 0.0);
     assert!(recording.seconds_of_tone(OUR_SIDE, THIRD_HZ) > 0.5, "the colleague took over");
+    talk.cheling.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consulted_colleague_is_joined_and_keeps_the_customer_when_the_agent_leaves() {
+    let talk = Talk::begin(Cheling::start().await).await;
+    let mut second = talk.cheling.desk("agent8002").await;
+    let (_phone, mut events) = talk.cheling.phone("8002", Transport::Udp).await;
+    let consult = talk.desk.post(&talk.path("consult"), &json!({ "number": "8002" })).await;
+    assert_eq!(consult.status, 202);
+    let consult_id = consult.json()["call_id"].as_str().unwrap().to_owned();
+    let colleague = incoming(&mut events).await;
+    let early = talk.desk.put(&talk.path("consult/join"), &Value::Null).await;
+    assert_eq!(early.status, 409, "nobody has answered yet");
+    colleague.answer(Sound::tone(THIRD_HZ)).await;
+    hears("the agent", &talk.agent, &[THIRD_HZ]).await;
+    hears("the colleague", &colleague, &[AGENT_HZ]).await;
+    talk.customer.forget_heard();
+    within("talk", colleague.hears(Duration::from_secs(2))).await.unwrap();
+    let heard = talk.customer.heard();
+    assert!(heard.chunks_exact(400).all(|pcm| tone_share(pcm, THIRD_HZ) < 0.03));
+
+    let joined = talk.desk.put(&format!("/calls/{consult_id}/consult/join"), &Value::Null).await;
+    assert_eq!(joined.status, 202, "of either call");
+    hears("the customer", &talk.customer, &[AGENT_HZ, THIRD_HZ]).await;
+    hears("the agent", &talk.agent, &[CUSTOMER_HZ, THIRD_HZ]).await;
+    hears("the colleague", &colleague, &[CUSTOMER_HZ, AGENT_HZ]).await;
+    // The colleague's console has the customer's card now.
+    loop {
+        let offered = second.next_of("call.offered").await;
+        if offered.call_id() == talk.call_id {
+            assert_ne!(offered.event["card"]["kind"], "internal", "{:?}", offered.event);
+            break;
+        }
+    }
+    within("talk", talk.agent.hears(Duration::from_secs(2))).await.unwrap();
+    let left_at = talk.seconds();
+
+    talk.agent.hang_up().await;
+    hears("the customer", &talk.customer, &[THIRD_HZ]).await;
+    hears("the colleague", &colleague, &[CUSTOMER_HZ]).await;
+    within("talk", colleague.hears(Duration::from_secs(2))).await.unwrap();
+    talk.customer.hang_up().await;
+    within("the end", colleague.ended()).await;
+
+    let recording = talk.recording().await;
+    assert_eq!(third_on(&recording, CUSTOMER), (None, 0.0), "never on the customer's lane");
+    assert_eq!(recording.seconds_of_tone(CUSTOMER, AGENT_HZ), 0.0);
+    let (first, seconds) = third_on(&recording, OUR_SIDE);
+    assert!(first.unwrap() > 3.0, "nothing of the consultation: {first:?}");
+    assert!(seconds > 3.5, "as third and in the agent's place: {seconds}");
+    assert!(recording.seconds_of_tone(OUR_SIDE, THIRD_HZ) > 1.5, "alone once the agent is gone");
+    assert!(recording.seconds() > left_at + 1.0);
+
+    let second = talk.recording_of(&consult_id).await;
+    for lane in [CUSTOMER, OUR_SIDE] {
+        assert_eq!(second.seconds_of_tone(lane, CUSTOMER_HZ), 0.0, "the customer is elsewhere");
+    }
+    assert!(second.seconds_of_tone(CUSTOMER, AGENT_HZ) > 1.0, "who asked");
+    assert!(second.seconds_of_tone(OUR_SIDE, THIRD_HZ) > 1.0, "who was asked");
+    talk.cheling.check().await;
+}
+
+/// Two tones at once, as a phone mixes two people for a third.
+fn both(one: f32, two: f32) -> Sound {
+    let mut sum = vec![0_i16; 8000];
+    let mut other = vec![0_i16; 8000];
+    render(&Sound::tone(one), &mut sum);
+    render(&Sound::tone(two), &mut other);
+    for (sum, other) in sum.iter_mut().zip(&other) {
+        *sum = (*sum / 2).saturating_add(*other / 2);
+    }
+    Sound::looped(sum)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conference_that_a_phone_makes_of_its_two_lines_has_each_voice_on_its_lane() {
+    let mut talk = Talk::begin(Cheling::start().await).await;
+    let (_second, mut events) = talk.cheling.phone("8002", Transport::Udp).await;
+    within("talk", talk.agent.hears(Duration::from_secs(1))).await.unwrap();
+    talk.agent.hold().await;
+    let asked = talk.phone.call(Dial::number("8002"), Sound::tone(AGENT_HZ)).await.unwrap();
+    let colleague = incoming(&mut events).await;
+    colleague.answer(Sound::tone(THIRD_HZ)).await;
+    within("the answer", asked.answered()).await.unwrap();
+    let asked_id = talk.desk.next_of("call.answered").await.call_id().to_owned();
+    hears("the colleague", &colleague, &[AGENT_HZ]).await;
+
+    // The phone takes the first line up again and mixes.
+    talk.agent.resume().await;
+    talk.agent.play(both(AGENT_HZ, THIRD_HZ));
+    asked.play(both(AGENT_HZ, CUSTOMER_HZ));
+    hears("the customer", &talk.customer, &[AGENT_HZ, THIRD_HZ]).await;
+    hears("the colleague", &colleague, &[AGENT_HZ, CUSTOMER_HZ]).await;
+    within("talk", colleague.hears(Duration::from_secs(2))).await.unwrap();
+    talk.customer.hang_up().await;
+    within("the customer's end", talk.agent.ended()).await;
+    asked.hang_up().await;
+    within("the end", colleague.ended()).await;
+
+    let recording = talk.recording().await;
+    assert!(recording.seconds_of_tone(CUSTOMER, CUSTOMER_HZ) > 1.5);
+    assert_eq!(third_on(&recording, CUSTOMER), (None, 0.0));
+    assert!(third_on(&recording, OUR_SIDE).1 > 1.0, "what the phone mixed is our side");
+    let asked = talk.recording_of(&asked_id).await;
+    assert_eq!(asked.seconds_of_tone(OUR_SIDE, CUSTOMER_HZ), 0.0);
+    assert!(asked.seconds_of_tone(OUR_SIDE, THIRD_HZ) > 1.0, "who was asked");
     talk.cheling.check().await;
 }
 

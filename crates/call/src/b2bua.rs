@@ -5,7 +5,8 @@
 //! [`Core`]. `setup` rings (`ringing` is what it knows then, `early` what is said before the answer,
 //! `answered` the answer), `fetch` gets the agent who clicked, `talk` carries what is said within
 //! the dialogs and `offers` the offers among it, `pause` holds the recording back, `transfer` and
-//! `attended` hand a call on, `guests` brings third parties in, `media` passes descriptions across,
+//! `attended` hand a call on, `guests` brings third parties in (`coming` from a consultation, and
+//! `successor` when who brought them goes), `media` passes descriptions across,
 //! `fork` and `leg` are the sides.
 
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ mod attended;
 mod beyond;
 mod caller;
 mod codecs;
+mod coming;
 mod consult;
 mod early;
 mod event;
@@ -34,6 +36,7 @@ mod fetch;
 mod fork;
 pub mod formats;
 mod guest;
+mod guest_dialog;
 mod guests;
 mod handshake;
 mod lamps;
@@ -49,6 +52,7 @@ mod replace;
 mod ringing;
 mod session;
 mod setup;
+mod successor;
 mod talk;
 mod transfer;
 mod waiting;
@@ -278,8 +282,11 @@ impl Call {
             }
             event => event,
         };
-        let Some(event) = self.waiting_event(core, event) else { return self.rest() };
-        let Some(event) = self.guest_event(core, event) else { return self.rest() };
+        let event = self.waiting_event(core, event).and_then(|it| self.guest_event(core, it));
+        let Some(event) = event else {
+            self.fill_place(core);
+            return self.rest();
+        };
         let state = std::mem::replace(&mut self.state, State::Over(Vec::new()));
         self.state = match state {
             State::Opening(opening) => self.opening(core, opening, event),
@@ -290,6 +297,7 @@ impl Call {
             State::Moving(moving) => self.moving(core, moving, event),
             State::Over(forks) => self.over(core, forks, event),
         };
+        self.fill_place(core);
         self.ring_back(core);
         self.rest();
     }
@@ -302,7 +310,9 @@ impl Call {
             State::Talking(talk) => {
                 self.wake_at = talk.wake_at().into_iter().chain(guests).min();
             }
-            State::Parked(parked) => self.wake_at = parked.wake_at(),
+            State::Parked(parked) => {
+                self.wake_at = parked.wake_at().into_iter().chain(guests).min();
+            }
             State::Opening(_) | State::Fetching(_) | State::Moving(_) | State::Over(_) => {}
         }
     }

@@ -488,6 +488,9 @@ pub enum Order {
     },
     /// Hand the waiting side to whoever is consulted, who must have answered.
     CompleteConsult,
+    /// End the consultation and bring whoever is consulted, who must have answered, into the call
+    /// that waits: all talk with all.
+    JoinConsult,
     /// End the consultation and go back to the waiting side.
     CancelConsult,
     /// Bring a third party in, so that all talk with all.
@@ -502,6 +505,8 @@ pub enum Order {
         /// What it may do; not [`GuestRole::Conference`].
         role: GuestRole,
     },
+    /// Go, while the other side and a third party talk on: the third takes the place of who goes.
+    Leave,
     /// Put a third party out.
     Dismiss {
         /// Its number.

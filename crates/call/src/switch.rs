@@ -458,14 +458,21 @@ impl Switch {
                 ordered::consult(self, call_id, extension, *consult_id, number)
             }
             // Either of the two calls may be meant.
-            Order::CompleteConsult | Order::CancelConsult => {
+            Order::CompleteConsult | Order::JoinConsult | Order::CancelConsult => {
                 let call = &slot.call;
                 let waiting = call.consults_for().map(|waiting| (waiting, call_id));
                 let consults = call.consultation().map(|with| (call_id, with));
                 let Some((waiting, with)) = waiting.or(consults) else {
                     return CommandReply::NotNow;
                 };
-                self.end_consult(waiting, with, order == &Order::CompleteConsult)
+                match order {
+                    Order::CompleteConsult => self.complete_consult(waiting, with),
+                    Order::JoinConsult => self.join_consult(waiting, with),
+                    _ => {
+                        self.feed(with, Event::HangUp);
+                        CommandReply::Accepted
+                    }
+                }
             }
             order => {
                 let reply = slot.call.obey(&mut self.core, extension, order);
@@ -475,17 +482,30 @@ impl Switch {
         }
     }
 
-    fn end_consult(&mut self, waiting: CallId, with: CallId, is_completed: bool) -> CommandReply {
-        if !is_completed {
-            self.feed(with, Event::HangUp);
-            return CommandReply::Accepted;
-        }
+    /// Whoever is consulted takes the agent's place.
+    fn complete_consult(&mut self, waiting: CallId, with: CallId) -> CommandReply {
         let Some(slot) = self.calls.get_mut(&with) else { return CommandReply::NoSuchCall };
         let Some((leg, number)) = slot.call.hand_over(&mut self.core) else {
             return CommandReply::NotNow;
         };
         self.settle(with);
         self.run(Errand::Come { to: waiting, leg: Box::new(leg), instead: Some(number) });
+        CommandReply::Accepted
+    }
+
+    /// The agent and whoever is consulted both come to the call that waits.
+    fn join_consult(&mut self, waiting: CallId, with: CallId) -> CommandReply {
+        let Some(slot) = self.calls.get(&waiting) else { return CommandReply::NoSuchCall };
+        if let Err(reply) = slot.call.may_bring_in() {
+            return reply;
+        }
+        let core = &mut self.core;
+        let both = self.calls.get_mut(&with).and_then(|slot| slot.call.give_both(core));
+        let Some(both) = both else { return CommandReply::NotNow };
+        self.settle(with);
+        let Some(slot) = self.calls.get_mut(&waiting) else { return CommandReply::NoSuchCall };
+        let leg = Box::new(slot.call.bring_in(&mut self.core, both));
+        self.run(Errand::Come { to: waiting, leg, instead: None });
         CommandReply::Accepted
     }
 

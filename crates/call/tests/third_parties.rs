@@ -121,6 +121,8 @@ fn an_order_at_a_bad_time_or_about_nothing_says_so() {
         (call_id, Order::Dismiss { guest: 1 }, CommandReply::NoSuchGuest),
         (call_id, Order::CompleteConsult, CommandReply::NotNow),
         (call_id, Order::CancelConsult, CommandReply::NotNow),
+        (call_id, Order::JoinConsult, CommandReply::NotNow),
+        (call_id, Order::Leave, CommandReply::NotNow),
     ] {
         assert_eq!(order(&mut world, call, wanted.clone()), reply, "{wanted:?}");
     }
@@ -392,6 +394,7 @@ fn a_consultation_is_a_call_of_its_own_and_completed_it_hands_the_customer_over(
             "held Agent",
             "consulting over",
             "transfer to 8003 Done",
+            "ringing 8003",
             "answered 8003",
             "resumed Agent",
             "formats Agent PCMA PCMU TELEPHONE-EVENT",
@@ -487,9 +490,11 @@ fn nothing_is_left_of_controlled_calls_on_a_lossy_link() {
             Order::Invite { number: "8002".into() },
             Order::Transfer { number: "8002".into() },
             Order::CompleteConsult,
+            Order::JoinConsult,
+            Order::Leave,
         ];
-        for _ in 0..12 {
-            let step = steps[(world.random() % 8) as usize].clone();
+        for _ in 0..16 {
+            let step = steps[(world.random() % 10) as usize].clone();
             order(&mut world, call_id, step);
             let pause = world.random() % 4000;
             world.run(Duration::from_millis(pause));

@@ -110,11 +110,13 @@ impl Call {
             media.protect(by, protection);
         }
         let client = leg.reinvite(core, self.id, &mut self.entries, &offer);
+        let shown = leg.side.clone();
         let mut former = std::mem::replace(&mut talk.legs[by.index()], leg);
         let extension = talk.legs[by.index()].side.extension().or(former.side.extension());
         let extension = extension.unwrap_or_default().to_owned();
         former.bye(core, self.id, &mut self.entries, Some(HANDED_ON));
         talk.exchange = client.map(|client| Exchange::adopting(by, client, offer));
+        self.show_taker(core, &shown);
         core.tap(self.id, TapKind::Answered { extension });
     }
 

@@ -4,7 +4,8 @@
 //! other side on hold and lends the agent's dialog to a second call, which offers it another port of
 //! ours by re-INVITE and rings whoever is to be asked. So the consultation is a call of its own, with
 //! a recording of its own, and nothing of it comes near the customer's. Completed, whoever was asked
-//! takes the agent's place in the waiting call; cancelled, refused or hung up, the dialog goes back.
+//! takes the agent's place in the waiting call; cancelled, refused or hung up, the dialog goes back;
+//! joined, both come back and all three talk (`coming`).
 //!
 //! Who hangs up his phone while he consults hands the waiting side over, if the other has answered.
 
@@ -74,6 +75,11 @@ impl Parked {
     /// Whether the side that waits has not said yes to that.
     pub(super) fn is_pending(&self) -> bool {
         self.pending.is_some()
+    }
+
+    /// Whether somebody is on the way to the side that waits.
+    pub(super) fn is_left(&self) -> bool {
+        self.coming.is_some()
     }
 
     /// When to be woken.
@@ -320,6 +326,7 @@ impl Call {
         core.tap(self.id, TapKind::Consulting { with: None });
         if let Some(to) = instead {
             core.tap(self.id, TapKind::Transfer { by, to, stage: TransferStage::Done });
+            self.show_taker(core, &leg.side);
             let extension = leg.side.extension().or(self.offer.extension.as_deref());
             let extension = extension.unwrap_or_default().to_owned();
             core.tap(self.id, TapKind::Answered { extension });

@@ -1,5 +1,6 @@
 //! A third party of a call: where it stands, and what it has in use.
 
+use super::coming::Coming;
 use super::fork::{Fork, ForkState};
 use super::leg::Leg;
 use super::leg::Side;
@@ -48,6 +49,8 @@ pub(super) enum GuestState {
         hunt: Box<Option<Hunt>>,
         until: Instant,
     },
+    /// Comes with the dialog of a consultation.
+    Coming(Box<Coming>),
     /// Is in the call.
     Joined(Box<Joined>),
 }
@@ -57,12 +60,47 @@ pub(super) enum GuestState {
 pub(super) struct Joined {
     pub(super) local: SocketAddr,
     pub(super) leg: Leg,
-    pub(super) winner: Fork,
+    /// The INVITE of ours that it answered, if it came by one.
+    pub(super) winner: Option<Fork>,
     pub(super) sent: Sdp,
     pub(super) formats: Vec<Format>,
     pub(super) sends: MixSends,
     pub(super) is_listening: bool,
     pub(super) protection: Protection,
+}
+
+impl Guest {
+    /// Its dialog, if it has one.
+    pub(super) fn leg(&self) -> Option<&Leg> {
+        match &self.state {
+            GuestState::Coming(coming) => Some(&coming.leg),
+            GuestState::Joined(joined) => Some(&joined.leg),
+            GuestState::Opening { .. } | GuestState::Ringing { .. } => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn leg_mut(&mut self) -> Option<&mut Leg> {
+        match &mut self.state {
+            GuestState::Coming(coming) => Some(&mut coming.leg),
+            GuestState::Joined(joined) => Some(&mut joined.leg),
+            GuestState::Opening { .. } | GuestState::Ringing { .. } => None,
+        }
+    }
+}
+
+impl Joined {
+    /// Who was offered this at our port, before it is known what it answers.
+    pub(super) fn new(
+        leg: Leg,
+        local: SocketAddr,
+        sent: Sdp,
+        sends: MixSends,
+        (winner, protection): (Option<Fork>, Protection),
+    ) -> Self {
+        let (formats, is_listening) = (Vec::new(), true);
+        Self { local, leg, winner, sent, formats, sends, is_listening, protection }
+    }
 }
 
 /// A guest as the mixer needs to know it.
@@ -95,6 +133,7 @@ impl Guests {
     pub(super) fn until(&self) -> Option<Instant> {
         let until = self.all.iter().filter_map(|guest| match &guest.state {
             GuestState::Opening { until, .. } | GuestState::Ringing { until, .. } => Some(*until),
+            GuestState::Coming(coming) => coming.until(),
             GuestState::Joined(joined) => joined.leg.session.next_timeout(),
         });
         until.min()
@@ -107,6 +146,7 @@ impl Guests {
             match &guest.state {
                 GuestState::Opening { .. } => {}
                 GuestState::Ringing { forks, .. } => sides.extend(rings_at(forks, Hold::Ringing)),
+                GuestState::Coming(coming) => sides.push((&coming.leg.side, Hold::Talking)),
                 GuestState::Joined(joined) => sides.push((&joined.leg.side, Hold::Talking)),
             }
         }
@@ -120,31 +160,26 @@ impl Guests {
             GuestState::Ringing { forks, .. } => forks.iter().any(|fork| {
                 fork.state == ForkState::Calling && fork.target.side.extension() == Some(extension)
             }),
+            GuestState::Coming(coming) => coming.leg.side.extension() == Some(extension),
             GuestState::Joined(joined) => joined.leg.side.extension() == Some(extension),
         })
     }
 
     /// The dialogs of those who are in, to be looked at.
     pub(super) fn legs(&self) -> impl Iterator<Item = &Leg> {
-        self.all.iter().filter_map(|guest| match &guest.state {
-            GuestState::Joined(joined) => Some(&joined.leg),
-            GuestState::Opening { .. } | GuestState::Ringing { .. } => None,
-        })
+        self.all.iter().filter_map(Guest::leg)
     }
 
     /// The dialogs of those who are in.
     pub(super) fn legs_mut(&mut self) -> impl Iterator<Item = &mut Leg> {
-        self.all.iter_mut().filter_map(|guest| match &mut guest.state {
-            GuestState::Joined(joined) => Some(&mut joined.leg),
-            GuestState::Opening { .. } | GuestState::Ringing { .. } => None,
-        })
+        self.all.iter_mut().filter_map(Guest::leg_mut)
     }
 
     /// The INVITEs to those who ring.
     pub(super) fn forks_mut(&mut self) -> impl Iterator<Item = &mut Fork> {
         self.all.iter_mut().flat_map(|guest| match &mut guest.state {
             GuestState::Ringing { forks, .. } => forks.as_mut_slice(),
-            GuestState::Opening { .. } | GuestState::Joined(_) => &mut [],
+            GuestState::Opening { .. } | GuestState::Coming(_) | GuestState::Joined(_) => &mut [],
         })
     }
 
@@ -156,15 +191,16 @@ impl Guests {
         self.all.iter().position(|guest| match &guest.state {
             GuestState::Opening { .. } => false,
             GuestState::Ringing { forks, .. } => forks.iter().any(|fork| fork.client == client),
-            GuestState::Joined(joined) => joined.winner.client == client,
+            GuestState::Coming(coming) => coming.asks_by(client),
+            GuestState::Joined(joined) => {
+                joined.winner.as_ref().is_some_and(|winner| winner.client == client)
+            }
         })
     }
 
     pub(super) fn of_request(&self, request: &Request) -> Option<usize> {
         let to = request.headers.to()?;
         let tag = to.tag()?;
-        self.all.iter().position(
-            |guest| matches!(&guest.state, GuestState::Joined(joined) if joined.leg.tag() == tag),
-        )
+        self.all.iter().position(|guest| guest.leg().is_some_and(|leg| leg.tag() == tag))
     }
 }

@@ -8,7 +8,8 @@
 //! it may reach who hears the recording of the customer's call. When the whisperer barges in, his
 //! voice is recorded from then on.
 //!
-//! Belongs here: ringing guests, their dialogs, their end. Does not: who hears whom (`mixing`).
+//! Belongs here: ringing guests, their coming and their end. Does not: what they ask within their
+//! dialogs (`guest_dialog`), who hears whom (`mixing`).
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,8 +19,8 @@ use cheling_media::mixer;
 use cheling_model::call::Party;
 use cheling_model::{GuestRole, Lane, TapKind};
 use cheling_sip::diversion::History;
-use cheling_sip::sdp::{self, CONTENT_TYPE, Direction, LocalMedia, Origin, Sdp};
-use cheling_sip::{ClientId, Flow, Method, Name, Request, Response, ServerId};
+use cheling_sip::sdp::{self, LocalMedia, Origin, Sdp};
+use cheling_sip::{ClientId, Response};
 
 use super::fork::{self, ANSWERED_ELSEWHERE, ENDED_BY_US, Fork, ForkState, Manner, Target};
 use super::formats;
@@ -27,7 +28,7 @@ use super::guest::{Guest, GuestState, Joined};
 use super::leg::Leg;
 use super::media::{self, read_body};
 use super::{Call, Event};
-use crate::core::{ALLOW, Core};
+use crate::core::Core;
 use crate::hunt::{Fate, Hunt, Way};
 use crate::io::{CommandReply, MixSends, Output, RelayRemote};
 use crate::{ordered, targets};
@@ -35,7 +36,7 @@ use crate::{ordered, targets};
 /// How long a supervisor's own phone rings, should it not answer by itself.
 const RING_MONITOR: Duration = Duration::from_secs(30);
 /// How long the relay may take to open a port.
-const PORT_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PORT_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Call {
     /// Rings somebody to join the call.
@@ -215,6 +216,9 @@ impl Call {
         };
         let guest = &mut self.guests.all[at];
         let Some(local) = local else { return self.guest_leaves(core, at, true) };
+        if let GuestState::Coming(_) = &guest.state {
+            return self.offer_port(core, at, local);
+        }
         let until = core.now.monotonic;
         let (forks, way_from) = (Vec::new(), 0);
         let ringing = |hunt| GuestState::Ringing { local, forks, way_from, hunt, until };
@@ -301,12 +305,16 @@ impl Call {
             GuestState::Ringing { forks, .. } => forks,
             GuestState::Joined(joined) => {
                 // A proxy beyond had a second phone answer.
-                if response.is_success() && !joined.leg.is_from_there(response) {
+                if response.is_success()
+                    && !joined.leg.is_from_there(response)
+                    && let Some(winner) = &joined.winner
+                {
                     let reason = ANSWERED_ELSEWHERE;
-                    joined.winner.hang_up(core, self.id, &mut self.entries, response, reason);
+                    winner.hang_up(core, self.id, &mut self.entries, response, reason);
                 }
                 return;
             }
+            GuestState::Coming(_) => return self.coming_response(core, at, client, response),
             GuestState::Opening { .. } => return,
         };
         if response.is_provisional() {
@@ -359,34 +367,30 @@ impl Call {
     ) {
         let guest = &mut self.guests.all[at];
         let GuestState::Ringing { local, .. } = &guest.state else { return };
-        let (number, role, local) = (guest.number, guest.role, *local);
-        let mut protection = winner.protection.clone();
-        if let Err(err) = protection.hear(&theirs, &mut core.random) {
+        let local = *local;
+        let sent = winner.offer.clone().unwrap_or_else(|| offer(&guest.origin, local));
+        let protection = winner.protection.clone();
+        let joined = Joined::new(leg, local, sent, sends, (Some(winner), protection));
+        guest.state = GuestState::Joined(Box::new(joined));
+        self.guest_joined(core, at, &theirs);
+    }
+
+    /// Somebody is in and has said this of its media: the relay, the journal and all consoles hear
+    /// of it.
+    pub(super) fn guest_joined(&mut self, core: &mut Core, at: usize, theirs: &Sdp) {
+        let Some(guest) = self.guests.all.get_mut(at) else { return };
+        let (number, role, dialled) = (guest.number, guest.role, guest.dialled.clone());
+        let GuestState::Joined(joined) = &mut guest.state else { return };
+        if let Err(err) = joined.protection.hear(theirs, &mut core.random) {
             tracing::warn!(call_id = %self.id, %err, "a third party's media is not protected");
         }
-        let relayed = protection.of_relay().map(Box::new);
-        let sent = winner.offer.clone().unwrap_or_else(|| offer(&guest.origin, local));
-        let formats = formats::formats(&sent, &theirs);
-        let extension = leg.side.extension().map(str::to_owned);
-        let dialled = guest.dialled.clone();
-        let is_listening = is_listening(&theirs);
-        guest.state = GuestState::Joined(Box::new(Joined {
-            local,
-            leg,
-            winner,
-            sent,
-            formats: formats.clone(),
-            sends,
-            is_listening,
-            protection,
-        }));
-        let remote = remote(&theirs);
-        core.put(Output::PointGuest {
-            call_id: self.id,
-            guest: number,
-            remote,
-            protection: relayed,
-        });
+        let protection = joined.protection.of_relay().map(Box::new);
+        joined.formats = formats::formats(&joined.sent, theirs);
+        joined.is_listening = is_listening(theirs);
+        let formats = joined.formats.clone();
+        let extension = joined.leg.side.extension().map(str::to_owned);
+        let remote = remote(theirs);
+        core.put(Output::PointGuest { call_id: self.id, guest: number, remote, protection });
         core.tap(self.id, TapKind::Formats { lane: Lane::Agent, voice: number, formats });
         let joined = TapKind::GuestJoined { guest: number, role, extension, number: dialled };
         core.tap(self.id, joined);
@@ -418,9 +422,13 @@ impl Call {
         let now = core.now.monotonic;
         while let Some(at) = self.guests.all.iter().position(|guest| match &guest.state {
             GuestState::Opening { until, .. } | GuestState::Ringing { until, .. } => *until <= now,
+            GuestState::Coming(coming) => coming.until().is_some_and(|until| until <= now),
             GuestState::Joined(_) => false,
         }) {
-            self.guest_leaves(core, at, true);
+            match &self.guests.all[at].state {
+                GuestState::Coming(_) => self.coming_due(core, at),
+                _ => self.guest_leaves(core, at, true),
+            }
         }
     }
 
@@ -441,6 +449,14 @@ impl Call {
                 }
                 self.guests.forks.extend(forks.into_iter().filter(Fork::is_pending));
             }
+            GuestState::Coming(mut coming) => {
+                if is_there {
+                    coming.leg.bye(core, self.id, &mut self.entries, Some(ENDED_BY_US));
+                }
+                if !coming.has_port() {
+                    return;
+                }
+            }
             GuestState::Joined(mut joined) => {
                 if is_there {
                     joined.leg.bye(core, self.id, &mut self.entries, Some(ENDED_BY_US));
@@ -449,91 +465,10 @@ impl Call {
         }
         core.put(Output::CloseGuest { call_id: self.id, guest: number });
     }
-
-    /// A request within a guest's dialog.
-    fn guest_request(
-        &mut self,
-        core: &mut Core,
-        at: usize,
-        server: ServerId,
-        flow: Flow,
-        request: &Request,
-    ) {
-        let guest = &mut self.guests.all[at];
-        let GuestState::Joined(joined) = &mut guest.state else {
-            return core.refuse(server, request, 481);
-        };
-        if let Err(err) = joined.leg.receive(request, flow) {
-            return core.refuse(server, request, err.status());
-        }
-        match request.method {
-            Method::Bye => {
-                core.refuse(server, request, 200);
-                self.guest_leaves(core, at, false);
-                self.remix(core);
-            }
-            Method::Invite | Method::Update => {
-                let theirs = match read_body(&request.headers, &request.body) {
-                    Ok(theirs) => theirs,
-                    Err(err) => return core.refuse(server, request, err.status()),
-                };
-                let place = LocalMedia {
-                    address: joined.local.ip(),
-                    rtp_port: joined.local.port(),
-                    rtcp_port: joined.local.port().saturating_add(1),
-                };
-                if let Some(theirs) = theirs {
-                    let Some(new) = sends(&theirs) else {
-                        return core.refuse(server, request, 488);
-                    };
-                    guest.origin.version += 1;
-                    let is_spoken = |format: &sdp::Format| {
-                        format.is(&new.format.encoding) || format.is("telephone-event")
-                    };
-                    if let Err(err) = joined.protection.hear(&theirs, &mut core.random) {
-                        tracing::warn!(call_id = %self.id, %err, "offer of a third party refused");
-                        return core.refuse(server, request, 488);
-                    }
-                    let protection = joined.protection.of_relay().map(Box::new);
-                    let mut plain = theirs.clone();
-                    plain.set_crypto("RTP/AVP", &[]);
-                    let (lines, both) = ([Some(place)], Direction::SendRecv);
-                    joined.sent = plain.answer(&guest.origin, &lines, both, is_spoken);
-                    joined.protection.write_answer(&mut joined.sent);
-                    joined.formats = formats::formats(&joined.sent, &theirs);
-                    joined.sends = new;
-                    joined.is_listening = is_listening(&theirs);
-                    let remote = remote(&theirs);
-                    let number = guest.number;
-                    let point =
-                        Output::PointGuest { call_id: self.id, guest: number, remote, protection };
-                    core.put(point);
-                    let formats = joined.formats.clone();
-                    let (lane, voice) = (Lane::Agent, number);
-                    core.tap(self.id, TapKind::Formats { lane, voice, formats });
-                }
-                if request.method == Method::Invite {
-                    core.bind_server(self.id, &mut self.entries, server);
-                }
-                let mut response = Response::to(request, 200, "", None);
-                response.headers.push(Name::Contact, core.contact(joined.leg.flow()));
-                response.headers.push(Name::Allow, ALLOW);
-                if request.method == Method::Invite || !request.body.is_empty() {
-                    response.set_body(CONTENT_TYPE, joined.sent.to_bytes());
-                }
-                core.respond(server, response);
-                self.remix(core);
-            }
-            Method::Options => core.refuse(server, request, 200),
-            Method::Info => core.refuse(server, request, 200),
-            Method::Refer => core.refuse(server, request, 403),
-            _ => core.refuse(server, request, 405),
-        }
-    }
 }
 
 /// What we offer to whoever is mixed in: all that we can encode.
-fn offer(origin: &Origin, local: SocketAddr) -> Sdp {
+pub(super) fn offer(origin: &Origin, local: SocketAddr) -> Sdp {
     let place = LocalMedia {
         address: local.ip(),
         rtp_port: local.port(),
@@ -542,11 +477,11 @@ fn offer(origin: &Origin, local: SocketAddr) -> Sdp {
     Sdp::offer(origin, place, &sdp::rewrite::mixed_formats())
 }
 
-fn remote(theirs: &Sdp) -> Option<RelayRemote> {
+pub(super) fn remote(theirs: &Sdp) -> Option<RelayRemote> {
     theirs.audio().and_then(|line| formats::remote(&line))
 }
 
-fn is_listening(theirs: &Sdp) -> bool {
+pub(super) fn is_listening(theirs: &Sdp) -> bool {
     theirs.audio().is_some_and(|line| line.direction.receives())
 }
 

@@ -32,10 +32,13 @@ impl Call {
             Order::Monitor { monitor, role } => self.monitor(core, monitor, *role),
             Order::Dismiss { guest } => self.dismiss(core, *guest),
             // These concern two calls.
-            Order::Consult { .. } | Order::CompleteConsult | Order::CancelConsult => {
-                CommandReply::NotNow
-            }
+            Order::Consult { .. }
+            | Order::CompleteConsult
+            | Order::JoinConsult
+            | Order::CancelConsult => CommandReply::NotNow,
+            Order::Leave => self.with_talk(|call, talk| call.leave_by_order(core, talk, by)),
         };
+        self.fill_place(core);
         self.rest();
         reply
     }

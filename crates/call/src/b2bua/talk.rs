@@ -42,7 +42,7 @@ pub(crate) struct Talk {
     pub(super) transfer: Option<Box<Transfer>>,
     /// Whether there has been a REFER: others need an id in their NOTIFYs.
     pub(super) has_referred: bool,
-    /// A side that has hung up while it handed on.
+    /// A side that has hung up while it handed on, or left its place to a guest.
     pub(super) gone: Option<Lane>,
     /// OPTIONS whose answer says that a side is still there.
     asked_alive: Vec<ClientId>,
@@ -204,7 +204,7 @@ impl Call {
     }
 
     /// Hangs up both sides but the one that hung up itself.
-    fn part(
+    pub(super) fn part(
         &mut self,
         core: &mut Core,
         talk: Box<Talk>,
@@ -257,9 +257,15 @@ impl Call {
                 if self.referrer_left(&mut talk, from) {
                     return State::Talking(talk);
                 }
+                if self.leaves(&mut talk, from) {
+                    return self.filled(core, talk);
+                }
                 let ending = Ending { cause: EndCause::HungUp, by: Some(from), status: None };
                 let reason = request.headers.get(Name::Reason).map(|reason| reason.into_owned());
                 return self.part(core, talk, ending, Some(from), reason.as_deref());
+            }
+            Method::Invite | Method::Update if talk.gone.is_some() => {
+                core.refuse(server, &request, 491);
             }
             Method::Invite | Method::Update => self.ask(core, &mut talk, from, server, request),
             Method::Refer => self.refer(core, &mut talk, from, server, &request),

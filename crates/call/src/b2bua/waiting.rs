@@ -76,7 +76,9 @@ impl Call {
             },
             Waiting::Guest(at) => match &mut self.guests.all.get_mut(at)?.state {
                 GuestState::Joined(joined) => Some(&mut joined.leg),
-                GuestState::Opening { .. } | GuestState::Ringing { .. } => None,
+                GuestState::Opening { .. } | GuestState::Ringing { .. } | GuestState::Coming(_) => {
+                    None
+                }
             },
         }
     }
@@ -107,7 +109,7 @@ impl Call {
             Waiting::Side(lane) => self.media.as_ref().and_then(|media| media.sent(lane)).cloned(),
             Waiting::Guest(at) => match &self.guests.all[at].state {
                 GuestState::Joined(joined) => Some(joined.sent.clone()),
-                GuestState::Opening { .. } | GuestState::Ringing { .. } => None,
+                _ => None,
             },
         };
         let (id, mut entries) = (self.id, std::mem::take(&mut self.entries));

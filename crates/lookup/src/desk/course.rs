@@ -223,12 +223,16 @@ impl Desk {
         at: Timestamp,
         extension: &str,
     ) -> Vec<Notice> {
-        let dialling = self.live().get(call_id).and_then(|live| live.dialling.clone());
-        let is_outbound =
-            self.live().get(call_id).is_some_and(|live| live.direction == Direction::Outbound);
+        let dialling = self.live().get(call_id).and_then(|live| {
+            let is_outbound = live.direction == Direction::Outbound;
+            let mut dialling = live.dialling.clone().filter(|_| is_outbound);
+            // Answered again, elsewhere: the call has been handed on.
+            dialling.take_if(|(_, own)| live.answered_at.is_some() && own != extension);
+            dialling
+        });
         let user_id = match &dialling {
-            Some((user_id, _)) if is_outbound => Some(*user_id),
-            _ => self.phones().user_of(extension),
+            Some((user_id, _)) => Some(*user_id),
+            None => self.phones().user_of(extension),
         };
         self.keep(call_id, |entry| entry.answer(extension, user_id, at)).await;
         self.link(call_id).await;
@@ -239,6 +243,9 @@ impl Desk {
             call.answered_at.get_or_insert(at);
             call.audible_since = Some(at);
             let former = call.talking.take();
+            if call.direction == Direction::Outbound {
+                call.dialling = dialling;
+            }
             call.talking = user_id.map(|user_id| (user_id, extension.to_owned()));
             extension.clone_into(&mut call.talks_at);
             notices.extend(call.handed_on(former, at));

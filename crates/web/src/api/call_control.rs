@@ -64,6 +64,19 @@ pub static COMPLETE: Endpoint = entry(
     Right::Desk,
     "Hands the waiting side to whoever is consulted; the id is of either call",
 );
+pub static JOIN: Endpoint = entry(
+    Verb::Put,
+    "/calls/{id}/consult/join",
+    Right::Desk,
+    "Ends the consultation and brings whoever is consulted into the waiting call: all hear all; the \
+     id is of either call",
+);
+pub static DEPART: Endpoint = entry(
+    Verb::Post,
+    "/calls/{id}/leave",
+    Right::Desk,
+    "Leaves a conference: the first of its guests takes the agent's place, and the call goes on",
+);
 pub static BACK: Endpoint = entry(
     Verb::Delete,
     "/calls/{id}/consult",
@@ -107,7 +120,9 @@ pub fn routes(app: &App) -> Vec<BoxedFilter<(Response,)>> {
         route(app, &TRANSFER, transfer),
         route(app, &CONSULT, consult),
         route(app, &COMPLETE, complete),
+        route(app, &JOIN, join),
         route(app, &BACK, back),
+        route(app, &DEPART, depart),
         route(app, &INVITE, invite),
         route(app, &DISMISS, dismiss),
         route(app, &MONITOR, monitor),
@@ -137,6 +152,14 @@ async fn consult(mut request: Request, id: Uuid) -> ApiResult {
 
 async fn complete(request: Request, id: Uuid) -> ApiResult {
     obey(&request, id, "call.consult.complete", Order::CompleteConsult).await
+}
+
+async fn join(request: Request, id: Uuid) -> ApiResult {
+    obey(&request, id, "call.consult.join", Order::JoinConsult).await
+}
+
+async fn depart(request: Request, id: Uuid) -> ApiResult {
+    obey(&request, id, "call.leave", Order::Leave).await
 }
 
 async fn back(request: Request, id: Uuid) -> ApiResult {

@@ -19,7 +19,9 @@ fn orders() -> Vec<(&'static str, &'static str, Value, Order)> {
         ("POST", "guests", to, Order::Invite { number: number() }),
         ("DELETE", "guests?guest=3", Value::Null, Order::Dismiss { guest: 3 }),
         ("PUT", "consult", Value::Null, Order::CompleteConsult),
+        ("PUT", "consult/join", Value::Null, Order::JoinConsult),
         ("DELETE", "consult", Value::Null, Order::CancelConsult),
+        ("POST", "leave", Value::Null, Order::Leave),
     ]
 }
 

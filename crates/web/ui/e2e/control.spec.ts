@@ -79,3 +79,36 @@ test('a third is consulted, given up, and given the call', async ({ page }) => {
   await expect(controls).toHaveCount(0)
   expect(await orders()).toEqual(['consult 8022', 'cancel', 'consult 8022', 'complete'])
 })
+
+test('who is consulted is joined, put out, joined again, and left with the customer', async ({
+  page,
+}) => {
+  await signIn(page)
+  await steer('offer')
+  await steer('answer')
+  const controls = page.getByTestId('call-controls')
+  const button = (name: string) => controls.getByRole('button', { name, exact: true })
+  const join = controls.getByRole('button', { name: '三方合并' })
+  const consult = async () => {
+    await button('咨询').click()
+    await controls.getByLabel('分机或电话号码').fill('8022')
+    await button('呼叫并咨询').click()
+    await expect(join).toBeDisabled()
+    await page.keyboard.press('Alt+m')
+    await steer('answer')
+  }
+  await consult()
+  await join.click()
+  await expect(controls.getByText('周敏 · 三方通话')).toBeVisible()
+  await button('请 周敏 退出通话').click()
+  await expect(button('退出通话')).toHaveCount(0)
+
+  await consult()
+  await expect(join).toBeEnabled()
+  await page.keyboard.press('Alt+m')
+  await expect(controls.getByText('周敏 · 三方通话')).toBeVisible()
+  await button('退出通话').click()
+  await expect(page.locator('.bar.wrap_up')).toBeVisible()
+  const first = ['consult 8022', 'join', 'dismiss 1']
+  expect(await orders()).toEqual([...first, 'consult 8022', 'join', 'leave'])
+})

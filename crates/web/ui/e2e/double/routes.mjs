@@ -172,6 +172,8 @@ export function routes(world) {
     ['POST', '/calls/:id/transfer', ({ id, body }) => world.transfer(id, body.number), 202],
     ['POST', '/calls/:id/consult', ({ id, body }) => world.consult(id, body.number), 202],
     ['PUT', '/calls/:id/consult', ({ id }) => world.endConsult(id, true), 202],
+    ['PUT', '/calls/:id/consult/join', ({ id }) => world.joinConsult(id), 202],
+    ['POST', '/calls/:id/leave', ({ id }) => world.depart(id), 202],
     ['DELETE', '/calls/:id/consult', ({ id }) => world.endConsult(id, false), 202],
     ['POST', '/calls/:id/guests', ({ id, body }) => world.invite(id, body.number), 202],
     ['DELETE', '/calls/:id/guests', ({ id, q }) => world.dismiss(id, Number(q.guest)), 202],

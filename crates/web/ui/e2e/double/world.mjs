@@ -131,6 +131,24 @@ export class World {
     if (isCompleted) this.end(waiting.offered.call_id, 'agent')
   }
 
+  /** Of either call: who is consulted is in the call that waits, and nothing rings. */
+  joinConsult(id) {
+    this.order(id, 'join')
+    const waiting = this.live.find((l) => l.consulting)
+    const consulted = this.live.find((l) => l !== waiting && l.state !== 'wrap_up')
+    const number = consulted.offered.called
+    const guest = { guest: waiting.guests.length + 1, role: 'conference', number }
+    const name = this.reach(number)
+    this.end(consulted.offered.call_id, 'agent')
+    this.update(waiting, { consulting: false, guests: [...waiting.guests, { ...guest, name }] })
+  }
+
+  /** The agent's part is over; the others talk on. */
+  depart(id) {
+    this.order(id, 'leave')
+    this.end(id, 'agent')
+  }
+
   invite(id, number) {
     const live = this.order(id, 'invite', number)
     const name = this.reach(number)

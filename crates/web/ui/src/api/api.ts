@@ -68,8 +68,12 @@ export const api = {
     /** A call of its own, while the other side waits. */
     consult: (id: Uuid, number: string) => post<Dialling>(`/calls/${id}/consult`, { number }),
     completeConsult: (id: Uuid) => put<undefined>(`/calls/${id}/consult`),
+    /** All talk with all. */
+    joinConsult: (id: Uuid) => put<undefined>(`/calls/${id}/consult/join`),
     cancelConsult: (id: Uuid) => remove(`/calls/${id}/consult`),
     invite: (id: Uuid, number: string) => post<undefined>(`/calls/${id}/guests`, { number }),
+    /** The first third party takes the place. */
+    depart: (id: Uuid) => post<undefined>(`/calls/${id}/leave`),
     dismiss: (id: Uuid, guest: number) => remove(`/calls/${id}/guests`, { guest }),
     /** Rings one's own phone, or changes what one does there. */
     monitor: (id: Uuid, role: MonitorRole) => put<undefined>(`/calls/${id}/monitor`, { role }),

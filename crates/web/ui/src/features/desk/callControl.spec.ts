@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
-import type { ColleagueRow, Direction } from '@/api/schema'
-import { canComplete, colleaguesOf, dialled, matching, subjectOf } from './callControl'
+import type { CallGuest, ColleagueRow, Direction } from '@/api/schema'
+import { canComplete, canLeave, colleaguesOf, dialled, matching, subjectOf } from './callControl'
 import type { DeskCall, Phase } from './callState'
 
 const phase = (kind: 'ringing' | 'talking' | 'held' | 'gone'): Phase =>
@@ -38,6 +38,17 @@ it('hands over to whom has answered only', () => {
   expect(canComplete(subjectOf(of('ringing'), waiting))).toBe(false)
   expect(canComplete(subjectOf(of('talking'), waiting))).toBe(true)
   expect(canComplete(subjectOf([waiting], waiting))).toBe(false)
+})
+
+it('lets the agent leave only where a third party talks on', () => {
+  const with_ = (...guests: Partial<CallGuest>[]) => {
+    const talk = { ...call('a', 'talking'), guests: guests as CallGuest[] }
+    return subjectOf([talk], talk)
+  }
+  expect(canLeave(with_())).toBe(false)
+  expect(canLeave(with_({ role: 'conference', ringing: true }))).toBe(false)
+  expect(canLeave(with_({ role: 'barge' }))).toBe(false)
+  expect(canLeave(with_({ role: 'barge' }, { role: 'conference' }))).toBe(true)
 })
 
 it.each([

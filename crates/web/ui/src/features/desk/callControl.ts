@@ -27,9 +27,14 @@ export function subjectOf(calls: DeskCall[], current: DeskCall | null): Subject 
 const isConsultation = (call: DeskCall) =>
   talks(call) || (call.phase.kind === 'ringing' && call.offered.direction !== 'inbound')
 
-/** Only who has answered can take the waiting side over. */
+/** Only who has answered can take the waiting side over, or join it. */
 export const canComplete = (subject: Subject): boolean =>
   subject.kind === 'consult' && subject.consulted !== null && talks(subject.consulted)
+
+/** Whether somebody would talk on with the other side if the agent left. */
+export const canLeave = (subject: Subject): boolean =>
+  subject.kind === 'call' &&
+  subject.call.guests.some((guest) => guest.role === 'conference' && !guest.ringing)
 
 /** What was typed as it is sent, or `''` if nothing can be dialled with it. */
 export function dialled(typed: string): string {
