@@ -198,7 +198,7 @@ fn a_disk_that_hangs_costs_recordings_and_never_a_packet_and_each_call_knows_its
         }
         assert!(relays.close(talk.id));
         let closed = reports.recv_timeout(DEADLINE).unwrap();
-        let Report::Closed { call_id, received_packets, tap_dropped_packets } = closed else {
+        let Report::Closed { call_id, received_packets, tap_dropped_packets, .. } = closed else {
             panic!("{closed:?}")
         };
         assert_eq!((call_id, received_packets), (talk.id, [u64::from(talk.said), 0]));

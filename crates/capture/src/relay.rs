@@ -38,7 +38,7 @@ use crate::sink::{SpareBlocks, TapSink};
 use call::Connecting;
 use cheling_call::io::{MixPlan, RelayProtection, RelayRemote};
 use cheling_media::dtls::Identity;
-use cheling_model::call::Digit;
+use cheling_model::call::{Digit, MediaFault};
 use cheling_model::{CallId, Lane, Timestamp};
 use handshakes::{Handshakes, Owners};
 use poller::Waker;
@@ -143,6 +143,8 @@ pub enum Report {
         received_packets: [u64; 2],
         /// Packets that were to be recorded and could not be, per lane.
         tap_dropped_packets: [u64; 2],
+        /// Why nothing could be heard of [customer, agent], where that is known.
+        faults: [Option<MediaFault>; 2],
     },
 }
 

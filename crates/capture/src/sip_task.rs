@@ -11,8 +11,8 @@ use cheling_call::io::{Command, CommandReply, Input, Output};
 use cheling_call::outward::TrunkStatus;
 use cheling_call::registrar::{Kept, Registration};
 use cheling_call::switch::Switch;
-use cheling_model::Now;
 use cheling_model::directory::{Directory, TrunkAddress};
+use cheling_model::{Lane, Now, TapEvent, TapKind};
 use cheling_sip::Flow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -182,7 +182,13 @@ impl SipTask {
                 Report::Guest { call_id, guest, local } => {
                     Input::GuestOpened { call_id, guest, local }
                 }
-                Report::Closed { call_id, received_packets, tap_dropped_packets } => {
+                Report::Closed { call_id, received_packets, tap_dropped_packets, faults } => {
+                    // Before the journal hears that nothing more comes.
+                    for (lane, why) in Lane::BOTH.into_iter().zip(faults) {
+                        let Some(why) = why else { continue };
+                        let kind = TapKind::MediaRefused { lane, why };
+                        self.events.send(TapEvent { call_id, at: now.wall, kind });
+                    }
                     Input::RelayClosed { call_id, received_packets, tap_dropped_packets }
                 }
             },
@@ -291,6 +297,7 @@ impl SipTask {
                         call_id,
                         received_packets,
                         tap_dropped_packets,
+                        faults: [None; 2],
                     }));
                 }
             }

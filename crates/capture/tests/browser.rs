@@ -9,6 +9,7 @@ use cheling_media::dtls::{Association, Event, Fingerprint, Hash, Identity, Role}
 use cheling_media::srtp::{Kind, Opener, Sealer};
 use cheling_media::stun::{Candidate, check};
 use cheling_model::Lane;
+use cheling_model::call::MediaFault;
 use relay_bench::{Bench, DEADLINE, Phone, V4, call, ports, receive};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -232,6 +233,41 @@ fn another_certificate_than_the_sdp_names_gets_no_media() {
     bench.await_counters(call(1), |it| it.lanes[1].rtp_packets == 1);
     assert_eq!(bench.watch.totals().relayed_packets, 0);
     assert_eq!(bench.watch.totals().handshakes, 0);
+    bench.relays.start_recording(call(1));
+    bench.settle();
+    assert_eq!(bench.faults(call(1)), [Some(MediaFault::Fingerprint), None]);
+}
+
+#[test]
+fn why_nothing_can_be_heard_of_a_browser_is_told_at_the_end() {
+    let (mut bench, identities) = bench();
+    for (checks, talks, want) in [
+        (false, false, Some(MediaFault::NoCheck)),
+        (true, false, Some(MediaFault::NoHandshake)),
+        (true, true, None),
+    ] {
+        let local = bench.open(call(1));
+        let (mut browser, agent) = (Browser::new(11), Phone::at(V4, 22));
+        protect(&mut bench, browser.side(Role::Server));
+        bench.point(call(1), Lane::Agent, agent.address());
+        bench.settle();
+        if checks {
+            assert!(browser.checks(local[0], PASSWORD, Candidate::Used));
+        }
+        if talks {
+            browser.shakes_hands(local[0], Role::Client, identities[0].fingerprint());
+            await_keys(&bench);
+        }
+        bench.relays.start_recording(call(1));
+        bench.settle();
+        assert_eq!(bench.faults(call(1)), [want, None], "{checks} {talks}");
+    }
+    // Of a call that was never answered nothing is told.
+    bench.open(call(2));
+    let side = Browser::new(11).side(Role::Server);
+    bench.relays.protect(call(2), Lane::Customer, Some(Box::new(RelayProtection::Dtls(side))));
+    bench.settle();
+    assert_eq!(bench.faults(call(2)), [None; 2]);
 }
 
 #[test]

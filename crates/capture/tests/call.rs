@@ -195,6 +195,7 @@ fn words(items: &[Item]) -> Vec<&'static str> {
                 TapKind::GuestLeft { .. } => "guest left",
                 TapKind::Transfer { .. } => "transfer",
                 TapKind::Consulting { .. } => "consulting",
+                TapKind::MediaRefused { .. } => "media refused",
                 TapKind::RelayClosed { .. } => "relay closed",
                 TapKind::Ended { .. } => "ended",
             }),

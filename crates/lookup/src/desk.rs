@@ -256,7 +256,9 @@ impl Desk {
             TapKind::GuestLeft { guest } => self.guest_left(call_id, at, guest).await,
             TapKind::Transfer { to, stage, .. } => self.transfer(call_id, at, to, stage),
             TapKind::Consulting { with } => self.consulting(call_id, at, with.is_some()),
-            TapKind::Formats { .. } | TapKind::RelayClosed { .. } => Vec::new(),
+            TapKind::Formats { .. }
+            | TapKind::MediaRefused { .. }
+            | TapKind::RelayClosed { .. } => Vec::new(),
         }
     }
 

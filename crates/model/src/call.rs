@@ -422,6 +422,22 @@ pub struct TapEvent {
     pub kind: TapKind,
 }
 
+/// Why no protected media was agreed on with a side (DTLS-SRTP, RFC 5763; ICE, RFC 8445).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MediaFault {
+    /// None of its checks reached us: there is no way between it and us.
+    NoCheck,
+    /// There was a way, and the handshake on it was not finished in time.
+    NoHandshake,
+    /// Whoever was there showed another certificate than the one announced.
+    Fingerprint,
+    /// The two know no common protection.
+    Profile,
+    /// The handshake failed otherwise; the log says how.
+    Handshake,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -544,6 +560,14 @@ pub enum TapKind {
         /// The other call; `None`: it is over, and the agent is back.
         with: Option<CallId>,
     },
+    /// A side whose media is protected by a handshake was never agreed with: nothing was heard of
+    /// it, nor said to it. Told when the relay closes, of calls that were recorded.
+    MediaRefused {
+        /// Which side.
+        lane: Lane,
+        /// Where it ended.
+        why: MediaFault,
+    },
     /// The relay is closed: no packet of this call comes after this in the journal.
     RelayClosed {
         /// Packets received from [customer, agent].
@@ -551,7 +575,7 @@ pub enum TapKind {
         /// Packets that the tap had to drop, per lane.
         tap_dropped_packets: [u64; 2],
     },
-    /// The call is over. Last event of every call but `RelayClosed`.
+    /// The call is over. Last event of every call but `MediaRefused` and `RelayClosed`.
     Ended {
         /// How.
         cause: EndCause,

@@ -1,7 +1,7 @@
 //! What the events in the journal say about a call, as far as its recording needs it.
 
 use cheling_media::codec::PayloadMap;
-use cheling_model::call::Format;
+use cheling_model::call::{Format, MediaFault};
 use cheling_model::{DealershipId, Lane, TapEvent, TapKind, Timestamp};
 
 use crate::pauses::Pauses;
@@ -17,6 +17,8 @@ pub struct CallFacts {
     pub ended_at: Option<Timestamp>,
     /// Packets that the tap dropped, per lane.
     pub tap_dropped_packets: [u64; 2],
+    /// Why nothing could be heard of a side, per lane, where that was told.
+    pub faults: [Option<MediaFault>; 2],
     /// When nothing was to be recorded.
     pub pauses: Pauses,
     /// How payload types are to be read, per lane and voice, from when on.
@@ -46,6 +48,7 @@ impl CallFacts {
                 TapKind::RelayClosed { tap_dropped_packets, .. } => {
                     facts.tap_dropped_packets = *tap_dropped_packets;
                 }
+                TapKind::MediaRefused { lane, why } => facts.faults[lane.index()] = Some(*why),
                 TapKind::Formats { lane, voice, formats } => {
                     let mut map = PayloadMap::default();
                     for format in formats {

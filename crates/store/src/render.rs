@@ -143,6 +143,7 @@ pub fn prepare(
         undecodable_packets: scan.lanes.each_ref().map(|lane| lane.undecodable_packets),
         is_encrypted: scan.lanes.each_ref().map(|lane| lane.encoding() == SRTP),
         tap_dropped_packets: facts.tap_dropped_packets,
+        faults: facts.faults,
         has_gap: records.has_gap(),
         has_damage: scan.damaged_records > 0,
         was_cut: facts.ended_at.is_none(),

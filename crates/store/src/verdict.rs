@@ -1,5 +1,6 @@
 //! One word on what a recording is worth, and why.
 
+use cheling_model::call::MediaFault;
 use cheling_model::{Lane, Verdict};
 
 /// What is known of a call when its recording has been made.
@@ -15,6 +16,8 @@ pub struct Evidence {
     pub is_encrypted: [bool; 2],
     /// Packets that the tap dropped because the journal was behind.
     pub tap_dropped_packets: [u64; 2],
+    /// Why nothing could be heard of a side, where that is known.
+    pub faults: [Option<MediaFault>; 2],
     /// The disk refused or lost media.
     pub has_gap: bool,
     /// Records of the journal could not be read.
@@ -77,14 +80,34 @@ pub fn judge(evidence: &Evidence) -> (Verdict, String) {
         return (Verdict::Paused, "paused throughout".into());
     }
     match missing {
-        _ if nothing_heard => (Verdict::Silent, "no media from either side".into()),
-        Some(lane) => (Verdict::OneWay, format!("{} lane silent", word(lane))),
+        _ if nothing_heard => {
+            let faults = Lane::BOTH.into_iter().filter_map(|lane| {
+                Some(format!("; {} lane: {}", word(lane), fault(evidence.faults[lane.index()]?)))
+            });
+            (Verdict::Silent, format!("no media from either side{}", faults.collect::<String>()))
+        }
+        Some(lane) => {
+            let why = evidence.faults[lane.index()].map(fault);
+            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+            (Verdict::OneWay, format!("{} lane silent{why}", word(lane)))
+        }
         None if is_paused => {
             let times = if evidence.pauses == 1 { "once" } else { "more than once" };
             let paused_s = (evidence.paused_us + 500_000) / 1_000_000;
             (Verdict::Paused, format!("paused {times}, {paused_s} s in all"))
         }
         None => (Verdict::Ok, String::new()),
+    }
+}
+
+/// Why nothing was heard of a side, in words that the console translates.
+fn fault(why: MediaFault) -> &'static str {
+    match why {
+        MediaFault::NoCheck => "none of its ICE checks reached us",
+        MediaFault::NoHandshake => "its DTLS handshake was not finished",
+        MediaFault::Fingerprint => "its certificate was not the one announced",
+        MediaFault::Profile => "no SRTP profile was agreed on",
+        MediaFault::Handshake => "its DTLS handshake failed",
     }
 }
 
@@ -104,6 +127,35 @@ mod tests {
             (Evidence { duration_us: 999_999, ..good }, Verdict::Short, ""),
             (Evidence { heard_packets: [0, 9], ..good }, Verdict::OneWay, "customer lane silent"),
             (Evidence { heard_packets: [9, 0], ..good }, Verdict::OneWay, "agent lane silent"),
+            (
+                Evidence {
+                    heard_packets: [9, 0],
+                    faults: [None, Some(MediaFault::NoCheck)],
+                    ..good
+                },
+                Verdict::OneWay,
+                "agent lane silent: none of its ICE checks reached us",
+            ),
+            (
+                Evidence {
+                    heard_packets: [0, 0],
+                    faults: [Some(MediaFault::Fingerprint), Some(MediaFault::NoHandshake)],
+                    ..good
+                },
+                Verdict::Silent,
+                "no media from either side; customer lane: its certificate was not the one \
+                 announced; agent lane: its DTLS handshake was not finished",
+            ),
+            // It was agreed with in the end, or the other side's trouble is another's.
+            (
+                Evidence {
+                    heard_packets: [0, 9],
+                    faults: [None, Some(MediaFault::Profile)],
+                    ..good
+                },
+                Verdict::OneWay,
+                "customer lane silent",
+            ),
             (
                 Evidence { pauses: 2, paused_us: 20_600_000, ..good },
                 Verdict::Paused,

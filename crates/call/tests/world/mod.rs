@@ -483,6 +483,7 @@ fn tell(kind: &TapKind) -> String {
         TapKind::Consulting { with } => {
             format!("consulting {}", if with.is_some() { "began" } else { "over" })
         }
+        TapKind::MediaRefused { lane, why } => format!("{lane:?} refused: {why:?}"),
         TapKind::RelayClosed { .. } => "relay closed".into(),
         TapKind::Ended { cause, by, sip_status } => {
             format!("ended {cause:?} {by:?} {sip_status:?}")

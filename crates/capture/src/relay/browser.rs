@@ -13,6 +13,7 @@ use super::wire::Wire;
 use cheling_call::io::{DtlsSide, SrtpKeys};
 use cheling_media::dtls::{DtlsError, Event};
 use cheling_media::rtp::DatagramKind;
+use cheling_model::call::MediaFault;
 use std::net::SocketAddr;
 
 /// Handshakes that one side may begin: somebody else's that comes first must not keep it out, and
@@ -29,6 +30,8 @@ pub(super) struct Browser {
     /// Where the handshake of a side without ICE comes from.
     peer: Option<SocketAddr>,
     srtp: Option<Srtp>,
+    /// How the last handshake failed.
+    failure: Option<MediaFault>,
 }
 
 /// What came of a datagram that is no media.
@@ -46,7 +49,16 @@ pub(super) enum Dealt {
 
 impl Browser {
     pub(super) fn new(side: DtlsSide, owner: Owner, handshakes: Handshakes) -> Self {
-        Self { side, owner, handshakes, association: None, begun: 0, peer: None, srtp: None }
+        Self {
+            side,
+            owner,
+            handshakes,
+            association: None,
+            begun: 0,
+            peer: None,
+            srtp: None,
+            failure: None,
+        }
     }
 
     /// The same, as its SDP has it now. Whoever is somebody else than before begins anew.
@@ -57,11 +69,22 @@ impl Browser {
             && before.theirs == self.side.theirs;
         if !is_same {
             (self.association, self.srtp, self.begun) = (None, None, 0);
+            self.failure = None;
         }
     }
 
     pub(super) fn has_ice(&self) -> bool {
         self.side.ice.is_some()
+    }
+
+    /// Why nothing can be heard of it yet; `None` once there are keys.
+    pub(super) fn fault(&self, wire: &Wire) -> Option<MediaFault> {
+        if self.srtp.is_some() {
+            return None;
+        }
+        let is_found = !self.has_ice() || wire.source.locked().is_some();
+        let without_failure = if is_found { MediaFault::NoHandshake } else { MediaFault::NoCheck };
+        Some(self.failure.unwrap_or(without_failure))
     }
 
     pub(super) fn srtp(&mut self) -> Option<&mut Srtp> {
@@ -158,6 +181,12 @@ impl Browser {
             }
             Event::Failed(err) => {
                 self.association = None;
+                self.failure = Some(match err {
+                    DtlsError::Fingerprint => MediaFault::Fingerprint,
+                    DtlsError::Profile => MediaFault::Profile,
+                    DtlsError::Timeout => MediaFault::NoHandshake,
+                    DtlsError::Library(_) => MediaFault::Handshake,
+                });
                 Err(err)
             }
         }

@@ -15,6 +15,7 @@ use crate::clock::AnchoredClock;
 use cheling_call::io::{RelayProtection, RelayRemote, Speaker};
 use cheling_media::dtls::Event;
 use cheling_media::rtp::DatagramKind;
+use cheling_model::call::MediaFault;
 use cheling_model::tap::PacketKind;
 use cheling_model::{CallId, Lane, Timestamp};
 use std::io;
@@ -192,6 +193,17 @@ impl RelayedCall {
     /// Sends a packet of our own to one side; false if it could not be sent.
     pub(super) fn send_rtp(&mut self, lane: Lane, bytes: &[u8]) -> bool {
         self.sides[lane.index()].send(PacketKind::Rtp, bytes).is_ok()
+    }
+
+    /// Why nothing could be heard of a side, for [customer, agent]: of a call that is recorded.
+    pub(super) fn faults(&mut self) -> [Option<MediaFault>; 2] {
+        if !self.is_recording {
+            return [None; 2];
+        }
+        self.sides.each_mut().map(|side| {
+            let browser = side.protection.as_mut().and_then(|it| it.browser());
+            browser.and_then(|browser| browser.fault(&side.rtp))
+        })
     }
 
     /// The wall clock at this moment, as the call's packets are stamped.

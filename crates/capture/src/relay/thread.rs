@@ -524,6 +524,7 @@ impl RelayThread {
                 call_id: call.call_id,
                 received_packets: call.received_packets,
                 tap_dropped_packets: call.tap_dropped_packets,
+                faults: call.faults(),
             });
         }
     }

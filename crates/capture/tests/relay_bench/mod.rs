@@ -7,6 +7,7 @@ use cheling_capture::clock::AnchoredClock;
 use cheling_capture::relay::{RelayConfig, RelayWatch};
 use cheling_capture::relay::{Relays, Report};
 use cheling_capture::sink::{SpareBlocks, TapSink};
+use cheling_model::call::MediaFault;
 use cheling_model::tap::TapBlock;
 use cheling_model::{CallId, Lane, TapEvent, Timestamp};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -108,9 +109,20 @@ impl Bench {
     pub fn close(&mut self, id: CallId) -> ([u64; 2], [u64; 2]) {
         assert!(self.relays.close(id));
         match self.report() {
-            Report::Closed { call_id, received_packets, tap_dropped_packets } if call_id == id => {
+            Report::Closed { call_id, received_packets, tap_dropped_packets, .. }
+                if call_id == id =>
+            {
                 (received_packets, tap_dropped_packets)
             }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Closes a call that was recorded, and tells why nothing could be heard of a side.
+    pub fn faults(&mut self, id: CallId) -> [Option<MediaFault>; 2] {
+        assert!(self.relays.close(id));
+        match self.report() {
+            Report::Closed { call_id, faults, .. } if call_id == id => faults,
             other => panic!("{other:?}"),
         }
     }

@@ -4,6 +4,7 @@ import { ApiError } from '@/api/http'
 import type { Day, Micros } from '@/api/schema'
 import { useNow } from '@/composables/useNow'
 import { dayOf, daysBetween, when } from './format'
+import { phraseOf } from './reasons'
 
 export function useText() {
   const { t, te } = useI18n()
@@ -18,6 +19,17 @@ export function useText() {
   /** What a call came to: the agent's outcome if there is one, else how it ended. */
   const result = (value: string) =>
     te(`outcome.${value}`) ? word('outcome', value) : word('cause', value)
+
+  function reason(said: string): string {
+    const phrase = phraseOf(said)
+    if (!phrase) return said
+    const { key, lane, why, ...rest } = phrase
+    const whose = lane ? t(`detail.lane.${lane}`) : ''
+    return t(`detail.${key}`, { ...rest, lane: whose, why: why ? reason(why) : '' })
+  }
+
+  /** What the recorder says of a verdict: `reasons(recording.verdict_detail)`. */
+  const reasons = (said: string) => (said ? said.split('; ').map(reason).join(t('detail.and')) : '')
 
   function time(at: Micros): string {
     const moment = when(at, now.value)
@@ -50,5 +62,5 @@ export function useText() {
     return error.message || t('error.unknown')
   }
 
-  return { t, te, word, result, time, due, today, failure, now }
+  return { t, te, word, reasons, result, time, due, today, failure, now }
 }
