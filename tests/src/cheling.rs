@@ -54,6 +54,11 @@ impl Cheling {
         Self::start_at(Ports::claim(), (10_000, 19_999), "").await
     }
 
+    /// As [`Cheling::start`], with RTP ports for hundreds of calls; one at a time on a machine.
+    pub async fn start_for_crowd() -> Self {
+        Self::start_at(Ports::claim(), (18_000, 19_999), "").await
+    }
+
     /// As [`Cheling::start_for_load`], for so many short calls at once that no limit is met.
     pub async fn start_for_signalling() -> Self {
         let ports = Ports::claim();

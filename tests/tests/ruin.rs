@@ -83,7 +83,7 @@ impl House {
         // The usual ports are enough for forty calls.
         let cheling = match calls {
             0..=35 => Cheling::start().await,
-            _ => Cheling::start_for_load().await,
+            _ => Cheling::start_for_crowd().await,
         };
         let gateway = cheling.gateway(busy).await;
         let (phone, events) = cheling.phone("8001", Transport::Udp).await;
