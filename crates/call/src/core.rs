@@ -345,6 +345,13 @@ impl Core {
         self.endpoint.respond(self.now.monotonic, server, &response);
     }
 
+    /// Has who sends a request prove who he is; nothing of the request is kept.
+    pub(crate) fn challenge(&mut self, server: ServerId, mut response: Response) {
+        response.headers.push(Name::Server, &self.settings.product);
+        self.servers.remove(&server);
+        self.endpoint.respond_once(server, &response);
+    }
+
     /// Answers a request with a status and nothing more.
     pub(crate) fn refuse(&mut self, server: ServerId, request: &Request, status: u16) {
         self.refuse_with(server, request, status, |_| {});

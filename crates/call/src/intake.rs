@@ -126,7 +126,7 @@ fn register(core: &mut Core, server: ServerId, flow: Flow, request: &Request) ->
         Outcome::Challenged { is_stale } => {
             let realm = &directory.realm;
             let response = core.auth.challenge(core.now, realm, request, flow, is_stale, &tag);
-            core.respond(server, response);
+            core.challenge(server, response);
             return None;
         }
         Outcome::Refused(refusal) => {
@@ -338,7 +338,7 @@ fn source(core: &mut Core, server: ServerId, flow: Flow, request: &Request) -> O
             }
             let realm = &directory.realm;
             let response = core.auth.challenge(core.now, realm, request, flow, is_stale, &tag);
-            core.respond(server, response);
+            core.challenge(server, response);
             None
         }
         Outcome::Refused(refusal) => {

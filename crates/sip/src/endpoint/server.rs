@@ -71,6 +71,19 @@ impl Endpoint {
         true
     }
 
+    /// Answers a request and forgets it at once; the answer is not repeated. So are strangers
+    /// challenged (RFC 3261 §26.3.2.4): they leave nothing behind, and nobody can have many answers
+    /// sent to an address that he only claims is his. Who missed it asks again, and is answered anew.
+    pub fn respond_once(&mut self, id: ServerId, response: &Response) {
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        self.output.push_back((server.flow, response.to_bytes()));
+        server.machine = match server.machine {
+            ServerMachine::Invite(_) => ServerMachine::Invite(ServerInvite::Terminated),
+            ServerMachine::Other(_) => ServerMachine::Other(ServerOther::Terminated),
+        };
+        self.settle_server(id);
+    }
+
     pub(super) fn handle_request(
         &mut self,
         now: Instant,

@@ -513,16 +513,38 @@ fn max_forwards_goes_down_to_nothing() {
 }
 
 #[test]
+fn a_challenge_leaves_nothing_behind_and_is_made_anew_for_who_missed_it() {
+    for method in [Method::Invite, Method::Register] {
+        let mut endpoint = Link::new(Transport::Udp, |_| false).callee;
+        let flow = Flow::udp(CALLEE.parse().unwrap(), CALLER.parse().unwrap());
+        let (now, asked) = (Instant::now(), request(method.clone()));
+        for round in 1..=3 {
+            endpoint.handle_message(now, flow, from_proxy(&asked, "1"));
+            let Some(Event::Request { id, request, .. }) = endpoint.poll_event() else { panic!() };
+            endpoint.respond_once(id, &Response::to(&request, 407, "", Some("t")));
+            assert!(endpoint.poll().is_some(), "{method} {round}");
+            assert_eq!(endpoint.transactions(), (0, 0));
+            assert!(!endpoint.respond(now, id, &Response::to(&request, 200, "", Some("t"))));
+        }
+        endpoint.handle_timeout(now + Duration::from_secs(40));
+        assert_eq!(endpoint.poll(), None, "it is not repeated");
+        assert!(endpoint.server_ids.is_empty() && endpoint.merging.is_empty());
+        assert!(endpoint.sources.is_empty());
+    }
+}
+
+#[test]
 fn a_long_request_goes_by_stream_and_falls_back_to_datagrams() {
     let mut link = Link::new(Transport::Udp, |_| false);
     let datagrams = link.to_callee();
     let stream = Flow { transport: Transport::Tcp, ..datagrams };
+    let way = Way { flow: datagrams, stream: Some(stream) };
     let mut long = request(Method::Message);
     long.set_body("text/plain", "x".repeat(1200));
     for (padding, transport) in [(0, Transport::Udp), (400, Transport::Tcp)] {
         let mut request = long.clone();
         request.set_body("text/plain", "x".repeat(800 + padding));
-        let id = link.caller.request_by_size(link.now, datagrams, stream, request).unwrap();
+        let id = link.caller.request(link.now, way, request).unwrap();
         let (flow, bytes) = link.caller.poll().unwrap();
         assert_eq!(flow.transport, transport, "{} bytes", bytes.len());
         assert_eq!(bytes.len() <= MAX_DATAGRAM_REQUEST_BYTES, transport == Transport::Udp);
