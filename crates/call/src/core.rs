@@ -300,10 +300,16 @@ impl Core {
             let is_kept = self.outward.has_account(name);
             kept = Some((name, is_kept.then(|| Box::new(request.clone()))));
         }
-        match self.endpoint.request(self.now.monotonic, flow, request) {
+        let way = match to {
+            Side::Trunk { name } => {
+                self.outward.way(&self.settings, name, flow, self.now.monotonic)
+            }
+            Side::Phone { .. } => flow.into(),
+        };
+        match self.endpoint.request(self.now.monotonic, way, request) {
             Ok(client) => {
                 if let Some((trunk, request)) = kept {
-                    self.outward.sent(client, trunk, request, flow);
+                    self.outward.sent(client, trunk, request, way);
                 }
                 self.clients.insert(client, call_id);
                 entries.clients.push(client);

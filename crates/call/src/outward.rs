@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use cheling_model::directory::{Account, Trunk, TrunkAddress, TrunkTransport};
 use cheling_model::{Now, Timestamp};
+use cheling_sip::endpoint::Way;
 use cheling_sip::{ClientId, Endpoint, Flow, Name, NameAddr, Request, Response, Transport};
 
 use crate::io::Settings;
@@ -29,6 +30,9 @@ use registration::{Granted, Registration, retry_after};
 const SIPS_PORT: u16 = 5061;
 /// Challenges answered for one request of a call.
 const MAX_ANSWERS: u8 = 3;
+
+/// How long no TCP is tried for long requests to where it was refused.
+const NO_STREAM_FOR: Duration = Duration::from_secs(600);
 
 /// How a trunk is, for the console and for metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +90,8 @@ struct Link {
     account: Option<Account>,
     keyring: Keyring,
     places: Places,
+    /// Where requests that are too long for a datagram could not go by TCP.
+    streams: Places,
 }
 
 impl Link {
@@ -100,7 +106,7 @@ impl Link {
 #[derive(Debug)]
 struct Sent {
     trunk: String,
-    flow: Flow,
+    way: Way,
     /// Kept only where a challenge could be answered.
     request: Option<Box<Request>>,
     answers: u8,
@@ -209,6 +215,35 @@ impl Outward {
         order.iter().map(|place| flow_to(settings, place)).collect()
     }
 
+    /// A request's way to a trunk along `flow`: by TCP if it is too long for a datagram and the
+    /// trunk takes that.
+    pub(crate) fn way(&self, settings: &Settings, trunk: &str, flow: Flow, now: Instant) -> Way {
+        let stream = || {
+            let link = self.links.get(trunk).filter(|_| flow.transport == Transport::Udp)?;
+            let trunk = settings.trunks.iter().find(|it| it.name == trunk)?;
+            let stream = trunk.addresses.iter().find(|it| it.address == flow.remote)?.stream?;
+            let place = TrunkAddress::only(TrunkTransport::Tcp, stream);
+            (!link.streams.is_avoided(now, stream)).then(|| flow_to(settings, &place))
+        };
+        Way { flow, stream: stream() }
+    }
+
+    /// Nothing could be sent along `flow`. Where that is the TCP of a trunk, long requests go by
+    /// UDP for a while: one that says nothing at all costs each call seconds.
+    pub(crate) fn send_failed(&mut self, settings: &Settings, flow: Flow, now: Instant) {
+        if flow.transport != Transport::Tcp {
+            return;
+        }
+        let takes = |trunk: &Trunk| trunk.addresses.iter().any(|it| it.stream == Some(flow.remote));
+        for trunk in settings.trunks.iter().filter(|trunk| takes(trunk)) {
+            if let Some(link) = self.links.get_mut(&trunk.name) {
+                let (trunk, to) = (&trunk.name, flow.remote);
+                tracing::warn!(%trunk, %to, "no TCP for long requests: they go by UDP for 10 minutes");
+                link.streams.failed(now, flow.remote, Some(NO_STREAM_FOR));
+            }
+        }
+    }
+
     /// When to call [`Self::handle_timeout`].
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.registrations.iter().filter_map(|(_, it)| it.next_timeout()).min()
@@ -270,9 +305,9 @@ impl Outward {
         id: ClientId,
         trunk: &str,
         request: Option<Box<Request>>,
-        flow: Flow,
+        way: Way,
     ) {
-        let sent = Sent { trunk: trunk.to_owned(), flow, request, answers: 0 };
+        let sent = Sent { trunk: trunk.to_owned(), way, request, answers: 0 };
         self.sent.insert(id, sent);
     }
 
@@ -300,9 +335,9 @@ impl Outward {
         let Some(link) = self.links.get_mut(&sent.trunk) else { return Taken::Passed };
         if response.status == 503 {
             let after = retry_after(response);
-            link.places.failed(desk.now.monotonic, sent.flow.remote, after);
+            link.places.failed(desk.now.monotonic, sent.way.flow.remote, after);
         } else {
-            link.places.works(sent.flow.remote);
+            link.places.works(sent.way.flow.remote);
         }
         if response.is_provisional() {
             return Taken::Passed;
@@ -324,7 +359,7 @@ impl Outward {
         if let Some(sent) = self.sent.remove(&id)
             && let Some(link) = self.links.get_mut(&sent.trunk)
         {
-            link.places.failed(desk.now.monotonic, sent.flow.remote, None);
+            link.places.failed(desk.now.monotonic, sent.way.flow.remote, None);
         }
         is_mine
     }
@@ -392,7 +427,7 @@ impl Sent {
         let cnonce = desk.endpoint.token();
         link.sign(request, &cnonce);
         let again = (**request).clone();
-        let sent = desk.endpoint.retry(desk.now.monotonic, id, self.flow, again);
+        let sent = desk.endpoint.retry(desk.now.monotonic, id, self.way, again);
         matches!(sent, Ok(true)).then_some(cseq)
     }
 }

@@ -291,7 +291,9 @@ fn pass(
             response.headers.push(Name::RetryAfter, RETRY_AFTER_S);
         });
     }
-    match core.endpoint.request(core.now.monotonic, flow, passed) {
+    let system = pbx(core).map_or("", |pbx| &pbx.name);
+    let way = core.outward.way(&core.settings, system, flow, core.now.monotonic);
+    match core.endpoint.request(core.now.monotonic, way, passed) {
         Ok(client) => {
             *core.passage.per_source.entry(source).or_default() += 1;
             core.passage.under_way.insert(client, UnderWay { server, flow: from, request });

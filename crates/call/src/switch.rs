@@ -88,7 +88,9 @@ impl Switch {
             Input::Message { flow, bytes } => self.message(self.core.named(flow), bytes),
             Input::SendFailed { flow } => {
                 let flow = self.core.named(flow);
-                self.core.endpoint.handle_send_failed(now.monotonic, &flow);
+                let Core { outward, settings, endpoint, .. } = &mut self.core;
+                outward.send_failed(settings, flow, now.monotonic);
+                endpoint.handle_send_failed(now.monotonic, &flow);
             }
             Input::FlowClosed { flow } => {
                 let flow = self.core.named(flow);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cheling_call::io::{Command, Input};
+use cheling_call::io::{Command, Input, Settings};
 use cheling_model::directory::{Account, Trunk, TrunkAddress, TrunkTransport};
 use cheling_sip::digest::{Algorithm, Credentials, ha1};
 use cheling_sip::{Flow, Method, Name, NameAddr, Request, Transport, Uri};
@@ -243,6 +243,52 @@ fn calls_prove_themselves_and_follow_the_service_route() {
     bench.answer(&bye, 200, |_| {});
     bench.run(120 * SECOND);
     assert!(bench.switch.is_idle());
+}
+
+#[test]
+fn what_is_too_long_for_a_datagram_goes_by_tcp_until_that_is_refused() {
+    let stream = "198.51.100.1:5070";
+    let mut trunk = trunk(&[FIRST]);
+    trunk.addresses[0].stream = Some(address(stream));
+    trunk.account.as_mut().unwrap().registers = false;
+    let long = Settings { trunks: vec![trunk.clone()], ..world::settings(3) };
+    let mut bench = Bench::with(Settings { product: "x".repeat(900), ..long });
+    let phone = bench.phone();
+    bench.dial(phone, "13812345678");
+    let (tcp, invite) = bench.request(Method::Invite);
+    assert_eq!((tcp.transport, tcp.remote), (Transport::Tcp, address(stream)));
+    assert_eq!(invite.headers.via().unwrap().protocol, "TCP");
+    // The answer to its challenge is no shorter.
+    bench.challenge(&(tcp, invite), "n1", false);
+    let _ = bench.request(Method::Ack);
+    let (tcp, invite) = bench.request(Method::Invite);
+    assert_eq!(tcp.transport, Transport::Tcp);
+    assert!(is_proved(&invite, Name::ProxyAuthorization));
+    // Nobody takes TCP there: the call goes on by UDP, and so do those that follow.
+    bench.feed(Input::SendFailed { flow: tcp });
+    let again = bench.request(Method::Invite);
+    assert_eq!((again.0.transport, again.0.remote), (Transport::Udp, address(FIRST)));
+    assert_eq!(again.1.headers.values(Name::Via).len(), 1);
+    assert_eq!(again.1.headers.cseq(), invite.headers.cseq());
+    bench.answer(&again, 486, |_| {});
+    let _ = bench.request(Method::Ack);
+    assert_eq!(bench.responses.last().unwrap().status, 486);
+    bench.run(60 * SECOND);
+    for (pause, transport) in [(SECOND, Transport::Udp), (600 * SECOND, Transport::Tcp)] {
+        bench.run(pause);
+        bench.responses.clear();
+        bench.dial(phone, "13812345679");
+        let next = bench.request(Method::Invite);
+        assert_eq!(next.0.transport, transport, "after {pause:?}");
+        bench.answer(&next, 486, |_| {});
+        bench.run(60 * SECOND);
+        bench.sent.clear();
+    }
+    // What fits goes as a datagram.
+    let mut bench = Bench::start(vec![trunk]);
+    let phone = bench.phone();
+    bench.dial(phone, "13812345678");
+    assert_eq!(bench.request(Method::Invite).0.transport, Transport::Udp);
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! and what happens when it fails (`call`).
 
 use crate::handle::Handle;
-use cheling_model::directory::{TrunkAddress, TrunkTransport};
+use cheling_model::directory::{LongRequests, TrunkAddress, TrunkTransport};
 use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig,
 };
@@ -43,6 +43,8 @@ pub struct Wanted {
     pub port: Option<u16>,
     /// The transport; `None` if DNS decides (RFC 3263 §4.1).
     pub transport: Option<TrunkTransport>,
+    /// Whether TCP is wanted beside UDP.
+    pub long_requests: LongRequests,
 }
 
 /// What was found.
@@ -135,6 +137,11 @@ impl Names {
     pub async fn resolve(&self, wanted: &Wanted) -> Result<Found, ResolveError> {
         let mut search = Search { names: self, good_until: Instant::now() + LONGEST };
         let mut addresses = search.run(wanted).await?;
+        if wanted.long_requests == LongRequests::Tcp {
+            for place in addresses.iter_mut().filter(|it| it.transport == TrunkTransport::Udp) {
+                place.stream.get_or_insert(place.address);
+            }
+        }
         addresses.sort_by_key(|it| it.priority);
         addresses.truncate(MAX_ADDRESSES);
         if addresses.is_empty() {
@@ -172,7 +179,10 @@ impl Search<'_> {
             None => self.services(&host).await?,
         };
         for (transport, name) in &services {
-            let found = self.service(*transport, name).await?;
+            let mut found = self.service(*transport, name).await?;
+            if *transport == TrunkTransport::Udp && wanted.long_requests != LongRequests::Udp {
+                self.streams(&services, &mut found).await;
+            }
             if !found.is_empty() {
                 return Ok(found);
             }
@@ -180,6 +190,22 @@ impl Search<'_> {
         // Neither NAPTR nor SRV: the host itself, at the usual port (RFC 3263 §4.2).
         let transport = wanted.transport.unwrap_or(TrunkTransport::Udp);
         self.hosts(&host, usual_port(transport), transport, (0, 0)).await
+    }
+
+    /// Where the machines that take UDP take TCP as well, as far as DNS names it.
+    async fn streams(
+        &mut self,
+        services: &[(TrunkTransport, String)],
+        datagrams: &mut [TrunkAddress],
+    ) {
+        let service = services.iter().find(|(transport, _)| *transport == TrunkTransport::Tcp);
+        let Some((transport, name)) = service.filter(|_| !datagrams.is_empty()) else { return };
+        // Calls go by UDP, whatever becomes of this.
+        let streams = self.service(*transport, name).await.unwrap_or_default();
+        for place in datagrams {
+            let same = streams.iter().find(|it| it.address.ip() == place.address.ip());
+            place.stream = same.map(|it| it.address);
+        }
     }
 
     /// The services in the order in which the domain wants them used (RFC 3263 §4.1). Without
@@ -259,8 +285,12 @@ impl Search<'_> {
         };
         self.good_until = self.good_until.min(found.valid_until());
         let ips = found.iter().filter(|ip| self.names.families.has(*ip));
-        let place = |ip| SocketAddr::new(ip, port);
-        Ok(ips.map(|ip| TrunkAddress { transport, address: place(ip), priority, weight }).collect())
+        let place = |ip| TrunkAddress {
+            priority,
+            weight,
+            ..TrunkAddress::only(transport, SocketAddr::new(ip, port))
+        };
+        Ok(ips.map(place).collect())
     }
 
     async fn lookup(&mut self, name: &str, what: RecordType) -> Result<Vec<RData>, ResolveError> {

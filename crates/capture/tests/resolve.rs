@@ -7,7 +7,7 @@ use cheling_capture::resolve::{Families, Names, ResolveError, Wanted, keep};
 use cheling_capture::transport::TransportConfig;
 use cheling_capture::{Capture, CaptureConfig, LOOKUP_QUEUE, Sinks, SpareBlocks, TapSink};
 use cheling_model::TapEvent;
-use cheling_model::directory::{Account, Directory, Trunk, TrunkTransport};
+use cheling_model::directory::{Account, Directory, LongRequests, Trunk, TrunkTransport};
 use cheling_model::tap::TapBlock;
 use cheling_sip::{Message, Name, Response};
 use std::collections::{HashMap, HashSet};
@@ -110,7 +110,8 @@ fn naptr(order: u16, service: &str, replacement: &str) -> Vec<u8> {
 }
 
 fn wanted(host: &str, port: Option<u16>, transport: Option<TrunkTransport>) -> Wanted {
-    Wanted { trunk: "provider".into(), host: host.into(), port, transport }
+    let long_requests = LongRequests::Auto;
+    Wanted { trunk: "provider".into(), host: host.into(), port, transport, long_requests }
 }
 
 async fn found(names: &Names, wanted: &Wanted) -> Vec<String> {
@@ -167,6 +168,31 @@ async fn names_are_looked_up_as_rfc_3263_says() {
     for host in ["nowhere.example", "none.example"] {
         let err = names.resolve(&wanted(host, None, udp)).await.unwrap_err();
         assert!(matches!(err, ResolveError::Nothing(_)), "{err}");
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_dns_names_for_both_takes_long_requests_by_tcp() {
+    let zone = Zone::default();
+    zone.host("a.example", [192, 0, 2, 1]);
+    zone.host("b.example", [192, 0, 2, 2]);
+    let both = vec![srv(10, 0, 5070, "a.example"), srv(20, 0, 5080, "b.example")];
+    zone.set("_sip._udp.sip.example", SRV, both);
+    zone.set("_sip._tcp.sip.example", SRV, vec![srv(1, 0, 5090, "b.example")]);
+    let names = Names::new(&[zone.serve().await], Families::V4).unwrap();
+    let (udp, auto) = (Some(TrunkTransport::Udp), None);
+    for (transport, long_requests, want) in [
+        (auto, LongRequests::Auto, [None, Some("192.0.2.2:5090")]),
+        (auto, LongRequests::Udp, [None, None]),
+        (auto, LongRequests::Tcp, [Some("192.0.2.1:5070"), Some("192.0.2.2:5090")]),
+        (udp, LongRequests::Auto, [None, None]),
+        (udp, LongRequests::Tcp, [Some("192.0.2.1:5070"), Some("192.0.2.2:5080")]),
+    ] {
+        let wanted = Wanted { long_requests, ..wanted("sip.example", None, transport) };
+        let found = names.resolve(&wanted).await.unwrap().addresses;
+        let streams: Vec<_> = found.iter().map(|it| it.stream).collect();
+        let want = want.map(|it| it.map(|it| it.parse::<SocketAddr>().unwrap()));
+        assert_eq!(streams, want, "{transport:?} {long_requests:?}");
     }
 }
 

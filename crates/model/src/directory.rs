@@ -349,12 +349,15 @@ pub struct TrunkAddress {
     pub priority: u16,
     /// Its share of the calls among those of one priority (RFC 2782).
     pub weight: u16,
+    /// For UDP: where the same machine takes requests by TCP that are too long for a datagram
+    /// (RFC 3261 §18.1.1), if it does.
+    pub stream: Option<SocketAddr>,
 }
 
 impl TrunkAddress {
     /// The only place there is.
     pub fn only(transport: TrunkTransport, address: SocketAddr) -> Self {
-        Self { transport, address, priority: 0, weight: 0 }
+        Self { transport, address, priority: 0, weight: 0, stream: None }
     }
 }
 
@@ -419,6 +422,19 @@ pub enum TrunkTransport {
     Tcp,
     /// RFC 3261 over TLS.
     Tls,
+}
+
+/// How requests go to a trunk by UDP that are too long for a datagram (RFC 3261 §18.1.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LongRequests {
+    /// By TCP where DNS names both transports for the same machine, else as datagrams, in fragments.
+    #[default]
+    Auto,
+    /// Always as datagrams: for whoever takes no TCP, whatever DNS says.
+    Udp,
+    /// By TCP at the address and port of UDP, where DNS names no other.
+    Tcp,
 }
 
 /// A header that may carry the caller's number.

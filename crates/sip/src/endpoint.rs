@@ -33,7 +33,7 @@ use client::Client;
 use key::{AckKey, ClientKey, MergeKey, ServerKey};
 use server::Server;
 
-pub use client::MAX_DATAGRAM_REQUEST_BYTES;
+pub use client::{MAX_DATAGRAM_REQUEST_BYTES, Way};
 pub use looping::{HopsExhausted, Looping};
 
 /// Names a server transaction: a request to us.

@@ -35,6 +35,11 @@ impl Places {
         self.avoided.remove(&place);
     }
 
+    /// Whether an address failed lately.
+    pub(super) fn is_avoided(&self, now: Instant, place: SocketAddr) -> bool {
+        self.avoided.get(&place).is_some_and(|until| *until > now)
+    }
+
     /// The addresses in the order in which to try them. `chance` is any number; `first` is where we
     /// are registered.
     pub(super) fn order(
@@ -47,7 +52,7 @@ impl Places {
         let mut ordered = by_weight(addresses, chance);
         // Both sorts are stable.
         ordered.sort_by_key(|it| Some(it.address) != first);
-        ordered.sort_by_key(|it| self.avoided.get(&it.address).is_some_and(|until| *until > now));
+        ordered.sort_by_key(|it| self.is_avoided(now, it.address));
         ordered
     }
 }
@@ -86,6 +91,7 @@ mod tests {
             address: SocketAddr::from(([192, 0, 2, last], 5060)),
             priority,
             weight,
+            stream: None,
         }
     }
 

@@ -4,7 +4,8 @@
 use cheling_capture::resolve::Wanted;
 use cheling_model::directory::{
     Account, CallerHeader, DiversionHeader, EarlyMedia, ForwardedCaller, IdentityHeader,
-    LocalNumbers, SrtpPolicy, Trunk, TrunkAddress, TrunkManners, TrunkRole, TrunkTransport,
+    LocalNumbers, LongRequests, SrtpPolicy, Trunk, TrunkAddress, TrunkManners, TrunkRole,
+    TrunkTransport,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -40,6 +41,11 @@ pub struct TrunkEntry {
     /// `udp` (default), `tcp`, `tls`, or `auto`: what DNS names first (NAPTR, then SRV).
     #[serde(default)]
     pub transport: Via,
+    /// How requests go over UDP that are too long for a datagram, 1300 bytes (RFC 3261 §18.1.1):
+    /// `auto` (default), by TCP where `transport = "auto"` and DNS names both for one machine;
+    /// `tcp`, by TCP at the same port; `udp`, never by TCP. Where TCP is refused they go by UDP.
+    #[serde(default)]
+    pub long_requests: LongRequests,
     /// The user part of our account there. Default: none.
     #[serde(default)]
     pub username: Option<String>,
@@ -257,6 +263,7 @@ impl TrunkEntry {
             role: TrunkRole::Trunk,
             peer: None,
             transport: Via::default(),
+            long_requests: LongRequests::default(),
             username: None,
             auth_username: None,
             password: None,
@@ -308,6 +315,7 @@ impl TrunkEntry {
             host: self.address.host.clone(),
             port: self.address.port,
             transport: self.transport.transport(),
+            long_requests: self.long_requests,
         })
     }
 
@@ -355,7 +363,12 @@ impl TrunkEntry {
         let usual = if transport == TrunkTransport::Tls { 5061 } else { 5060 };
         let port = self.address.port.unwrap_or(usual);
         let address = self.address.ip().map(|ip| SocketAddr::new(ip, port));
-        address.map(|address| TrunkAddress::only(transport, address)).into_iter().collect()
+        let is_by_tcp = transport == TrunkTransport::Udp && self.long_requests == LongRequests::Tcp;
+        let place = |address| TrunkAddress {
+            stream: Some(address).filter(|_| is_by_tcp),
+            ..TrunkAddress::only(transport, address)
+        };
+        address.map(place).into_iter().collect()
     }
 
     fn account(&self) -> Result<Option<Account>, String> {

@@ -57,49 +57,52 @@ enum Cancel {
     Sent,
 }
 
+/// The way of a request to its next hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Where it goes.
+    pub flow: Flow,
+    /// A stream to the same peer: where a request goes that is longer than
+    /// [`MAX_DATAGRAM_REQUEST_BYTES`], if `flow` is datagrams (RFC 3261 §18.1.1). What cannot be
+    /// sent there goes out as datagrams after all.
+    pub stream: Option<Flow>,
+}
+
+impl From<Flow> for Way {
+    fn from(flow: Flow) -> Self {
+        Self { flow, stream: None }
+    }
+}
+
+impl Way {
+    /// Where a request of this size goes first, and where if that cannot be.
+    fn of(self, request: &Request) -> (Flow, Option<Flow>) {
+        let Self { flow, stream } = self;
+        let Some(stream) = stream.filter(|_| !flow.transport.is_reliable()) else {
+            return (flow, None);
+        };
+        let bytes = via_bytes(&flow) + request.to_bytes().len();
+        if bytes <= MAX_DATAGRAM_REQUEST_BYTES { (flow, None) } else { (stream, Some(flow)) }
+    }
+}
+
 impl Endpoint {
-    /// Sends a request along `flow`, with a Via of ours on top.
+    /// Sends a request along this way, with a Via of ours on top. [`Event::SendFailed`] comes only
+    /// when none of its flows is open.
     ///
     /// # Errors
     /// [`TooManyTransactions`], with nothing sent.
     pub fn request(
         &mut self,
         now: Instant,
-        flow: Flow,
-        mut request: Request,
+        way: impl Into<Way>,
+        request: Request,
     ) -> Result<ClientId, TooManyTransactions> {
         if self.clients.len() >= self.config.max_transactions {
             return Err(TooManyTransactions);
         }
-        let branch = self.tokens.branch();
-        request.headers.insert_front(Name::Via, Via::new(flow.transport, flow.local, &branch));
-        let timing = self.timing(flow);
-        let machine = ClientMachine::new(now, &request.method, timing);
-        Ok(self.start_client(flow, timing, machine, request, branch))
-    }
-
-    /// Sends a request along `datagrams`, or, if it is longer than [`MAX_DATAGRAM_REQUEST_BYTES`],
-    /// along `stream` to the same peer. If it cannot be sent there, it goes out as datagrams after
-    /// all (RFC 3261 §18.1.1); [`Event::SendFailed`] comes only when neither way is open.
-    ///
-    /// # Errors
-    /// [`TooManyTransactions`], with nothing sent.
-    pub fn request_by_size(
-        &mut self,
-        now: Instant,
-        datagrams: Flow,
-        stream: Flow,
-        request: Request,
-    ) -> Result<ClientId, TooManyTransactions> {
-        if datagrams.transport.is_reliable()
-            || via_bytes(&datagrams) + request.to_bytes().len() <= MAX_DATAGRAM_REQUEST_BYTES
-        {
-            return self.request(now, datagrams, request);
-        }
-        let id = self.request(now, stream, request)?;
-        if let Some(client) = self.clients.get_mut(&id) {
-            client.fallback = Some(datagrams);
-        }
+        let id = ClientId(self.next_id());
+        self.start(now, id, way.into(), request);
         Ok(id)
     }
 
@@ -114,8 +117,8 @@ impl Endpoint {
         &mut self,
         now: Instant,
         id: ClientId,
-        flow: Flow,
-        mut request: Request,
+        way: impl Into<Way>,
+        request: Request,
     ) -> Result<bool, TooManyTransactions> {
         if self.clients.len() >= self.config.max_transactions {
             return Err(TooManyTransactions);
@@ -132,11 +135,7 @@ impl Endpoint {
                 self.settle_client(nameless);
             }
         }
-        let branch = self.tokens.branch();
-        request.headers.insert_front(Name::Via, Via::new(flow.transport, flow.local, &branch));
-        let timing = self.timing(flow);
-        let machine = ClientMachine::new(now, &request.method, timing);
-        self.start_named(id, flow, timing, machine, request, branch);
+        self.start(now, id, way.into(), request);
         Ok(true)
     }
 
@@ -145,11 +144,15 @@ impl Endpoint {
         self.clients.get(&id).map(|client| client.flow)
     }
 
-    /// Sends a request the other way, with a new branch, under the same name.
+    /// Sends a request the other way, with a new branch, under the same name; false if there is
+    /// none. Whatever has been answered did arrive, and a copy of it would be merged with it.
     fn fall_back(&mut self, now: Instant, id: ClientId) -> bool {
         let branch = self.tokens.branch();
         let Some(client) = self.clients.get_mut(&id) else { return false };
         let Some(flow) = client.fallback.take() else { return false };
+        if !matches!(client.cancel, Cancel::NotWanted) {
+            return false;
+        }
         let timing = Timing { is_reliable: flow.transport.is_reliable(), ..client.timing };
         let via = Via::new(flow.transport, flow.local, &branch);
         client.request.headers.set_first_value(Name::Via, via);
@@ -203,17 +206,16 @@ impl Endpoint {
         }
     }
 
-    fn start_client(
-        &mut self,
-        flow: Flow,
-        timing: Timing,
-        machine: ClientMachine,
-        request: Request,
-        branch: String,
-    ) -> ClientId {
-        let id = ClientId(self.next_id());
+    fn start(&mut self, now: Instant, id: ClientId, way: Way, mut request: Request) {
+        let (flow, fallback) = way.of(&request);
+        let branch = self.tokens.branch();
+        request.headers.insert_front(Name::Via, Via::new(flow.transport, flow.local, &branch));
+        let timing = self.timing(flow);
+        let machine = ClientMachine::new(now, &request.method, timing);
         self.start_named(id, flow, timing, machine, request, branch);
-        id
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.fallback = fallback;
+        }
     }
 
     fn start_named(
@@ -252,6 +254,9 @@ impl Endpoint {
             return;
         };
         let status = response.status;
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.fallback = None;
+        }
         self.step_client(now, id, ClientInput::Response(status), Some((flow, response)));
         let is_ringing = self.clients.get(&id).is_some_and(|client| {
             matches!(client.machine, ClientMachine::Invite(ClientInvite::Proceeding { .. }))
@@ -331,7 +336,8 @@ impl Endpoint {
         let branch = client.key.branch().to_owned();
         let machine = ClientMachine::Cancel(ClientOther::new(now, timing));
         self.settle_client(id);
-        self.start_client(flow, timing, machine, request, branch);
+        let nameless = ClientId(self.next_id());
+        self.start_named(nameless, flow, timing, machine, request, branch);
     }
 
     fn settle_client(&mut self, id: ClientId) {

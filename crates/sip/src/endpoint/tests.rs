@@ -561,12 +561,21 @@ fn a_long_request_goes_by_stream_and_falls_back_to_datagrams() {
     link.caller.handle_message(link.now, datagrams, ok.into());
     assert!(matches!(link.caller.poll_event(), Some(Event::Response { .. })));
     // Neither way is open.
-    let id = link.caller.request_by_size(link.now, datagrams, stream, long).unwrap();
+    let id = link.caller.request(link.now, way, long.clone()).unwrap();
     link.caller.handle_send_failed(link.now, &stream);
     assert!(link.caller.next_timeout().is_some());
     link.caller.handle_send_failed(link.now, &datagrams);
     let events: Vec<_> = std::iter::from_fn(|| link.caller.poll_event()).collect();
     assert!(events.contains(&Event::SendFailed { id }), "{events:?}");
+    // What has been answered did arrive: its connection's end is not taken for a refusal.
+    let id = link.caller.request(link.now, way, long).unwrap();
+    let sent = std::iter::from_fn(|| link.caller.poll()).last().unwrap();
+    let Message::Request(sent) = Message::parse(&sent.1).unwrap() else { panic!() };
+    link.caller.handle_message(link.now, stream, Response::to(&sent, 100, "", None).into());
+    link.caller.handle_send_failed(link.now, &stream);
+    let events: Vec<_> = std::iter::from_fn(|| link.caller.poll_event()).collect();
+    assert_eq!(events.last(), Some(&Event::SendFailed { id }));
+    assert_eq!(link.caller.poll(), None, "it does not go a second time");
     while link.wait() {}
     assert!(link.caller.client_ids.is_empty());
 }
