@@ -37,6 +37,8 @@ use mark::Mark;
 const MAX_UNDER_WAY: usize = 8192;
 /// Requests under way from one address, the telephone system's apart.
 const MAX_PER_SOURCE: usize = 64;
+/// The longest request that is passed on, its Via and start line apart: it must fit a datagram.
+const MAX_PASSED_BYTES: usize = 64_000;
 
 /// Requests that were passed on and wait for their answers.
 #[derive(Debug, Default)]
@@ -282,6 +284,10 @@ fn pass(
 ) {
     let Ok(hops) = request.next_max_forwards() else { return core.refuse(server, &request, 483) };
     passed.headers.set(Name::MaxForwards, hops);
+    let fields = passed.headers.iter().map(|field| field.name().len() + field.value().len() + 4);
+    if fields.sum::<usize>() + passed.body.len() > MAX_PASSED_BYTES {
+        return core.refuse(server, &request, 513);
+    }
     let source = from.remote.ip();
     let is_pbx = pbx(core).is_some_and(|pbx| pbx.is_at(source));
     let passage = &mut core.passage;

@@ -22,6 +22,10 @@ pub use rewrite::{LocalMedia, Origin};
 pub const CONTENT_TYPE: &str = "application/sdp";
 /// The most m-lines we look at.
 pub const MAX_MEDIA: usize = 32;
+/// The most lines that are read. A browser's description has some two hundred.
+pub const MAX_LINES: usize = 2048;
+/// The longest description that is read: it is to be sent on in one datagram, with our header.
+pub const MAX_BYTES: usize = 60 * 1024;
 
 /// A session description.
 #[derive(Clone, PartialEq, Eq)]
@@ -35,6 +39,9 @@ pub enum SdpError {
     /// A line that cannot be read.
     #[error("SDP: {0}")]
     Line(String),
+    /// More than [`MAX_BYTES`] or [`MAX_LINES`].
+    #[error("SDP is too long")]
+    TooLong,
     /// More than [`MAX_MEDIA`] m-lines.
     #[error("SDP has too many m-lines")]
     TooManyMedia,
@@ -170,6 +177,9 @@ impl Sdp {
     pub fn parse(body: &[u8]) -> Result<Self, SdpError> {
         let text = text::decode(body);
         let text = text.trim_start();
+        if body.len() > MAX_BYTES || text.lines().count() > MAX_LINES {
+            return Err(SdpError::TooLong);
+        }
         let session = Session::parse(text.as_bytes())
             .or_else(|err| Session::parse(needed_lines(text).as_bytes()).map_err(|_| err))
             .map_err(|err| SdpError::Line(err.to_string()))?;
@@ -435,6 +445,25 @@ mod tests {
         }
         assert!(Sdp::parse(b"").is_err());
         assert!(Sdp::parse(b"hello").is_err());
+    }
+
+    #[test]
+    fn descriptions_beyond_all_measure_are_not_read() {
+        let head = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n";
+        let with = |lines: usize, line: &str| {
+            Sdp::parse(format!("{head}{}", line.repeat(lines)).as_bytes()).map(|_| ())
+        };
+        for (lines, line, want) in [
+            (MAX_LINES - 5, "a=x\r\n", Ok(())),
+            (MAX_LINES - 4, "a=x\r\n", Err(SdpError::TooLong)),
+            (MAX_MEDIA, "m=audio 9 RTP/AVP 8\r\n", Ok(())),
+            (MAX_MEDIA + 1, "m=audio 9 RTP/AVP 8\r\n", Err(SdpError::TooManyMedia)),
+        ] {
+            assert_eq!(with(lines, line), want, "{lines} {line}");
+        }
+        let long = |bytes: usize| with(1, &format!("a={}\r\n", "x".repeat(bytes - head.len() - 4)));
+        assert_eq!(long(MAX_BYTES), Ok(()));
+        assert_eq!(long(MAX_BYTES + 1), Err(SdpError::TooLong));
     }
 
     #[test]

@@ -52,6 +52,7 @@ impl BodyError {
     pub fn status(&self) -> u16 {
         match self {
             Self::ContentType => 415,
+            Self::Unreadable(sdp::SdpError::TooLong) => 513,
             Self::Unreadable(_) => 400,
         }
     }
