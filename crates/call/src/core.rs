@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use cheling_model::directory::{Directory, TrunkManners, TrunkRole};
 use cheling_model::{CallId, Now, TapEvent, TapKind, Timestamp};
 use cheling_sip::endpoint::Config;
+use cheling_sip::uri::Scheme;
 use cheling_sip::via::host_text;
 use cheling_sip::{
     ClientId, Endpoint, Flow, Message, Method, Name, NameAddr, Request, Response, ServerId,
@@ -45,17 +46,25 @@ const LOG_LINES: u32 = 50;
 /// See [`LOG_LINES`].
 const LOG_WINDOW: Duration = Duration::from_secs(10);
 
-/// Our Contact towards the other side of `flow`, with this user part.
-pub(crate) fn contact_as(settings: &Settings, flow: Flow, user: &str) -> NameAddr {
+/// Our Contact towards the other side of `flow`, with this user part. It is `sip:` even where
+/// `sips:` is wanted if nobody could reach us by TLS.
+pub(crate) fn contact_as(settings: &Settings, flow: Flow, scheme: Scheme, user: &str) -> NameAddr {
     let host = host_text(settings.advertised_to(flow.remote.ip()));
-    let port = flow.local.port();
-    let param = match flow.transport {
-        Transport::Udp => None,
-        other => Some(other.uri_param()),
+    let is_tls = matches!(flow.transport, Transport::Tls | Transport::Wss);
+    let tls_port = if is_tls { Some(flow.local.port()) } else { settings.tls_port };
+    let (scheme, port, param) = match (scheme, tls_port, flow.transport) {
+        // TLS goes without saying (RFC 5630 §3.1.4).
+        (Scheme::Sips, Some(port), Transport::Wss) => (Scheme::Sips, port, Some("ws")),
+        (Scheme::Sips, Some(port), _) => (Scheme::Sips, port, None),
+        (_, _, Transport::Udp) => (Scheme::Sip, flow.local.port(), None),
+        (_, _, other) => (Scheme::Sip, flow.local.port(), Some(other.uri_param())),
     };
     let mut uri = Uri::sip(Some(user), &host, Some(port));
-    if let (Uri::Sip(sip), Some(param)) = (&mut uri, param) {
-        sip.params.set("transport", Some(param));
+    if let Uri::Sip(sip) = &mut uri {
+        sip.scheme = scheme;
+        if let Some(param) = param {
+            sip.params.set("transport", Some(param));
+        }
     }
     NameAddr::new(uri)
 }
@@ -181,8 +190,8 @@ impl Core {
     }
 
     /// Our Contact towards the other side of `flow`: the listener that it came to.
-    pub(crate) fn contact(&self, flow: Flow) -> NameAddr {
-        contact_as(&self.settings, flow, "cheling")
+    pub(crate) fn contact(&self, flow: Flow, scheme: Scheme) -> NameAddr {
+        contact_as(&self.settings, flow, scheme, "cheling")
     }
 
     /// What trunks want of us, and what it needs for that.

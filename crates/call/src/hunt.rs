@@ -11,8 +11,8 @@ use cheling_model::call::{Party, Stop, StopKind, StopReason};
 use cheling_model::directory::{Destination, Line, RingGroup, Strategy};
 use cheling_model::reach::Reach;
 use cheling_model::{CallId, DealershipId, EndCause, GroupId, TapKind};
-use cheling_sip::Transport;
 use cheling_sip::diversion::{Cause, History};
+use cheling_sip::{Flow, Transport};
 
 use crate::b2bua::{RING_EXTENSION, RING_TRUNK, Target};
 use crate::core::Core;
@@ -247,9 +247,12 @@ impl Hunt {
         loop {
             let mut way = self.next_way(core, call_id, fate)?;
             if self.is_secure {
-                way.targets.retain(|target| {
-                    matches!(target.flow.transport, Transport::Tls | Transport::Wss)
-                });
+                let is_tls =
+                    |flow: &Flow| matches!(flow.transport, Transport::Tls | Transport::Wss);
+                for target in &mut way.targets {
+                    target.spares.retain(|spare| is_tls(&spare.flow));
+                }
+                way.targets.retain(|target| is_tls(&target.flow));
             }
             if !way.targets.is_empty() {
                 return Ok(way);

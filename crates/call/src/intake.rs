@@ -223,7 +223,7 @@ fn invite(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
         return core.refuse(server, &request, 404);
     };
     let mut plan = Plan { hunt: plan.hunt.at(device), ..plan };
-    if request.uri.as_sip().is_some_and(|uri| uri.scheme == Scheme::Sips) {
+    if request.uri.is_sips() {
         plan.hunt = plan.hunt.secure();
     }
     let call_id = core.random.call_id(core.now.wall);
@@ -502,13 +502,13 @@ pub(crate) fn ping_trunks(core: &mut Core) {
             continue;
         };
         let uri = trunk_uri(&trunk, None, flow.transport);
-        let from = core.contact(flow).with_tag(&core.token());
+        let from = core.contact(flow, Scheme::Sip).with_tag(&core.token());
         let sip_call_id = core.token();
         let to = NameAddr::new(uri.clone());
         let mut options =
             Request::outside_dialog(Method::Options, uri, &from, &to, &sip_call_id, 1);
         options.headers.push(Name::UserAgent, &core.settings.product);
-        options.headers.push(Name::Contact, core.contact(flow));
+        options.headers.push(Name::Contact, core.contact(flow, Scheme::Sip));
         // Without room for a transaction it is asked the next time.
         if let Ok(client) = core.endpoint.request(core.now.monotonic, flow, options) {
             core.trunks.asked(client, &trunk.name);

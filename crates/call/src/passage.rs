@@ -16,6 +16,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use cheling_model::directory::{Trunk, TrunkRole};
+use cheling_sip::uri::Scheme;
 use cheling_sip::via::host_text;
 use cheling_sip::{
     ClientId, Contacts, Flow, Method, Name, NameAddr, Request, Response, ServerId, Transport, Uri,
@@ -213,7 +214,7 @@ fn register(core: &mut Core, (server, from): (ServerId, Flow), request: Request,
 
 /// A phone's Contact with our address in place of its own; `expires`, `q` and the like stay.
 fn ours(core: &Core, flow: Flow, mark: &Mark, mut contact: NameAddr) -> NameAddr {
-    contact.uri = crate::core::contact_as(&core.settings, flow, "x").uri;
+    contact.uri = crate::core::contact_as(&core.settings, flow, Scheme::Sip, "x").uri;
     if let Uri::Sip(sip) = &mut contact.uri {
         sip.user = Some(mark.to_string());
     }
@@ -267,7 +268,7 @@ fn stay_in_the_way(core: &Core, request: &mut Request, mark: &Mark, from: Flow) 
     if request.is_in_dialog() || !matches!(request.method, Method::Subscribe | Method::Refer) {
         return;
     }
-    let mut proxy = crate::core::contact_as(&core.settings, from, "x").uri;
+    let mut proxy = crate::core::contact_as(&core.settings, from, Scheme::Sip, "x").uri;
     if let Uri::Sip(sip) = &mut proxy {
         sip.user = Some(mark.to_string());
         sip.params.set("lr", None);

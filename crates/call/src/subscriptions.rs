@@ -11,6 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use cheling_model::CallId;
+use cheling_sip::dialog::scheme_of_answer;
 use cheling_sip::subscription::dialog_info::{self, DialogEntry, DialogState, Direction};
 use cheling_sip::subscription::message_summary::{self, Count, MessageSummary};
 use cheling_sip::subscription::{
@@ -379,7 +380,7 @@ impl Subscription {
         };
         self.version = self.version.wrapping_add(1);
         let mut request = notify(&mut self.dialog, &self.event, state);
-        request.headers.push(Name::Contact, core.contact(self.flow));
+        request.headers.push(Name::Contact, core.contact(self.flow, self.dialog.contact_scheme));
         request.set_body(self.package.content_type(), body);
         Some(request)
     }
@@ -452,7 +453,7 @@ fn accept(
     tag: &str,
 ) {
     let mut response = Response::to(request, 200, "", Some(tag));
-    response.headers.push(Name::Contact, core.contact(flow));
+    response.headers.push(Name::Contact, core.contact(flow, scheme_of_answer(request)));
     response.headers.push(Name::Expires, granted_s);
     core.respond(server, response);
 }

@@ -6,7 +6,7 @@ use crate::message::{Request, Response};
 use crate::method::Method;
 use crate::name_addr::NameAddr;
 use crate::params::Params;
-use crate::uri::Uri;
+use crate::uri::{Scheme, Uri};
 
 /// Names a dialog, seen from our side.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -79,6 +79,23 @@ pub struct Dialog {
     pub local_cseq: u32,
     /// The CSeq number of their last request.
     pub remote_cseq: Option<u32>,
+    /// The scheme of our Contact in it.
+    pub contact_scheme: Scheme,
+}
+
+/// The scheme that the Contact in a request of ours must have, before it has any (§8.1.1.8).
+pub fn scheme_of_sender(request: &Request) -> Scheme {
+    let route = request.headers.route();
+    let is_sips = request.uri.is_sips() || route.first().is_some_and(|first| first.uri.is_sips());
+    if is_sips { Scheme::Sips } else { Scheme::Sip }
+}
+
+/// The scheme that the Contact in our answer to a request must have (§12.1.1).
+pub fn scheme_of_answer(request: &Request) -> Scheme {
+    let proxies = request.headers.record_route();
+    let came_by = proxies.into_iter().next().or_else(|| request.headers.contact());
+    let is_sips = request.uri.is_sips() || came_by.is_some_and(|address| address.uri.is_sips());
+    if is_sips { Scheme::Sips } else { Scheme::Sip }
 }
 
 impl Dialog {
@@ -102,6 +119,7 @@ impl Dialog {
             route_set: headers.record_route(),
             local_cseq: 0,
             remote_cseq: Some(headers.cseq()?.number),
+            contact_scheme: scheme_of_answer(request),
         })
     }
 
@@ -131,6 +149,7 @@ impl Dialog {
             route_set: uac_route_set(headers),
             local_cseq: request.headers.cseq()?.number,
             remote_cseq: None,
+            contact_scheme: scheme_of_sender(request),
         })
     }
 

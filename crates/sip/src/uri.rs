@@ -115,6 +115,11 @@ impl Uri {
         })
     }
 
+    /// Whether it demands TLS on every hop (RFC 3261 §26.2.2).
+    pub fn is_sips(&self) -> bool {
+        self.as_sip().is_some_and(|uri| uri.scheme == Scheme::Sips)
+    }
+
     /// The `sip:` or `sips:` URI in it.
     pub fn as_sip(&self) -> Option<&SipUri> {
         match self {

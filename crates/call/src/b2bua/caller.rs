@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
+use cheling_sip::dialog::scheme_of_answer;
 use cheling_sip::diversion::History;
 use cheling_sip::reliable::{Prack, Uas, UasOutput, Wish};
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::transaction::Timers;
-use cheling_sip::uri::Scheme;
 use cheling_sip::via::host_text;
 use cheling_sip::{Flow, Method, Name, Request, Response, ServerId};
 
@@ -83,7 +83,8 @@ impl Invited {
 
     fn response(&self, core: &Core, status: u16, sdp: Option<&Sdp>) -> Response {
         let mut response = Response::to(&self.request, status, "", Some(&self.tag));
-        response.headers.push(Name::Contact, core.contact(self.flow));
+        let contact = core.contact(self.flow, scheme_of_answer(&self.request));
+        response.headers.push(Name::Contact, contact);
         if status >= 200 {
             response.headers.push(Name::Allow, ALLOW);
             response.headers.push(Name::Supported, SUPPORTED);
@@ -113,8 +114,7 @@ impl Invited {
             response.headers.push(Name::Reason, reason);
         }
         // Nobody was to be had by TLS (RFC 5630 §4).
-        let is_secure = self.request.uri.as_sip().is_some_and(|uri| uri.scheme == Scheme::Sips);
-        if status == 480 && is_secure {
+        if status == 480 && self.request.uri.is_sips() {
             let agent = host_text(core.settings.advertised_to(self.flow.remote.ip()));
             response.headers.push(Name::Warning, format!("380 {agent} \"SIPS Not Allowed\""));
         }

@@ -489,7 +489,7 @@ impl Call {
                     core.bind_server(self.id, &mut self.entries, server);
                 }
                 let mut response = Response::to(request, 200, "", None);
-                response.headers.push(cheling_sip::Name::Contact, core.contact(parked.leg.flow()));
+                response.headers.push(cheling_sip::Name::Contact, parked.leg.contact(core));
                 response.headers.push(cheling_sip::Name::Allow, ALLOW);
                 let sent = self.media.as_ref().and_then(|media| media.sent(lane));
                 if let Some(sent) =

@@ -8,6 +8,7 @@ use super::media::read_body;
 use super::ringing::Ringing;
 use crate::core::Core;
 use cheling_model::directory::EarlyMedia;
+use cheling_sip::dialog::scheme_of_answer;
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::{Flow, Name, Request, ServerId};
 
@@ -70,7 +71,7 @@ impl Call {
         if to.as_ref().and_then(|to| to.tag()) != Some(invited.tag.as_str()) {
             return core.refuse(server, request, 491);
         }
-        let contact = core.contact(invited.flow);
+        let contact = core.contact(invited.flow, scheme_of_answer(&invited.request));
         let answer = match self.early_offer(core, ringing, request) {
             Ok(answer) => answer,
             Err(status) => return core.refuse(server, request, status),

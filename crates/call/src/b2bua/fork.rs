@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use cheling_model::call::Party;
 use cheling_model::directory::DiversionHeader;
 use cheling_model::{CallId, LegId};
-use cheling_sip::dialog::DialogId;
+use cheling_sip::dialog::{DialogId, scheme_of_sender};
 use cheling_sip::diversion::{History, Kind};
 use cheling_sip::reliable::{self, Receipt};
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
@@ -175,10 +175,11 @@ impl Fork {
         let uri = target.uri.clone();
         let mut invite = Request::outside_dialog(Method::Invite, uri, &from, &to, &sip_call_id, 1);
         invite.headers.set(Name::MaxForwards, call.max_forwards);
-        invite.headers.push(Name::Contact, core.contact(target.flow));
         for proxy in &target.route {
             invite.headers.push(Name::Route, proxy);
         }
+        let contact = core.contact(target.flow, scheme_of_sender(&invite));
+        invite.headers.push(Name::Contact, contact);
         for (name, value) in target.credentials.iter().flatten() {
             invite.headers.push(*name, value);
         }
@@ -317,11 +318,11 @@ impl Fork {
         let Some(Spare { uri, flow, route }) = self.target.spares.pop_front() else { return false };
         let mut invite = self.invite.clone();
         invite.uri = uri.clone();
-        invite.headers.set(Name::Contact, core.contact(flow));
         invite.headers.remove(Name::Route);
         for proxy in &route {
             invite.headers.push(Name::Route, proxy);
         }
+        invite.headers.set(Name::Contact, core.contact(flow, scheme_of_sender(&invite)));
         (self.target.uri, self.target.flow, self.target.route) = (uri, flow, route);
         self.send_again(core, call_id, entries, invite)
     }

@@ -61,7 +61,7 @@ impl Call {
             core.bind_server(self.id, &mut self.entries, server);
         }
         let mut response = Response::to(request, 200, "", None);
-        response.headers.push(Name::Contact, core.contact(joined.leg.flow()));
+        response.headers.push(Name::Contact, joined.leg.contact(core));
         response.headers.push(Name::Allow, ALLOW);
         if request.method == Method::Invite || !request.body.is_empty() {
             response.set_body(CONTENT_TYPE, joined.sent.to_bytes());

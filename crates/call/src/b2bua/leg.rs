@@ -10,7 +10,9 @@ use cheling_sip::reliable::RAck;
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::session_timer::{Judgement, Refresher, Terms, judge};
 use cheling_sip::subscription::EventType;
-use cheling_sip::{ClientId, Dialog, Flow, Method, Name, Request, Response, Transport, Uri};
+use cheling_sip::{
+    ClientId, Dialog, Flow, Method, Name, NameAddr, Request, Response, Transport, Uri,
+};
 
 use super::session::Session;
 use crate::core::{Core, Entries};
@@ -116,6 +118,11 @@ impl Leg {
         })
     }
 
+    /// Our Contact in it.
+    pub(super) fn contact(&self, core: &Core) -> NameAddr {
+        core.contact(self.flow, self.dialog.contact_scheme)
+    }
+
     /// How long to wait before an offer of ours that met one of theirs is made again (RFC 3261
     /// §14.1).
     pub(super) fn glare_wait(&self, core: &mut Core) -> Duration {
@@ -185,11 +192,6 @@ impl Leg {
         to.as_ref().and_then(|to| to.tag()).unwrap_or_default() == self.dialog.id.remote_tag
     }
 
-    /// The way there.
-    pub(crate) fn flow(&self) -> Flow {
-        self.flow
-    }
-
     /// Acknowledges the 2xx to our INVITE, if one waits.
     pub(crate) fn ack(&mut self, core: &mut Core, answer: Option<&Sdp>) {
         let Some((client, cseq)) = self.unacknowledged.take() else { return };
@@ -212,7 +214,7 @@ impl Leg {
         let is_target_refresh = matches!(method, Method::Invite | Method::Update);
         let mut request = self.dialog.request(method);
         if is_target_refresh {
-            request.headers.push(Name::Contact, core.contact(self.flow));
+            request.headers.push(Name::Contact, self.contact(core));
             self.session.ask(&core.settings.session_timer, &mut request);
         }
         fill(&mut request);
@@ -244,7 +246,7 @@ impl Leg {
         expires_s: u32,
     ) {
         let mut notify = progress.notify(&mut self.dialog, event, expires_s);
-        notify.headers.push(Name::Contact, core.contact(self.flow));
+        notify.headers.push(Name::Contact, self.contact(core));
         core.request(call_id, entries, notify, self.flow, &self.side);
     }
 
@@ -350,7 +352,6 @@ fn is_inside(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cheling_sip::{NameAddr, Uri};
 
     #[test]
     fn a_gateway_is_where_its_contact_says_and_a_phone_where_it_was_heard() {
@@ -372,7 +373,7 @@ mod tests {
             invite.headers.push(Name::Contact, contact);
             let flow = Flow::udp("203.0.113.1:5060".parse().unwrap(), heard.parse().unwrap());
             let leg = Leg::caller(side.clone(), flow, &invite, "t").unwrap();
-            assert_eq!(leg.flow().remote, want.parse().unwrap(), "{heard} {contact}");
+            assert_eq!(leg.flow.remote, want.parse().unwrap(), "{heard} {contact}");
         }
     }
 }

@@ -161,7 +161,7 @@ impl Call {
             core.bind_server(self.id, &mut self.entries, server);
         }
         let mut response = Response::to(request, 200, "", None);
-        response.headers.push(Name::Contact, core.contact(leg.flow()));
+        response.headers.push(Name::Contact, leg.contact(core));
         response.headers.push(Name::Allow, ALLOW);
         response.headers.push(Name::Supported, SUPPORTED);
         if let Some(terms) = leg.accept_timer(core, request) {

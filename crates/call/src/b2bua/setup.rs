@@ -8,7 +8,7 @@ use std::time::Duration;
 use cheling_model::{EndCause, Lane, TapKind, Withdrawal};
 use cheling_sip::diversion::{Cause, History};
 use cheling_sip::sdp::Sdp;
-use cheling_sip::{ClientId, Method, Response};
+use cheling_sip::{ClientId, Method, Name, Response};
 
 use super::caller::{Caller, Invited, early_request};
 use super::consult::Given;
@@ -272,9 +272,15 @@ impl Call {
             Some(Some("deflection")) => Cause::Deflection,
             _ => Cause::Unconditional,
         };
-        let Some(contact) = response.headers.contact() else { return };
+        // Who calls by TLS alone is not sent on in the clear (RFC 3261 §8.1.3.4, RFC 5630 §4).
+        let is_secure = matches!(&ringing.caller,
+            Caller::Invited(invited) if invited.request.uri.is_sips());
+        let contacts = response.headers.addresses(Name::Contact);
+        let mut contacts = contacts.into_iter().filter(|to| !is_secure || to.uri.is_sips());
+        let Some(contact) = contacts.next() else { return };
         let number = router::dialled(&contact.uri.user_unescaped().unwrap_or_default());
         let hunt = intake::transfer(core, &extension, &number, &fork.target.caller);
+        let hunt = hunt.map(|hunt| if is_secure { hunt.secure() } else { hunt });
         let way = hunt.and_then(|mut hunt| hunt.next(core, self.id, Fate::Begun).ok());
         let Some(Way { mut targets, .. }) = way else {
             tracing::warn!(call_id = %self.id, %extension, "redirected to where nobody is");

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use cheling_model::Timestamp;
 use cheling_model::directory::{Account, Trunk, TrunkAddress};
+use cheling_sip::uri::Scheme;
 use cheling_sip::{ClientId, Contacts, Flow, Method, Name, NameAddr, Request, Response, Uri};
 use sha2::{Digest as _, Sha256};
 
@@ -292,7 +293,7 @@ impl Registration {
             self.cseq,
         );
         let flow = flow_to(desk.settings, place);
-        let mut contact = contact_as(desk.settings, flow, &self.token);
+        let mut contact = contact_as(desk.settings, flow, Scheme::Sip, &self.token);
         contact.params.set("expires", Some(&expires.as_secs().to_string()));
         request.headers.push(Name::Contact, contact);
         request.headers.push(Name::Expires, expires.as_secs());
