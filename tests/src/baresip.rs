@@ -52,6 +52,9 @@ pub struct BaresipConfig<'a> {
     pub says: &'a Path,
     /// Dialled right after the start.
     pub dials: Option<&'a str>,
+    /// Transports of the flows that it keeps to the registrar (RFC 5626), two at most; none:
+    /// it registers in the plain way, by `transport`.
+    pub flows: &'a [&'a str],
     /// SRTP: `srtp` (offered, may be declined) or `srtp-mand`.
     pub media_encryption: Option<&'a str>,
 }
@@ -75,6 +78,7 @@ impl<'a> BaresipConfig<'a> {
             transport: "udp",
             says,
             dials: None,
+            flows: &[],
             media_encryption: None,
         }
     }
@@ -95,9 +99,15 @@ impl Baresip {
         };
         let encryption =
             config.media_encryption.map(|name| format!(";mediaenc={name}")).unwrap_or_default();
+        let flow =
+            |(number, transport)| format!(";outbound{number}=\"sip:{host};transport={transport}\"");
+        let mut flows: String = (1..).zip(config.flows).map(flow).collect();
+        if !flows.is_empty() {
+            flows.push_str(";sipnat=outbound");
+        }
         let account = format!(
             "<sip:{}@{host};transport={}>;auth_user={};auth_pass={};regint={register};\
-             answermode=auto;audio_codecs=pcma;ptime=20{encryption}\n",
+             answermode=auto;audio_codecs=pcma;ptime=20{encryption}{flows}\n",
             config.user, config.transport, config.user, config.password
         );
         std::fs::write(home.join("accounts"), account).unwrap();
@@ -238,6 +248,7 @@ fn settings(config: &BaresipConfig<'_>) -> String {
         "module aufile.so".to_owned(),
         "module aubridge.so".to_owned(),
         "module srtp.so".to_owned(),
+        "module_tmp uuid.so".to_owned(),
         "module_tmp account.so".to_owned(),
         "module_app menu.so".to_owned(),
     ] {

@@ -7,6 +7,7 @@
 pub mod baresip;
 pub mod cheling;
 pub mod child;
+pub mod clock;
 pub mod desk;
 pub mod dns;
 pub mod hanging_disk;
@@ -19,6 +20,7 @@ pub mod ports;
 pub mod recording;
 pub mod sipp;
 pub mod telephone_system;
+pub mod wire;
 
 use std::future::Future;
 use std::time::Duration;

@@ -2,11 +2,11 @@
 //! not move, and nothing else takes harm.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use cheling_phone::{AnswerPlan, Call, Sound, Transport};
 use cheling_tests::cheling::{Cheling, DID, incoming};
+use cheling_tests::clock::{Clock, Moves};
 use cheling_tests::desk::Desk;
 use cheling_tests::recording::Recording;
 use cheling_tests::{eventually, within};
@@ -15,46 +15,24 @@ fn busy(_: &Call) -> AnswerPlan {
     AnswerPlan::Refuse { after: Duration::ZERO, status: 486 }
 }
 
-/// The library that gives a process another wall clock, if it is installed.
-fn other_clock() -> Option<PathBuf> {
-    let folders = std::fs::read_dir("/usr/lib").ok()?.filter_map(Result::ok);
-    folders.map(|it| it.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.exists())
-}
-
 /// A dealership whose service believes in another wall clock, which can be stepped.
 struct Stepped {
     cheling: Cheling,
-    clock: PathBuf,
+    clock: Clock,
 }
 
 impl Stepped {
     async fn start() -> Self {
-        let library = other_clock().expect("scripts/bootstrap test brings libfaketime");
         let mut cheling = Cheling::idle_with("").await;
-        let clock = cheling.folder().join("clock");
-        cheling.environment.extend([
-            ("LD_PRELOAD", library.to_str().unwrap().to_owned()),
-            ("FAKETIME_TIMESTAMP_FILE", clock.to_str().unwrap().to_owned()),
-            ("FAKETIME_CACHE_DURATION", "1".to_owned()),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-            ("NO_FAKE_STAT", "1".to_owned()),
-        ]);
-        let mut stepped = Self { cheling, clock };
-        stepped.set("+0");
-        stepped.cheling.run().await;
-        stepped
-    }
-
-    fn set(&self, by: &str) {
-        let new = self.clock.with_extension("new");
-        std::fs::write(&new, format!("{by}\n")).unwrap();
-        std::fs::rename(&new, &self.clock).unwrap();
+        let clock = Clock::of(&mut cheling, Moves::Wall);
+        cheling.run().await;
+        Self { cheling, clock }
     }
 
     /// Steps the clock, and waits until the service sees it: its heartbeats tell.
     async fn step(&self, by: &str, desk: &Desk) {
         let before_us = desk.clock_us();
-        self.set(by);
+        self.clock.set(by);
         let is_seen = async || (desk.clock_us().abs_diff(before_us) > 3_000_000_000).then_some(());
         eventually("the step", is_seen).await;
     }
