@@ -469,9 +469,12 @@ fn a_caller_may_move_its_media_before_the_answer() {
         world.call(0, DID);
         world.run(SECOND);
         world.outputs.clear();
+        // An analog gateway tells the caller's number with it, which it has only just learned.
+        world.uas[0].in_dialog = vec![("P-Asserted-Identity", "<sip:13900000000@gw>".into())];
         let now = world.now.monotonic;
         world.uas[0].early_update(now, direction);
         world.run(5 * SECOND);
+        assert!(world.story().contains(&"caller 13900000000".to_owned()), "{:?}", world.story());
         assert!(has(&world, 0, "200 UPDATE"), "{:?}", world.uas[0].log);
         assert_eq!(world.uas[0].leg_status(), Some(200));
         assert!(world.outputs.contains(&"Point Customer 4012".to_owned()), "{:?}", world.outputs);

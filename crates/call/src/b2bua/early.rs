@@ -76,6 +76,7 @@ impl Call {
             Ok(answer) => answer,
             Err(status) => return core.refuse(server, request, status),
         };
+        self.caller_changed(core, request);
         core.refuse_with(server, request, 200, |response| {
             response.headers.push(Name::Contact, contact);
             response.set_body(CONTENT_TYPE, answer.to_bytes());

@@ -391,6 +391,9 @@ impl Ua {
         let mut request = dialog.request(Method::Update);
         leg.early = Some(dialog.local_cseq);
         request.headers.push(Name::Contact, contact);
+        for (name, value) in &self.in_dialog {
+            request.headers.push(*name, value);
+        }
         request.set_body(CONTENT_TYPE, sdp.to_bytes());
         self.endpoint.request(now, flow, request).unwrap();
     }
