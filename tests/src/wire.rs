@@ -45,14 +45,14 @@ enum Carrier {
         writer: Box<dyn AsyncWrite + Unpin + Send>,
         framer: Framer,
         /// Under which the stream runs; ends with it.
-        _tunnel: Option<Child>,
+        _tunnel: Option<Box<Child>>,
     },
     WebSocket(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>),
 }
 
 /// What came.
 enum Came {
-    Message(Message),
+    Message(Box<Message>),
     Pong,
     End,
 }
@@ -115,8 +115,12 @@ impl Wire {
         let mut child = child.expect("openssl; scripts/bootstrap test installs it");
         let reader = Box::new(child.stdout.take().expect("piped"));
         let writer = Box::new(child.stdin.take().expect("piped"));
-        let carrier =
-            Carrier::Stream { reader, writer, framer: Framer::default(), _tunnel: Some(child) };
+        let carrier = Carrier::Stream {
+            reader,
+            writer,
+            framer: Framer::default(),
+            _tunnel: Some(Box::new(child)),
+        };
         // Nobody looks at the port: what is asked comes back by the connection.
         Self::over(carrier, "TLS", (SocketAddr::new(remote.ip(), 5061), remote))
     }
@@ -185,14 +189,14 @@ impl Wire {
                 loop {
                     let Ok(length) = socket.recv(&mut buffer).await else { continue };
                     if let Ok(message) = Message::parse(&buffer[..length]) {
-                        return Came::Message(message);
+                        return Came::Message(Box::new(message));
                     }
                 }
             }
             Carrier::Stream { reader, framer, .. } => loop {
                 match framer.next_frame() {
                     Ok(Some(Frame::Message(bytes))) => {
-                        return Came::Message(Message::parse(&bytes).expect("a message"));
+                        return Came::Message(Box::new(Message::parse(&bytes).expect("a message")));
                     }
                     // Two answers in a row look like a question, and nobody asks us.
                     Ok(Some(Frame::Pong | Frame::Ping)) => return Came::Pong,
@@ -212,7 +216,7 @@ impl Wire {
                     Some(Ok(tungstenite::Message::Close(_)) | Err(_)) | None => return Came::End,
                     Some(Ok(_)) => continue,
                 };
-                return Came::Message(message.expect("a message"));
+                return Came::Message(Box::new(message.expect("a message")));
             },
         }
     }
@@ -232,9 +236,9 @@ impl Wire {
                         continue;
                     }
                     if is_meant(&message) {
-                        return message;
+                        return *message;
                     }
-                    self.waiting.push_back(message);
+                    self.waiting.push_back(*message);
                 }
             }
         }
@@ -296,7 +300,7 @@ impl Wire {
             match within("the connection's end", self.read()).await {
                 Came::Pong => self.pongs += 1,
                 Came::End => return,
-                Came::Message(message) => self.waiting.push_back(message),
+                Came::Message(message) => self.waiting.push_back(*message),
             }
         }
     }
@@ -309,7 +313,7 @@ impl Wire {
             match within("a pong", self.read()).await {
                 Came::Pong => self.pongs += 1,
                 Came::End => panic!("the connection ended before a pong"),
-                Came::Message(message) => self.waiting.push_back(message),
+                Came::Message(message) => self.waiting.push_back(*message),
             }
         }
     }

@@ -139,6 +139,27 @@ async fn an_address_of_one_device_rings_that_device_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phone_behind_a_proxy_is_called_by_it_and_one_that_leaves_is_gone() {
+    let cheling = Cheling::start().await;
+    let mut caller = caller(&cheling).await;
+    // The proxy at the office's edge says that it is to be passed on the way back (RFC 3327).
+    let at = |offset| SocketAddr::new([127, 0, 0, 1].into(), cheling.ports.port(offset));
+    let mut edge = Wire::udp(at(14), cheling.sip()).await;
+    let path = format!("<sip:edge@{};lr>", edge.local());
+    let granted = edge.register("8002", ";q=0.5", &[("Path", &path), ("Supported", "path")]).await;
+    assert_eq!(granted.status, 200);
+    assert_eq!(granted.headers.get(Name::Path).unwrap(), path);
+    let by_the_proxy = async {
+        let invite = edge.request(Method::Invite).await;
+        assert_eq!(invite.headers.get(Name::Route).unwrap(), path);
+        edge.answer(&invite, 486, |_| {}).await;
+    };
+    assert_eq!(call(&mut caller, CALLED, by_the_proxy).await, 486);
+    assert_eq!(edge.register("8002", "", &[("Expires", "0")]).await.status, 200);
+    assert_eq!(call(&mut caller, CALLED, async {}).await, 480);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn baresip_with_a_flow_by_tcp_and_one_by_udp_rings_once_and_talks() {
     let cheling = Cheling::start().await;
     let (phone, _events) = cheling.phone("8001", Transport::Udp).await;

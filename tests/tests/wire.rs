@@ -1,6 +1,6 @@
 //! The wire itself: messages as long as datagrams can be, requests that are too long for one and go
 //! by TCP, and `sips:`.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::net::SocketAddr;
 
@@ -9,6 +9,7 @@ use cheling_tests::cheling::{Cheling, GATEWAY_IP, secret};
 use cheling_tests::wire::Wire;
 use cheling_tests::within;
 use tokio::net::TcpListener;
+use tokio::process::Command;
 
 /// A free port of the test on loopback.
 fn at(cheling: &Cheling, offset: u16) -> SocketAddr {
@@ -238,4 +239,61 @@ async fn a_sips_call_stays_on_tls_and_says_so_in_its_addresses() {
     assert_eq!(asked.1.status, 486);
     assert!(!plain.has_waiting(), "it was rung once only");
     within("the check", cheling.check()).await;
+}
+
+/// A count of the kernel's in `/proc/net/snmp`.
+fn count_of(snmp: &str, group: &str, name: &str) -> Option<u64> {
+    let mut lines = snmp.lines().filter_map(|line| line.strip_prefix(group));
+    let (names, counts) = (lines.next()?, lines.next()?);
+    let at = names.split_whitespace().position(|it| it == name)?;
+    counts.split_whitespace().nth(at)?.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_of_sixty_kilobytes_pass_a_link_of_1500_bytes_in_fragments() {
+    // A network of our own, whose loopback carries no more than an Ethernet does.
+    let permitted = Command::new("unshare").args(["-rn", "true"]).output().await;
+    if !permitted.is_ok_and(|it| it.status.success()) {
+        println!("no network namespaces here: nothing is fragmented");
+        return;
+    }
+    let script = "ip link set lo mtu 1500 up && \"$0\" --exact \"$1\" && cat /proc/net/snmp";
+    let mut command = Command::new("unshare");
+    command.args(["-rn", "sh", "-c", script]).arg(std::env::current_exe().unwrap());
+    command.arg("messages_of_sixty_kilobytes_pass_whole_both_ways").kill_on_drop(true);
+    let output = within("the call in its own network", command.output()).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}\n{complaints}");
+    // Four messages of 58 KB, of forty fragments each, and every one was joined again.
+    let made = count_of(&said, "Ip:", "FragCreates").unwrap();
+    assert!(made >= 4 * 38, "{made} fragments");
+    assert!(count_of(&said, "Ip:", "ReasmOKs").unwrap() >= 4, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_gone_round_is_refused() {
+    let cheling = Cheling::start_with("ping_seconds = 0").await;
+    let mut caller = phone(&cheling, "8001", 10).await;
+    let mut gateway = Wire::udp(cheling.gateway_address(), cheling.sip()).await;
+    let password = secret("8001");
+    let number = format!("sip:13812345678@{}", cheling.sip().ip());
+    let mut invite = caller.new_call("8001", &number);
+    invite.headers.set(Name::MaxForwards, 0);
+    assert_eq!(caller.ask(invite, &password).await.1.status, 483);
+    // A gateway that sends our own call back to us.
+    let invite = caller.new_call("8001", &number);
+    let (asked, hops) = tokio::join!(caller.ask(invite, &password), async {
+        let ours = gateway.request(Method::Invite).await;
+        let mut back = ours.clone();
+        let own = format!("SIP/2.0/UDP {};branch=z9hG4bKback", gateway.local());
+        back.headers.insert_front(Name::Via, own);
+        gateway.say(&back).await;
+        let refused = gateway.response(&Method::Invite).await;
+        assert_eq!(refused.status, 482);
+        gateway.answer(&ours, 482, |_| {}).await;
+        ours.headers.max_forwards()
+    });
+    assert_eq!(hops, Some(69), "each of us is a hop");
+    assert!(asked.1.status >= 400);
 }
