@@ -1,5 +1,6 @@
 //! A phone in a browser (WebRTC: ICE, DTLS-SRTP, SIP by WebSocket) through the running binary: headless
-//! Chromium with JsSIP is called and calls, beside a gateway that speaks plain RTP.
+//! Chromium with JsSIP is called and calls, beside a gateway that speaks plain RTP and no Opus, and
+//! talks with another browser.
 //!
 //! Needs the console's Node packages, so it runs by name only: `make test-e2e`.
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use cheling_phone::{AnswerPlan, Call, Gateway, Sound};
 use cheling_tests::cheling::{Cheling, DID, secret};
+use cheling_tests::desk::Desk;
 use cheling_tests::recording::{CUSTOMER, OUR_SIDE, Recording};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -40,7 +42,9 @@ async fn steer(gateway: Arc<Gateway>) -> SocketAddr {
 async fn a_browser_is_called_and_calls_and_both_sides_are_on_the_recordings() {
     let mut cheling = Cheling::idle_with("").await;
     let socket = SocketAddr::from(([127, 0, 0, 1], cheling.ports.port(8)));
+    let secure = SocketAddr::from(([127, 0, 0, 1], cheling.ports.port(10)));
     cheling.environment.push(("CHELING_SIP__WS", socket.to_string()));
+    cheling.environment.push(("CHELING_SIP__WSS", secure.to_string()));
     cheling.run().await;
     let answer = |_: &Call| AnswerPlan::Answer {
         after: Duration::ZERO,
@@ -57,6 +61,9 @@ async fn a_browser_is_called_and_calls_and_both_sides_are_on_the_recordings() {
         .current_dir(&ui)
         .env("CHELING_URL", format!("http://{}", cheling.web()))
         .env("PHONE_SOCKET", format!("ws://{socket}"))
+        .env("PHONE_SECURE_SOCKET", format!("wss://{secure}"))
+        .env("PHONE_COLLEAGUE", "8002")
+        .env("PHONE_COLLEAGUE_PASSWORD", secret("8002"))
         .env("PHONE_DOMAIN", cheling.sip().to_string())
         .env("PHONE_EXTENSION", "8001")
         .env("PHONE_PASSWORD", secret("8001"))
@@ -68,18 +75,38 @@ async fn a_browser_is_called_and_calls_and_both_sides_are_on_the_recordings() {
         .expect("playwright: scripts/console e2e installs it");
     assert!(status.success(), "playwright: {status}\n{}", cheling.process().said());
 
-    for direction in ["called", "calling"] {
+    for direction in ["called", "calling", "Opus to G.711"] {
         let ended = desk.next_of("call.ended").await;
-        let row = cheling.recording_of(&desk, ended.call_id()).await;
-        assert_eq!(row["verdict"], "ok", "{direction}: {row}");
-        let path = format!("/recordings/{}/audio", row["recording_id"].as_str().unwrap());
-        let recording = Recording::read(&desk.get(&path).await.body);
+        let (row, recording) = recorded(&cheling, &desk, ended.call_id()).await;
+        if direction == "Opus to G.711" {
+            // Its keys were told, acted on, and are in no recording.
+            assert_eq!(row["verdict"], "paused", "{row}");
+            assert_eq!(row["pauses"].as_array().unwrap().len(), 1, "{row}");
+            assert_eq!(recording.rate_hz, 48_000);
+        } else {
+            assert_eq!(row["verdict"], "ok", "{direction}: {row}");
+        }
         let customer_s = recording.seconds_of_tone(CUSTOMER, CUSTOMER_HZ);
         assert!(customer_s > 3.0, "{direction}: {customer_s} s of the customer");
         let leaked_s = recording.seconds_of_tone(OUR_SIDE, CUSTOMER_HZ);
         assert!(leaked_s < 0.11, "{direction}: {leaked_s} s of the customer on our side");
         assert!(recording.first_sound_at(OUR_SIDE).is_some(), "{direction}: no beep");
     }
+    // A call between colleagues is not every agent's to look at.
+    let ended = desk.next_of("call.ended").await;
+    let boss = cheling.desk("boss").await;
+    let (row, recording) = recorded(&cheling, &boss, ended.call_id()).await;
+    assert_eq!((row["verdict"].as_str(), recording.rate_hz), (Some("ok"), 48_000), "{row}");
+    for lane in [CUSTOMER, OUR_SIDE] {
+        assert!(recording.first_sound_at(lane).is_some(), "two browsers: no beep in lane {lane}");
+    }
     cheling.stop().await;
     cheling.check().await;
+}
+
+async fn recorded(cheling: &Cheling, desk: &Desk, call_id: &str) -> (serde_json::Value, Recording) {
+    let row = cheling.recording_of(desk, call_id).await;
+    let path = format!("/recordings/{}/audio", row["recording_id"].as_str().unwrap());
+    let recording = Recording::read(&desk.get(&path).await.body);
+    (row, recording)
 }

@@ -46,6 +46,8 @@ export default defineConfig({
             '--use-fake-device-for-media-stream',
             '--use-fake-ui-for-media-stream',
             '--allow-loopback-in-peer-connection',
+            // wss shows a certificate that signs itself.
+            '--ignore-certificate-errors',
           ],
         },
       },

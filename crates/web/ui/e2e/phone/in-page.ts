@@ -61,6 +61,21 @@ function follow(session: Session): Live {
   return call
 }
 
+/** An offer without any codec but Opus, and the telephone events beside it. */
+function opusAlone(sdp: string): string {
+  const lines = sdp.split('\r\n')
+  const named = lines.flatMap((line) => {
+    const found = /^a=rtpmap:(\d+) (opus|telephone-event)\//.exec(line)
+    return found?.[1] ? [found[1]] : []
+  })
+  const kept = lines.filter((line) => {
+    const of = /^a=(?:rtpmap|fmtp|rtcp-fb):(\d+) /.exec(line)?.[1]
+    return !of || named.includes(of)
+  })
+  const media = /^(m=audio \d+ \S+) .*$/
+  return kept.map((line) => line.replace(media, `$1 ${named.join(' ')}`)).join('\r\n')
+}
+
 const phone = {
   /** Registers; the promise is kept when the registrar has said yes. */
   register(account: Account): Promise<void> {
@@ -81,10 +96,24 @@ const phone = {
     })
   },
 
-  call(number: string): void {
+  /** Calls; with `'opus'` nothing else is offered. */
+  call(number: string, codecs: 'all' | 'opus' = 'all'): void {
     if (!agent) throw new Error('not registered')
-    const session = agent.call(number, { mediaConstraints: { audio: true, video: false } })
+    const session = agent.call(number, {
+      mediaConstraints: { audio: true, video: false },
+      eventHandlers: {
+        sdp: (event: { originator: string; sdp: string }) => {
+          if (event.originator === 'local' && codecs === 'opus') event.sdp = opusAlone(event.sdp)
+        },
+      },
+    })
     follow(session)
+  },
+
+  /** Presses keys, sent as telephone events (RFC 4733). */
+  press(keys: string): void {
+    const transportType = JsSIP.C.DTMF_TRANSPORT.RFC2833 as never
+    live?.session.sendDTMF(keys, { transportType, duration: 120, interToneGap: 120 })
   },
 
   answer(): void {

@@ -2,8 +2,9 @@
  * A browser as a phone, on a running `cheling`: it registers by WebSocket, is called, holds and
  * resumes, and calls. What is on the recordings the test that started this one looks at.
  *
- * Environment: PHONE_SOCKET (ws://…), PHONE_DOMAIN, PHONE_EXTENSION, PHONE_PASSWORD, PHONE_CALL (a
- * request to it has the customer call), PHONE_NUMBER (the customer's, who answers).
+ * Environment: PHONE_SOCKET (ws://…), PHONE_SECURE_SOCKET (wss://…), PHONE_DOMAIN, PHONE_EXTENSION,
+ * PHONE_PASSWORD, PHONE_COLLEAGUE and PHONE_COLLEAGUE_PASSWORD (another extension), PHONE_CALL (a
+ * request to it has the customer call), PHONE_NUMBER (the customer's, who answers and has no Opus).
  */
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -52,6 +53,15 @@ async function state(page: Page): Promise<string> {
   return page.evaluate(() => window.phone.state())
 }
 
+async function register(page: Page, socket: string, colleague = false): Promise<void> {
+  await page.evaluate((account) => window.phone.register(account), {
+    socket: given(socket),
+    domain: given('PHONE_DOMAIN'),
+    extension: given(colleague ? 'PHONE_COLLEAGUE' : 'PHONE_EXTENSION'),
+    password: given(colleague ? 'PHONE_COLLEAGUE_PASSWORD' : 'PHONE_PASSWORD'),
+  })
+}
+
 /** Waits until the browser has heard something loud, and has gone on sending. */
 async function talks(page: Page): Promise<Heard> {
   await expect.poll(() => state(page), { timeout: 20_000 }).toBe('talking')
@@ -79,12 +89,7 @@ test('a browser is called, holds and resumes, and calls', async ({ page }) => {
   const errors: string[] = []
   page.on('pageerror', (error) => errors.push(error.message))
   const server = await openPhone(page)
-  await page.evaluate((account) => window.phone.register(account), {
-    socket: given('PHONE_SOCKET'),
-    domain: given('PHONE_DOMAIN'),
-    extension: given('PHONE_EXTENSION'),
-    password: given('PHONE_PASSWORD'),
-  })
+  await register(page, 'PHONE_SOCKET')
 
   await fetch(given('PHONE_CALL'))
   await expect.poll(() => state(page), { timeout: 20_000 }).toBe('ringing')
@@ -107,4 +112,38 @@ test('a browser is called, holds and resumes, and calls', async ({ page }) => {
   await expect.poll(() => state(page)).toBe('ended')
   server.close()
   expect(errors).toEqual([])
+})
+
+test('over wss and with Opus alone it talks with who has none, and its keys pause', async ({
+  page,
+}) => {
+  test.setTimeout(120_000)
+  const server = await openPhone(page)
+  await register(page, 'PHONE_SECURE_SOCKET')
+  await page.evaluate((number) => window.phone.call(number, 'opus'), given('PHONE_NUMBER'))
+  const heard = await talks(page)
+  expect(heard.codec).toBe('audio/opus')
+  // The recording pauses, which nobody hears, and goes on.
+  for (const keys of ['*1', '*1']) {
+    await page.evaluate((pressed) => window.phone.press(pressed), keys)
+    await talks(page)
+  }
+  await page.evaluate(() => window.phone.hangUp())
+  await expect.poll(() => state(page)).toBe('ended')
+  server.close()
+})
+
+test('two browsers talk with each other', async ({ page, context }) => {
+  test.setTimeout(120_000)
+  const colleague = await context.newPage()
+  const servers = [await openPhone(page), await openPhone(colleague)]
+  await register(page, 'PHONE_SOCKET')
+  await register(colleague, 'PHONE_SECURE_SOCKET', true)
+  await page.evaluate((number) => window.phone.call(number), given('PHONE_COLLEAGUE'))
+  await expect.poll(() => state(colleague), { timeout: 20_000 }).toBe('ringing')
+  await colleague.evaluate(() => window.phone.answer())
+  for (const one of [page, colleague]) expect((await talks(one)).codec).toBe('audio/opus')
+  await colleague.evaluate(() => window.phone.hangUp())
+  await expect.poll(() => state(page)).toBe('ended')
+  for (const server of servers) server.close()
 })
