@@ -49,9 +49,11 @@ ruin: build-tests ## a thousand kill -9 during fifty calls; two hours (RUIN_KILL
 	RUIN_KILLS=$${RUIN_KILLS:-1000} RUIN_CALLS=$${RUIN_CALLS:-50} \
 	  $(CARGO) test --workspace --locked --test ruin killed -- --nocapture
 
-soak: ## a day of calls in minutes, with an eye on memory (SOAK_MINUTES=, SOAK_CALLS=)
+soak: build-tests ## a day of calls, with an eye on memory (SOAK_MINUTES=, SOAK_CALLS=; SOAK_ROUNDS=, SOAK_AT_ONCE=)
 	SOAK_MINUTES=$${SOAK_MINUTES:-1440} SOAK_CALLS=$${SOAK_CALLS:-3} \
 	  $(CARGO) test --release --locked -p cheling-store --test soak -- --nocapture
+	SOAK_ROUNDS=$${SOAK_ROUNDS:-400} SOAK_AT_ONCE=$${SOAK_AT_ONCE:-10} \
+	  $(CARGO) test --workspace --locked --test soak memory_of_the_running -- --nocapture
 
 bench: bootstrap-demo console ## the benchmarks that the budgets are judged by, one after another
 	$(CARGO) build --release --locked -p cheling-server

@@ -56,7 +56,7 @@ impl Cheling {
 
     /// As [`Cheling::start`], with RTP ports for hundreds of calls; one at a time on a machine.
     pub async fn start_for_crowd() -> Self {
-        Self::start_at(Ports::claim(), (18_000, 19_999), "").await
+        Self::start_at(Ports::claim(), (18_000, 18_999), "").await
     }
 
     /// As [`Cheling::start_for_load`], for so many short calls at once that no limit is met.
