@@ -7,6 +7,7 @@
 //!
 //! Belongs here: Contact, Expires and their limits. Does not: passwords (`auth`).
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ mod gruu;
 mod kept;
 
 pub use binding::Binding;
-use binding::{Coming, Wish, change, same_peer, user_agent};
+use binding::{Coming, MOST_WANTED, Wish, change, same_peer, user_agent};
 pub(crate) use gruu::Named;
 pub use kept::Kept;
 
@@ -215,6 +216,9 @@ impl Registrar {
             let left = binding.expires.saturating_duration_since(now.monotonic);
             let seconds = left.as_secs_f64().ceil();
             let mut contact = format!("<{}>;expires={seconds:.0}", binding.contact);
+            if binding.q != MOST_WANTED {
+                contact.push_str(&format!(";q={}", f64::from(binding.q) / 1000.0));
+            }
             if let Some(instance) = binding.instance.as_deref().filter(|it| gruu::is_plain(it)) {
                 contact.push_str(&format!(";+sip.instance=\"{instance}\""));
                 if let Some(reg_id) = binding.reg_id {
@@ -264,6 +268,7 @@ impl Registrar {
                 expires: expires_at,
                 instance: None,
                 reg_id: None,
+                q: MOST_WANTED,
                 temporary: VecDeque::new(),
                 sip_call_id: sip_call_id.clone(),
                 cseq,
@@ -283,13 +288,15 @@ impl Registrar {
         found.map(|(extension, _)| extension.as_str())
     }
 
-    /// The phones of an extension, newest first.
+    /// The phones of an extension, the most wanted first, and of those the newest.
     pub fn contacts(&self, now: Instant, extension: &str) -> impl Iterator<Item = &Binding> {
         let bindings = self.bindings.get(extension).map_or(&[][..], Vec::as_slice);
-        bindings.iter().rev().filter(move |binding| binding.expires > now)
+        let mut there: Vec<_> = bindings.iter().rev().filter(|it| it.expires > now).collect();
+        there.sort_by_key(|binding| Reverse(binding.q));
+        there.into_iter()
     }
 
-    /// The phones of an extension, newest first: each by its newest flow, with its other flows.
+    /// The phones of an extension, as [`Self::contacts`]: each by its first flow, with its others.
     pub fn phones(&self, now: Instant, extension: &str) -> Vec<(&Binding, Vec<&Binding>)> {
         let mut phones: Vec<(&Binding, Vec<&Binding>)> = Vec::new();
         for binding in self.contacts(now, extension) {

@@ -32,12 +32,19 @@ struct Row {
     instance: Option<String>,
     #[serde(default)]
     reg_id: Option<u32>,
+    #[serde(default = "most_wanted")]
+    q: u16,
     #[serde(default)]
     temporary: Vec<String>,
     sip_call_id: String,
     cseq: u32,
     since_us: i64,
     expires_at_us: i64,
+}
+
+/// The preference of rows that name none.
+fn most_wanted() -> u16 {
+    1000
 }
 
 impl From<&Kept> for Row {
@@ -52,6 +59,7 @@ impl From<&Kept> for Row {
             user_agent: kept.user_agent,
             instance: kept.instance,
             reg_id: kept.reg_id,
+            q: kept.q,
             temporary: kept.temporary,
             sip_call_id: kept.sip_call_id,
             cseq: kept.cseq,
@@ -72,6 +80,7 @@ impl From<Row> for Kept {
             user_agent: row.user_agent,
             instance: row.instance,
             reg_id: row.reg_id,
+            q: row.q,
             temporary: row.temporary,
             sip_call_id: row.sip_call_id,
             cseq: row.cseq,
@@ -159,6 +168,7 @@ mod tests {
             user_agent: "a phone".into(),
             instance: Some("<urn:uuid:1>".into()),
             reg_id: Some(1),
+            q: 500,
             temporary: vec!["abc".into()],
             sip_call_id: "c".into(),
             cseq: 7,

@@ -10,6 +10,8 @@ use super::{MAX_CONTACTS, RegisterError};
 
 /// Proxies between a phone and us at most.
 pub(super) const MAX_PATH: usize = 4;
+/// The highest preference, in thousandths.
+pub(super) const MOST_WANTED: u16 = 1000;
 /// Longest User-Agent that is kept, in characters.
 const MAX_AGENT_CHARS: usize = 100;
 /// Temporary addresses of a phone that are known at a time. Each REGISTER makes one; they serve for
@@ -33,6 +35,9 @@ pub struct Binding {
     pub expires_at: Timestamp,
     /// Which device it is, whatever address it has (RFC 5626 §4.1).
     pub instance: Option<String>,
+    /// Its preference among the extension's, in thousandths (RFC 3261 §20.10): 1000 is the highest,
+    /// and what is meant where none is named.
+    pub q: u16,
     /// Which of the device's flows to us, if it keeps flows (RFC 5626 §4.2).
     pub reg_id: Option<u32>,
     pub(super) expires: Instant,
@@ -56,6 +61,7 @@ pub(super) struct Wish {
     uri: Uri,
     instance: Option<String>,
     reg_id: Option<u32>,
+    q: u16,
     expires: Duration,
 }
 
@@ -73,8 +79,18 @@ impl Wish {
             }
             _ => None,
         };
-        Ok(Self { uri: address.uri, instance, reg_id, expires })
+        let q = address.params.get("q").map_or(Ok(MOST_WANTED), thousandths)?;
+        Ok(Self { uri: address.uri, instance, reg_id, q, expires })
     }
+}
+
+/// Reads a preference: `0` to `1`, with three decimals at most.
+fn thousandths(text: &str) -> Result<u16, RegisterError> {
+    let value: f64 = text.trim().parse().map_err(|_| RegisterError::Contact)?;
+    if !(0.0..=1.0).contains(&value) {
+        return Err(RegisterError::Contact);
+    }
+    Ok((value * 1000.0).round() as u16)
 }
 
 /// The REGISTER that the wishes come in.
@@ -183,6 +199,7 @@ pub(super) fn change(
             expires_at: now.wall + wish.expires,
             instance: instance.clone(),
             reg_id,
+            q: wish.q,
             expires: now.monotonic + wish.expires,
             temporary,
             sip_call_id: coming.sip_call_id.to_owned(),

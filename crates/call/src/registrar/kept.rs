@@ -10,7 +10,7 @@ use std::time::Duration;
 use cheling_model::{Now, Timestamp};
 use cheling_sip::{Flow, NameAddr, Transport, Uri};
 
-use super::binding::{Binding, MAX_PATH, MAX_TEMPORARY};
+use super::binding::{Binding, MAX_PATH, MAX_TEMPORARY, MOST_WANTED};
 use super::{MAX_CONTACTS, Registrar};
 
 /// Registrations that are taken back at most.
@@ -35,6 +35,8 @@ pub struct Kept {
     pub instance: Option<String>,
     /// Which of its flows, if it keeps flows.
     pub reg_id: Option<u32>,
+    /// Its preference, in thousandths.
+    pub q: u16,
     /// The temporary addresses that we gave it (RFC 5627), the newest last.
     pub temporary: Vec<String>,
     /// The Call-ID of its REGISTERs.
@@ -59,6 +61,7 @@ impl Registrar {
             user_agent: binding.user_agent.clone(),
             instance: binding.instance.clone(),
             reg_id: binding.reg_id,
+            q: binding.q,
             temporary: binding.temporary.iter().cloned().collect(),
             sip_call_id: binding.sip_call_id.clone(),
             cseq: binding.cseq,
@@ -107,6 +110,7 @@ impl Registrar {
                 expires,
                 instance: kept.instance,
                 reg_id: kept.reg_id,
+                q: kept.q.min(MOST_WANTED),
                 temporary: kept.temporary.into_iter().take(MAX_TEMPORARY).collect(),
                 sip_call_id: kept.sip_call_id,
                 cseq: kept.cseq,

@@ -114,6 +114,24 @@ fn contacts_are_taken_out_one_by_one_or_all_with_a_star() {
 }
 
 #[test]
+fn the_most_wanted_phone_is_first_and_is_told_what_it_said() {
+    let mut scene = scene();
+    let c = "192.0.2.4:5060";
+    for (call_id, remote, q) in [("a", A, ";q=0.5"), ("b", B, ""), ("c", c, ";q=0.125")] {
+        let contact = format!("<sip:8001@{remote}>{q}");
+        let listed = scene.send(call_id, remote, &contact, None).unwrap();
+        let own = listed.iter().find(|it| it.contains(remote)).unwrap();
+        assert!(own.contains(q) && own.contains(";q=") != q.is_empty(), "{own}");
+    }
+    assert_eq!(scene.remotes(), [B, A, c]);
+    for (q, is_read) in [("1.0", true), ("0", true), ("1.1", false), ("-0.1", false), ("x", false)]
+    {
+        let contact = format!("<sip:8001@{A}>;q={q}");
+        assert_eq!(scene.send("a", A, &contact, None).is_ok(), is_read, "{q}");
+    }
+}
+
+#[test]
 fn a_restarted_phone_replaces_itself_and_another_phone_stays() {
     let mut scene = scene();
     scene.send("a", A, "<sip:8001-0x1@h>", None).unwrap();
