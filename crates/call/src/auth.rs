@@ -103,11 +103,6 @@ impl Auth {
         Self { secret, offered, failures: HashMap::new(), ledger, challenges: 0 }
     }
 
-    /// Changes what challenges offer.
-    pub fn set_offered(&mut self, offered: Offered) {
-        self.offered = offered;
-    }
-
     /// Judges a request by its Authorization (REGISTER) or Proxy-Authorization.
     pub fn check<'d>(
         &mut self,

@@ -16,7 +16,7 @@ use cheling_sip::{
 };
 
 use crate::advertise::readdressed;
-use crate::auth::{Auth, Offered, Outcome};
+use crate::auth::{Auth, Outcome};
 use crate::b2bua::{Attended, Errand, Side};
 use crate::guard::Guard;
 use crate::io::{Output, Settings};
@@ -135,7 +135,7 @@ impl Core {
             now,
             directory: router::in_order(directory),
             registrar: Registrar::new(settings.registration.clone(), host_text(settings.advertise)),
-            auth: Auth::new(settings.nonce_secret, Offered::default()),
+            auth: Auth::new(settings.nonce_secret, settings.digests),
             random,
             endpoint,
             guard: Guard::new(settings.guard),

@@ -4,6 +4,7 @@
 //! is none, and sleeps until the next timeout. Nothing else crosses.
 
 use crate::advertise::AdvertiseTo;
+use crate::auth::Offered;
 use crate::guard;
 use crate::registrar::Kept;
 use cheling_media::dtls::{Fingerprint, Role};
@@ -37,6 +38,8 @@ pub struct Settings {
     pub trunks: Vec<Trunk>,
     /// What strangers may do before they are shut out.
     pub guard: guard::Rules,
+    /// Which hashes challenges offer to phones.
+    pub digests: Offered,
     /// Which mobile numbers are from town, if anybody knows.
     pub local_mobiles: LocalMobiles,
     /// Keys the digest nonces.
@@ -76,6 +79,7 @@ impl Settings {
             product: "Cheling".into(),
             trunks: Vec::new(),
             guard: guard::Rules::default(),
+            digests: Offered::default(),
             local_mobiles: LocalMobiles::default(),
             nonce_secret,
             seed,

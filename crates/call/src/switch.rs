@@ -13,7 +13,6 @@ use cheling_model::{CallId, Now};
 use cheling_sip::endpoint::Event as SipEvent;
 use cheling_sip::{Flow, Message, Method, ParseErrorKind, Request, Response};
 
-use crate::auth::Offered;
 use crate::b2bua::{Attended, Call, Errand, Event, Lamp, Wish};
 use crate::core::{Core, Entries};
 use crate::guard::{self, ShutOut, Verdict};
@@ -74,11 +73,6 @@ impl Switch {
             messages: Messages::default(),
             timers: BTreeSet::new(),
         }
-    }
-
-    /// Chooses what digest challenges offer; MD5 alone if this is never called.
-    pub fn set_offered_digests(&mut self, offered: Offered) {
-        self.core.auth.set_offered(offered);
     }
 
     /// Takes one thing that happened.

@@ -502,6 +502,7 @@ fn call_settings(
         trunks: config.trunks()?,
         local_mobiles: local_mobiles(config)?,
         guard: config.sip.guard(),
+        digests: config.sip.offered_digests(),
         registration,
         max_calls: config.sip.max_calls,
         session_timer: config.sip.session_timer(),

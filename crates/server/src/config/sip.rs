@@ -1,5 +1,6 @@
 //! `[sip]`: listeners, what they show, and what phones and strangers may do.
 
+use cheling_call::auth::Offered;
 use cheling_call::{advertise, guard};
 use cheling_capture::Dscp;
 use cheling_sip::session_timer;
@@ -55,6 +56,10 @@ pub struct Sip {
     pub realm: String,
     /// Calls at once; more get 503. Default 500.
     pub max_calls: usize,
+    /// The hashes of digest that phones are offered: `md5` (default), or `sha-256`, which is SHA-256
+    /// first and MD5 beside it (RFC 8760). Some phones give up on a challenge that names anything
+    /// but MD5.
+    pub digests: Digests,
     /// What sources that are shut out as scanners get: `drop` (default), nothing at all, or
     /// `refuse`, 403.
     pub scanners: Scanners,
@@ -69,6 +74,18 @@ pub struct Sip {
     pub session_seconds: u32,
     /// The shortest such time that is accepted, seconds, at least 90. Default 90.
     pub session_least_seconds: u32,
+}
+
+/// The hashes that phones are offered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Digests {
+    /// MD5 alone.
+    #[default]
+    Md5,
+    /// SHA-256, and MD5 for those that know no better.
+    #[serde(rename = "sha-256")]
+    Sha256,
 }
 
 /// What scanners get.
@@ -142,6 +159,7 @@ impl Default for Sip {
             dns_servers: Vec::new(),
             realm: "cheling".into(),
             max_calls: 500,
+            digests: Digests::default(),
             scanners: Scanners::default(),
             strangers_per_second: guard::Rules::default().strangers_per_second,
             registration_seconds: 300,
@@ -153,6 +171,14 @@ impl Default for Sip {
 
 impl Sip {
     /// What strangers may do on our SIP listeners.
+    pub fn offered_digests(&self) -> Offered {
+        match self.digests {
+            Digests::Md5 => Offered::Md5,
+            Digests::Sha256 => Offered::Sha256AndMd5,
+        }
+    }
+
+    /// What strangers may do.
     pub fn guard(&self) -> guard::Rules {
         let shut_out = match self.scanners {
             Scanners::Drop => guard::ShutOut::Drop,
