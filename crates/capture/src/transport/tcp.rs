@@ -5,7 +5,7 @@ use super::stream::Connection;
 use super::{Arrived, Shared, TransportCounters, tls, websocket};
 use crate::dscp::Dscp;
 use cheling_sip::{Flow, Transport};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +16,16 @@ use tokio::time::{Instant, timeout};
 const BACKLOG: i32 = 1024;
 /// After running out of file descriptors, how long before the next is accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long what was written may go without the other side's kernel acknowledging it. A call to a
+/// phone that is gone is given up then, long before its transaction would be (32 s).
+const UNACKNOWLEDGED_FOR: Duration = Duration::from_secs(10);
+/// How long a connection may be silent before it is probed.
+const SILENT_FOR: Duration = Duration::from_secs(60);
+/// How often it is probed then, and how many probes may go unanswered.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+/// See [`PROBE_EVERY`].
+const PROBES: u32 = 3;
 
 /// What is spoken on a listener.
 #[derive(Clone)]
@@ -85,6 +95,16 @@ pub(super) async fn accept(listener: TcpListener, spoken: Spoken, shared: Shared
     }
 }
 
+/// SIP messages are small and wanted now; and a phone whose power was cut says no goodbye: what is
+/// written to it ends the connection soon, and so does a silence in which it answers no probe.
+fn tune(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_FOR));
+    let probes = TcpKeepalive::new().with_time(SILENT_FOR).with_interval(PROBE_EVERY);
+    let _ = socket.set_tcp_keepalive(&probes.with_retries(PROBES));
+}
+
 /// One accepted connection, from its handshakes to its end.
 async fn serve(
     spoken: Spoken,
@@ -93,8 +113,7 @@ async fn serve(
     _ticket: Ticket,
     shared: Shared,
 ) -> Option<()> {
-    // SIP messages are small and wanted now.
-    let _ = stream.set_nodelay(true);
+    tune(&stream);
     match spoken {
         Spoken::Tcp => {
             let (reader, writer) = stream.into_split();
@@ -153,7 +172,7 @@ pub(super) async fn connect(
         Ok(stream) => stream,
         Err(err) => return unconnected(&shared, flow, &err).await,
     };
-    let _ = stream.set_nodelay(true);
+    tune(&stream);
     shared.config.dscp.mark(&stream, flow.remote);
     let Some(client) = client else {
         let (reader, writer) = stream.into_split();
