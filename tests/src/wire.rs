@@ -9,10 +9,11 @@ use std::process::Stdio;
 use cheling_sip::digest::{Challenge, ha1};
 use cheling_sip::framing::{Frame, Framer};
 use cheling_sip::sdp::{Direction, LocalMedia, Origin, Sdp, rewrite::basic_formats};
+use cheling_sip::via::host_text;
 use cheling_sip::{Message, Method, Name, NameAddr, Request, Response, Uri};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::process::{Child, Command};
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -83,6 +84,16 @@ impl Wire {
     pub async fn tcp(remote: SocketAddr) -> Self {
         let stream = within("a connection", TcpStream::connect(remote)).await.unwrap();
         Self::accepted(stream)
+    }
+
+    /// A connection from an address of ours.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub async fn tcp_from(local: SocketAddr, remote: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(local).unwrap();
+        Self::accepted(within("a connection", socket.connect(remote)).await.unwrap())
     }
 
     /// The next connection to us.
@@ -322,7 +333,7 @@ impl Wire {
     pub fn new_request(&mut self, method: Method, user: &str, uri: &str) -> Request {
         self.requests += 1;
         let number = self.requests;
-        let host = self.remote.ip();
+        let host = host_text(self.remote.ip());
         let own = NameAddr::parse(&format!("<sip:{user}@{host}>")).unwrap();
         let target = Uri::parse(uri).unwrap();
         let to = match method {
@@ -400,7 +411,7 @@ impl Wire {
         parameters: &str,
         more: &[(&str, &str)],
     ) -> Response {
-        let registrar = format!("sip:{}", self.remote.ip());
+        let registrar = format!("sip:{}", host_text(self.remote.ip()));
         let mut request = self.new_request(Method::Register, user, &registrar);
         request.headers.set(Name::Contact, self.contact(user, parameters));
         for (name, value) in more {

@@ -1,7 +1,7 @@
 //! Phones that keep several flows to us (RFC 5626), addresses of single phones (RFC 5627), and what
 //! becomes of phones on connections when we start again: by hand over TCP, TLS and WebSocket, and
 //! with baresip.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::net::SocketAddr;
 
@@ -12,6 +12,7 @@ use cheling_tests::cheling::{Cheling, secret};
 use cheling_tests::recording::write_wav;
 use cheling_tests::wire::Wire;
 use cheling_tests::within;
+use tokio::process::Command;
 
 const DEVICE: &str = "urn:uuid:00000000-0000-4000-8000-00a95a0d0001";
 const OUTBOUND: (&str, &str) = ("Supported", "path, outbound, gruu");
@@ -238,4 +239,88 @@ async fn after_a_restart_phones_on_connections_are_away_until_they_come_back() {
         }
     }
     cheling.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_knows_sha_256_registers_by_it_and_who_does_not_by_md5() {
+    let mut cheling = Cheling::idle_with("").await;
+    cheling.environment.push(("CHELING_SIP__DIGESTS", "sha-256".into()));
+    cheling.run().await;
+    let mut wire = caller(&cheling).await;
+    let request = wire.new_request(Method::Register, "8002", "sip:127.0.0.1");
+    wire.say(&request).await;
+    let challenge = wire.response(&Method::Register).await;
+    let offered: Vec<_> = challenge.headers.get_all(Name::WwwAuthenticate).collect();
+    assert!(offered[0].contains("algorithm=SHA-256"), "the better one first: {offered:?}");
+    assert!(offered[1].contains("algorithm=MD5"), "{offered:?}");
+    assert_eq!(wire.register("8002", "", &[]).await.status, 200);
+    // Our own softphone knows MD5 alone.
+    let (_phone, _events) = cheling.phone("8001", Transport::Udp).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phone_on_ipv6_by_tcp_calls_and_is_called() {
+    let mut cheling = Cheling::idle_with("").await;
+    let own = SocketAddr::new(std::net::Ipv6Addr::LOCALHOST.into(), cheling.ports.sip());
+    cheling.environment.push(("CHELING_SIP__ALSO", format!("[\"{own}\"]")));
+    let rule = "[{network=\"::/0\", address=\"::1\"}]";
+    cheling.environment.push(("CHELING_SIP__ADVERTISE_TO", rule.into()));
+    cheling.run().await;
+    let mut plain = caller(&cheling).await;
+    assert_eq!(plain.register("8001", "", &[]).await.status, 200);
+    let mut six = Wire::tcp(own).await;
+    assert_eq!(six.register("8002", "", &[]).await.status, 200);
+    let called = async {
+        let invite = six.request(Method::Invite).await;
+        let contact = invite.headers.contact().unwrap().uri.to_string();
+        assert!(contact.contains("@[::1]:"), "{contact}");
+        six.answer(&invite, 486, |_| {}).await;
+        six.request(Method::Ack).await;
+    };
+    assert_eq!(call(&mut plain, CALLED, called).await, 486);
+    let invite = six.new_call("8002", "sip:8001@[::1]");
+    let password = secret("8002");
+    let (asked, ()) = tokio::join!(six.ask(invite, &password), refuses(&mut plain, 486));
+    assert_eq!(asked.1.status, 486);
+}
+
+/// Runs in a network of its own: see the test below.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phone_whose_power_is_cut_is_not_waited_for() {
+    const OWN_NETWORK: &str = "TEST_RUNS_IN_ITS_OWN_NETWORK";
+    const PHONE: &str = "10.9.9.9";
+    if std::env::var_os(OWN_NETWORK).is_none() {
+        let permitted = Command::new("unshare").args(["-rn", "true"]).output().await;
+        if !permitted.is_ok_and(|it| it.status.success()) {
+            println!("no network namespaces here: nobody's address can be taken away");
+            return;
+        }
+        let script = format!(
+            "ip link set lo up && ip addr add {PHONE}/32 dev lo && exec \"$0\" --exact --nocapture \
+             a_phone_whose_power_is_cut_is_not_waited_for"
+        );
+        let mut command = Command::new("unshare");
+        command.args(["-rn", "sh", "-c", &script]).arg(std::env::current_exe().unwrap());
+        let output = command.env(OWN_NETWORK, "1").kill_on_drop(true).output();
+        let output = within("the call in its own network", output).await.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}\n{complaints}");
+        return;
+    }
+    let cheling = Cheling::start().await;
+    let mut caller = caller(&cheling).await;
+    assert_eq!(caller.register("8001", "", &[]).await.status, 200);
+    let own = SocketAddr::new(PHONE.parse().unwrap(), 0);
+    let mut phone = Wire::tcp_from(own, cheling.sip()).await;
+    assert_eq!(phone.register("8002", "", &[]).await.status, 200);
+    assert_eq!(call(&mut caller, CALLED, refuses(&mut phone, 486)).await, 486);
+    // No FIN, no reset: from one moment to the next nobody is at that address.
+    let taken = ["addr", "del", &format!("{PHONE}/32"), "dev", "lo"];
+    assert!(Command::new("ip").args(taken).status().await.unwrap().success());
+    let status = call(&mut caller, CALLED, async {}).await;
+    assert_ne!(status, 408, "nobody waits until the transaction runs out");
+    // The next caller is told at once: the phone is not registered any more.
+    assert_eq!(call(&mut caller, CALLED, async {}).await, 480);
+    assert_eq!(bindings(&mut caller, "8002").await.len(), 0);
 }
