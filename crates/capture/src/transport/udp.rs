@@ -59,6 +59,12 @@ pub(super) fn bind(address: SocketAddr, dscp: Dscp) -> io::Result<(UdpSocket, Se
             tracing::debug!(%address, %err, "small {what} buffer");
         }
     }
+    // Linux counts twice what it was asked for.
+    let granted = socket.recv_buffer_size().map_or(0, |bytes| bytes / 2);
+    if granted < KERNEL_BUFFER_BYTES {
+        tracing::info!(%address, granted, wanted = KERNEL_BUFFER_BYTES,
+            "the kernel keeps little for bursts of SIP over UDP; net.core.rmem_max lets it keep more");
+    }
     socket.bind(&address.into())?;
     let socket = std::net::UdpSocket::from(socket);
     let sender = Sender { local: socket.local_addr()?, socket: socket.try_clone()? };
