@@ -410,10 +410,10 @@ pub async fn contacts_of(
 ) -> Result<Vec<Contact>> {
     let sql = format!(
         "select {} from call where call.customer_id = $1 \
-         and ($2 is null or call.call_id <> $2) order by call.offered_at_us desc limit $3",
+         and ($2 is null or call.call_id <> $2) order by call.offered_at_us desc limit {limit}",
         Contact::columns()
     );
-    on.into().list(sql, args![customer_id, current, limit]).await
+    on.into().list(sql, args![customer_id, current]).await
 }
 
 /// The last calls of a number but `current`, newest first.
@@ -429,8 +429,8 @@ pub async fn contacts_of_number(
 ) -> Result<Vec<Contact>> {
     let sql = format!(
         "select {} from call where call.dealership_id = $1 and call.customer_key = $2 \
-         and ($3 is null or call.call_id <> $3) order by call.offered_at_us desc limit $4",
+         and ($3 is null or call.call_id <> $3) order by call.offered_at_us desc limit {limit}",
         Contact::columns()
     );
-    on.into().list(sql, args![dealership_id, number_key, current, limit]).await
+    on.into().list(sql, args![dealership_id, number_key, current]).await
 }

@@ -132,10 +132,10 @@ pub async fn matches(
     let sql = format!(
         "select {} from customer_phone p join customer on customer.customer_id = p.customer_id \
          where p.dealership_id = $1 and p.number_key = $2 and customer.deleted_at_us is null \
-         order by customer.created_at_us desc limit $4",
+         order by customer.created_at_us desc limit {MAX_MATCHES}",
         Match::columns()
     );
-    on.into().list(sql, args![dealership_id, number_key, current, MAX_MATCHES]).await
+    on.into().list(sql, args![dealership_id, number_key, current]).await
 }
 
 /// The same of one customer known by id; `phone_label` is that of its primary number.
