@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -63,8 +64,8 @@ pub enum StartError {
     /// The relay.
     #[error(transparent)]
     Relay(#[from] RelayError),
-    /// The event thread.
-    #[error("cannot start the event thread: {0}")]
+    /// The SIP thread.
+    #[error("cannot start the SIP thread: {0}")]
     Thread(std::io::Error),
 }
 
@@ -73,13 +74,14 @@ pub struct Capture {
     handle: Handle,
     addresses: Vec<(Transport, Vec<SocketAddr>)>,
     stop: CancellationToken,
-    task: tokio::task::JoinHandle<()>,
-    events: JoinHandle<()>,
+    thread: JoinHandle<()>,
 }
 
 impl Capture {
-    /// Starts listening and relaying. Must be called inside a tokio runtime. The ports in
-    /// `settings` are replaced by those that were really bound, so port 0 works.
+    /// Starts listening and relaying. Must be called inside a tokio runtime, where connections are
+    /// served; call control and its datagrams have a thread and a runtime of their own, since tasks
+    /// that hand each message from thread to thread cost more than what they do with it. The ports
+    /// in `settings` are replaced by those that were really bound, so port 0 works.
     ///
     /// # Errors
     /// [`StartError`] says which address, ports or threads could not be had.
@@ -90,7 +92,10 @@ impl Capture {
         sinks: Sinks,
     ) -> Result<Self, StartError> {
         let (arrived, arrivals) = mpsc::channel(ARRIVAL_QUEUE);
-        let transports = Transports::bind(config.transports, arrived).await?;
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(StartError::Thread)?;
+        let datagrams = runtime.handle();
+        let transports = Transports::bind(config.transports, arrived, datagrams).await?;
         let spoken =
             [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss];
         let addresses: Vec<_> =
@@ -109,16 +114,15 @@ impl Capture {
             // Once the SIP task is gone there is nobody to tell.
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
         });
-        let relays = Relays::start(
+        let mut relays = Relays::start(
             &config,
             Arc::clone(&sinks.journal),
             Arc::clone(&sinks.spare_blocks),
             reporter,
         )?;
+        relays.gather();
         let counters = Arc::new(EventCounters::default());
-        let (events, event_thread) =
-            EventTap::start(sinks.journal, sinks.lookup, Arc::clone(&counters))
-                .map_err(StartError::Thread)?;
+        let events = EventTap::new(sinks.journal, sinks.lookup, Arc::clone(&counters));
         let (request, requests) = mpsc::channel(REQUEST_QUEUE);
         let clock = AnchoredClock::start();
         let switch = Switch::new(clock.now(), settings, directory);
@@ -136,8 +140,11 @@ impl Capture {
             clock,
             stop: stop.clone(),
         };
-        let task = tokio::spawn(task.run());
-        Ok(Self { handle, addresses, stop, task, events: event_thread })
+        let thread = std::thread::Builder::new()
+            .name("sip".into())
+            .spawn(move || runtime.block_on(task.run()))
+            .map_err(StartError::Thread)?;
+        Ok(Self { handle, addresses, stop, thread })
     }
 
     /// How to speak to it.
@@ -175,13 +182,9 @@ impl Capture {
             }
         }
         self.stop.cancel();
-        if let Err(err) = self.task.await {
-            tracing::error!(%err, "the SIP task ended badly");
-        }
-        // The tap was dropped with the task, so the thread ends once its queue is empty.
-        let joined = tokio::task::spawn_blocking(move || self.events.join()).await;
+        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
         if !matches!(joined, Ok(Ok(()))) {
-            tracing::error!("the event thread ended badly");
+            tracing::error!("the SIP thread ended badly");
         }
     }
 

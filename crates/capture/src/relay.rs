@@ -207,6 +207,10 @@ struct Thread {
     waker: Waker,
     /// Commands that found the queue full, in order.
     backlog: VecDeque<Command>,
+    /// It has commands that it was not woken for.
+    is_told: bool,
+    /// It is woken by [`Relays::wake`] only.
+    gathers: bool,
     calls: usize,
     is_stopping: bool,
     join: Option<JoinHandle<()>>,
@@ -298,6 +302,8 @@ impl Relays {
                 commands,
                 waker,
                 backlog: VecDeque::new(),
+                is_told: false,
+                gathers: false,
                 calls: 0,
                 is_stopping: false,
                 join: Some(join),
@@ -306,6 +312,17 @@ impl Relays {
         let watch = RelayWatch { threads: counters, calls: Statistics::default() };
         let handshakes = Some(join_handshakes);
         Ok(Self { threads, owners: HashMap::new(), watch, handshakes })
+    }
+
+    /// From now on the threads are woken by [`Relays::wake`], not by each command: a call that is
+    /// answered gives half a dozen, and each waking costs as much as a packet.
+    pub fn gather(&mut self) {
+        self.threads.iter_mut().for_each(|thread| thread.gathers = true);
+    }
+
+    /// Wakes the threads that have got commands since.
+    pub fn wake(&mut self) {
+        self.threads.iter_mut().for_each(Thread::wake);
     }
 
     /// What the threads count.
@@ -424,8 +441,9 @@ impl Relays {
     /// Tries again what found a full queue. To be called now and then while
     /// [`Relays::is_behind`].
     pub fn retry(&mut self) {
-        for thread in &mut self.threads {
+        for thread in self.threads.iter_mut().filter(|thread| !thread.backlog.is_empty()) {
             thread.work_off();
+            thread.wake();
         }
     }
 
@@ -446,6 +464,7 @@ impl Relays {
             if !thread.is_stopping {
                 thread.is_stopping = true;
                 thread.tell(Command::Stop);
+                thread.wake();
             }
         }
     }
@@ -461,6 +480,7 @@ impl Relays {
         for thread in &mut self.threads {
             while thread.is_alive() && !thread.backlog.is_empty() {
                 thread.work_off();
+                thread.wake();
                 std::thread::yield_now();
             }
             if let Some(join) = thread.join.take()
@@ -498,6 +518,15 @@ impl Thread {
     fn tell(&mut self, command: Command) {
         self.backlog.push_back(command);
         self.work_off();
+        if !self.gathers {
+            self.wake();
+        }
+    }
+
+    fn wake(&mut self) {
+        if std::mem::take(&mut self.is_told) {
+            self.waker.wake();
+        }
     }
 
     fn work_off(&mut self) {
@@ -512,7 +541,7 @@ impl Thread {
                 Err(TrySendError::Disconnected(_)) => self.backlog.clear(),
             }
         }
-        self.waker.wake();
+        self.is_told = true;
     }
 
     fn is_alive(&self) -> bool {

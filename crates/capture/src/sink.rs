@@ -16,8 +16,8 @@ pub trait TapSink: Send + Sync + 'static {
     /// The block, unread, if there is no room for it now.
     fn packets(&self, block: TapBlock) -> Result<(), TapBlock>;
 
-    /// Takes an event, waiting for room if need be: events are never dropped. Called from a
-    /// thread of its own, so waiting holds up no call.
+    /// Takes an event. Never waits: call control calls it between two messages. What cannot be
+    /// taken, because a disk hangs for minutes, is lost loudly.
     fn event(&self, event: TapEvent);
 }
 

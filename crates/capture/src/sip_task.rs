@@ -92,6 +92,7 @@ impl SipTask {
                         clock_checked = Instant::now();
                     }
                     self.act(wake, &mut batch, &mut replies);
+                    self.relays.wake();
                 }
             }
         }
@@ -100,7 +101,7 @@ impl SipTask {
 
     async fn wait(&mut self, batch: &mut Vec<Arrived>) -> Wake {
         let mut due = self.switch.next_timeout();
-        if self.relays.is_behind() || self.events.is_behind() {
+        if self.relays.is_behind() {
             let retry = Instant::now() + RETRY;
             due = Some(due.map_or(retry, |due| due.min(retry)));
         }
@@ -158,7 +159,6 @@ impl SipTask {
             }
             Wake::Due => {
                 self.relays.retry();
-                self.events.work_off();
                 let now = self.clock.now();
                 if self.switch.next_timeout().is_some_and(|due| due <= now.monotonic) {
                     self.switch.handle(now, Input::Timeout);
@@ -261,8 +261,8 @@ impl SipTask {
                 }
             }
             Output::OpenRelay { call_id } => {
-                if self.events.is_behind() || !self.relays.open(call_id, self.clock) {
-                    tracing::warn!(%call_id, "no relay: journal or relay threads are behind");
+                if !self.relays.open(call_id, self.clock) {
+                    tracing::warn!(%call_id, "no relay: the relay threads are behind");
                     return Some(Consequence::Relay(Report::Failed { call_id }));
                 }
             }
@@ -319,6 +319,7 @@ impl SipTask {
                 Some(report) = self.reports.recv() => {
                     self.report(self.clock.now(), report);
                     self.drain(replies);
+                    self.relays.wake();
                 }
                 () = tokio::time::sleep(RETRY) => self.relays.retry(),
             }
@@ -326,10 +327,6 @@ impl SipTask {
         while let Ok(report) = self.reports.try_recv() {
             self.report(self.clock.now(), report);
             self.drain(replies);
-        }
-        while self.events.is_behind() {
-            self.events.work_off();
-            tokio::time::sleep(RETRY).await;
         }
         drop(self.arrivals);
         self.transports.close().await;

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use stream::Connection;
 use tcp::Spoken;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -160,13 +161,15 @@ struct Writer {
 }
 
 impl Transports {
-    /// Starts listening. What arrives goes into `arrivals`.
+    /// Starts listening. What arrives goes into `arrivals`; datagrams are read in the runtime that
+    /// takes them from there.
     ///
     /// # Errors
     /// [`BindError`] names the listener or the file that is in the way; none runs then.
     pub async fn bind(
         config: TransportConfig,
         arrivals: mpsc::Sender<Arrived>,
+        datagrams: &Handle,
     ) -> Result<Self, BindError> {
         let shared = Shared {
             admission: Arc::new(Admission::new(&config)),
@@ -200,7 +203,7 @@ impl Transports {
         let mut udp = Vec::new();
         for (socket, sender) in sockets {
             let local = shared.announced(sender.local());
-            shared.tasks.spawn(udp::receive(socket, local, shared.clone()));
+            shared.tasks.spawn_on(udp::receive(socket, local, shared.clone()), datagrams);
             udp.push(sender);
         }
         let mut listeners = Vec::new();

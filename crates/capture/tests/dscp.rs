@@ -73,7 +73,8 @@ async fn sip_is_marked_for_both_families() {
         let (arrivals, _arrivals) = tokio::sync::mpsc::channel(16);
         let config = TransportConfig::at(SocketAddr::new(address, 0));
         assert_eq!(config.dscp, Dscp::CS3);
-        let mut transports = Transports::bind(config, arrivals).await.unwrap();
+        let mut transports =
+            Transports::bind(config, arrivals, &tokio::runtime::Handle::current()).await.unwrap();
         let local = transports.udp_addresses()[0];
         let phone = UdpSocket::bind((address, 0)).unwrap();
         phone.set_read_timeout(Some(DEADLINE)).unwrap();

@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use wire::{Bench, DEADLINE, OPTIONS, localhost, read};
 
@@ -303,7 +304,8 @@ async fn a_file_that_cannot_be_used_is_told_before_anything_listens() {
         let mut config = TransportConfig::at(localhost());
         (config.tls, config.tls_files, config.tls_peers) =
             (vec![localhost()], tls_files, tls_peers);
-        let refused = Transports::bind(config, mpsc::channel(1).0).await.err().unwrap();
+        let refused =
+            Transports::bind(config, mpsc::channel(1).0, &Handle::current()).await.err().unwrap();
         assert!(refused.to_string().contains(want), "{refused}");
     }
 }

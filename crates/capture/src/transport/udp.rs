@@ -44,7 +44,7 @@ impl Sender {
     }
 }
 
-pub(super) fn bind(address: SocketAddr, dscp: Dscp) -> io::Result<(UdpSocket, Sender)> {
+pub(super) fn bind(address: SocketAddr, dscp: Dscp) -> io::Result<(std::net::UdpSocket, Sender)> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
@@ -68,11 +68,15 @@ pub(super) fn bind(address: SocketAddr, dscp: Dscp) -> io::Result<(UdpSocket, Se
     socket.bind(&address.into())?;
     let socket = std::net::UdpSocket::from(socket);
     let sender = Sender { local: socket.local_addr()?, socket: socket.try_clone()? };
-    Ok((UdpSocket::from_std(socket)?, sender))
+    Ok((socket, sender))
 }
 
 /// Reads datagrams until told to stop.
-pub(super) async fn receive(socket: UdpSocket, local: SocketAddr, shared: Shared) {
+pub(super) async fn receive(socket: std::net::UdpSocket, local: SocketAddr, shared: Shared) {
+    let socket = match UdpSocket::from_std(socket) {
+        Ok(socket) => socket,
+        Err(err) => return tracing::error!(%local, %err, "cannot wait for datagrams"),
+    };
     let mut buffer = vec![0; DATAGRAM_BYTES];
     loop {
         let received = tokio::select! {

@@ -6,6 +6,7 @@ use cheling_sip::{Flow, Transport};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -25,7 +26,10 @@ impl Bench {
         let mut config = TransportConfig::at(localhost());
         change(&mut config);
         let (sender, arrivals) = mpsc::channel(64);
-        Self { transports: Transports::bind(config, sender).await.unwrap(), arrivals }
+        Self {
+            transports: Transports::bind(config, sender, &Handle::current()).await.unwrap(),
+            arrivals,
+        }
     }
 
     pub fn udp(&self) -> SocketAddr {
