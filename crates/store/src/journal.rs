@@ -27,7 +27,7 @@ mod writer;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -78,6 +78,9 @@ const WRITE_EVERY: Duration = Duration::from_millis(250);
 
 /// Inputs taken before the writer looks at the time again.
 const DRAIN: usize = 256;
+
+/// Events that may wait for the next writing; more wake the thread.
+const EVENTS_WAITING: usize = 1024;
 
 /// Why the journal does not work.
 #[derive(Debug, thiserror::Error)]
@@ -161,6 +164,8 @@ struct Shared {
     index: Mutex<Index>,
     counters: JournalCounters,
     media_waiting: AtomicUsize,
+    /// Events sent since the thread last looked.
+    events_waiting: AtomicUsize,
     /// Calls whose media was dropped before it reached the thread, which has yet to mark them.
     gaps: Mutex<Vec<CallId>>,
     /// Where blocks go back to.
@@ -249,7 +254,8 @@ fn open_one(
         .name("journal".into())
         .spawn(move || run(writer, &inputs))
         .map_err(|source| JournalError::Disk { path: shared.folder.clone(), source })?;
-    Ok((Feed::new(queue, shared, media_limit), thread, report))
+    let feed = Feed::new(queue, shared, media_limit, thread.thread().clone());
+    Ok((feed, thread, report))
 }
 
 impl Drop for Journal {
@@ -263,34 +269,31 @@ impl Drop for Journal {
     }
 }
 
+/// Takes what comes. Nobody wakes the thread for an event: it is written with the next batch
+/// anyway, and a waking for each would cost more than the writing ([`Feed`]).
 fn run(mut writer: Writer, inputs: &Receiver<Input>) {
+    let shared = writer.shared();
     let mut wake = Instant::now() + WRITE_EVERY;
     loop {
-        match inputs.recv_timeout(wake.saturating_duration_since(Instant::now())) {
-            Ok(input) => {
-                let now = Instant::now();
-                let mut next = Some(input);
-                for _ in 0..DRAIN {
-                    match next.take() {
-                        Some(Input::Stop) => return writer.close(now),
-                        Some(input) => writer.handle(now, input),
-                        None => break,
-                    }
-                    next = inputs.try_recv().ok();
-                }
-                match next {
-                    Some(Input::Stop) => return writer.close(now),
-                    Some(input) => writer.handle(now, input),
-                    None => {}
+        let now = Instant::now();
+        shared.events_waiting.store(0, Ordering::Release);
+        let mut is_drained = false;
+        for _ in 0..DRAIN {
+            match inputs.try_recv() {
+                Ok(Input::Stop) | Err(TryRecvError::Disconnected) => return writer.close(now),
+                Ok(input) => writer.handle(now, input),
+                Err(TryRecvError::Empty) => {
+                    is_drained = true;
+                    break;
                 }
             }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return writer.close(Instant::now()),
         }
         let now = Instant::now();
         if now >= wake {
             writer.tick(now);
             wake = now + WRITE_EVERY;
+        } else if is_drained {
+            std::thread::park_timeout(wake - now);
         }
     }
 }

@@ -4,26 +4,36 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::Thread;
 
 use cheling_model::tap::TapBlock;
 use cheling_model::{CallId, TapEvent};
 
-use super::{CallRecords, Emptied, Input, JournalCounters, JournalError, Shared};
+use super::{CallRecords, EVENTS_WAITING, Emptied, Input, JournalCounters, JournalError, Shared};
 
 /// Calls that may wait to be marked; each is told of once, so more would be a flood of calls.
 const MAX_GAPS: usize = 100_000;
 
 /// Sends to one journal and reads from it; cheap to clone.
+///
+/// The thread looks at its queue before each writing. It is woken for media, whose packets grow
+/// older, and for whoever waits; for events only when they are many.
 #[derive(Clone, Debug)]
 pub(super) struct Feed {
     queue: SyncSender<Input>,
+    thread: Thread,
     shared: Arc<Shared>,
     media_limit: usize,
 }
 
 impl Feed {
-    pub(super) fn new(queue: SyncSender<Input>, shared: Arc<Shared>, media_limit: usize) -> Self {
-        Self { queue, shared, media_limit }
+    pub(super) fn new(
+        queue: SyncSender<Input>,
+        shared: Arc<Shared>,
+        media_limit: usize,
+        thread: Thread,
+    ) -> Self {
+        Self { queue, thread, shared, media_limit }
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -39,7 +49,10 @@ impl Feed {
             Err(TrySendError::Full(Input::Media(block)))
         };
         match sent {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.thread.unpark();
+                Ok(())
+            }
             Err(TrySendError::Full(input) | TrySendError::Disconnected(input)) => {
                 self.shared.media_waiting.fetch_sub(1, Ordering::AcqRel);
                 JournalCounters::add(&self.shared.counters.refused_blocks, 1);
@@ -75,11 +88,13 @@ impl Feed {
     }
 
     pub(super) fn event(&self, event: TapEvent) -> Result<(), JournalError> {
-        self.queue.send(Input::Event(Box::new(event))).map_err(|_| JournalError::Closed)
+        self.send(Input::Event(Box::new(event)))
     }
 
     pub(super) fn try_event(&self, event: TapEvent) -> Result<(), Box<TapEvent>> {
-        self.queue.try_send(Input::Event(Box::new(event))).map_err(|err| match err {
+        let sent = self.queue.try_send(Input::Event(Box::new(event)));
+        self.note_waiting();
+        sent.map_err(|err| match err {
             TrySendError::Full(Input::Event(event))
             | TrySendError::Disconnected(Input::Event(event)) => event,
             _ => unreachable!("only the event that was sent comes back"),
@@ -87,18 +102,39 @@ impl Feed {
     }
 
     pub(super) fn done(&self, call_id: CallId) -> Result<(), JournalError> {
-        self.queue.send(Input::Done(call_id)).map_err(|_| JournalError::Closed)
+        self.send(Input::Done(call_id))
+    }
+
+    /// Sends what may wait, waiting for room if there is none.
+    fn send(&self, input: Input) -> Result<(), JournalError> {
+        match self.queue.try_send(input) {
+            Ok(()) => self.note_waiting(),
+            Err(TrySendError::Full(input)) => {
+                self.thread.unpark();
+                self.queue.send(input).map_err(|_| JournalError::Closed)?;
+            }
+            Err(TrySendError::Disconnected(_)) => return Err(JournalError::Closed),
+        }
+        Ok(())
+    }
+
+    fn note_waiting(&self) {
+        if self.shared.events_waiting.fetch_add(1, Ordering::AcqRel) + 1 == EVENTS_WAITING {
+            self.thread.unpark();
+        }
     }
 
     pub(super) fn flush(&self) -> Result<(), JournalError> {
         let (done, is_done) = sync_channel(1);
-        self.queue.send(Input::Flush(done)).map_err(|_| JournalError::Closed)?;
+        self.send(Input::Flush(done))?;
+        self.thread.unpark();
         is_done.recv().map_err(|_| JournalError::Closed)
     }
 
     /// Tells the thread to end; one that has ended already needs no word.
     pub(super) fn stop(&self) {
-        let _ = self.queue.send(Input::Stop);
+        let _ = self.send(Input::Stop);
+        self.thread.unpark();
     }
 
     pub(super) fn read(&self, call_id: CallId) -> Option<CallRecords> {

@@ -129,6 +129,7 @@ impl Writer {
             index: Mutex::new(index),
             counters: JournalCounters::default(),
             media_waiting: AtomicUsize::new(0),
+            events_waiting: AtomicUsize::new(0),
             gaps: Mutex::default(),
             emptied: OnceLock::new(),
         };

@@ -49,12 +49,14 @@ fn media_beyond_the_queue_comes_back_and_events_still_go_in() {
         index: Mutex::default(),
         counters: JournalCounters::default(),
         media_waiting: AtomicUsize::new(0),
+        events_waiting: AtomicUsize::new(0),
         gaps: Mutex::default(),
         emptied: OnceLock::new(),
     };
     // Nobody empties this queue.
     let (queue, _inputs) = sync_channel(2 + EVENT_QUEUE);
-    let handle = JournalHandle::new(vec![Feed::new(queue, Arc::new(shared), 2)]);
+    let thread = std::thread::current();
+    let handle = JournalHandle::new(vec![Feed::new(queue, Arc::new(shared), 2, thread)]);
     let block = || TapBlock::from_bytes(vec![1]);
     let taken: HashSet<bool> = (0..2).map(|_| handle.try_media(block()).is_ok()).collect();
     assert_eq!(taken, HashSet::from([true]));
