@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use cheling_model::recording::Container;
 use cheling_model::{RecordingId, Timestamp};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use crate::disk::{by_room, sync_folder, sync_folder_of};
@@ -168,7 +170,8 @@ impl RecordingFiles {
         let name = target.file_name().unwrap_or_default();
         let temporary = root.path().join(DRAFTS).join(name);
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(&temporary)?;
-        let (out, temporary) = (BufWriter::with_capacity(256 << 10, file), Temporary(temporary));
+        let out = BufWriter::with_capacity(256 << 10, file);
+        let temporary = Temporary { path: temporary, is_there: true };
         Ok(Draft { out, temporary, target })
     }
 }
@@ -188,7 +191,7 @@ impl Draft {
     /// What the disk reports.
     pub fn reopen(&mut self) -> io::Result<File> {
         self.out.flush()?;
-        File::open(&self.temporary.0)
+        File::open(&self.temporary.path)
     }
 
     /// Syncs the file and gives it its name.
@@ -226,26 +229,19 @@ pub struct Finished {
 ///
 /// # Errors
 /// What the disk reports; names that were not given stay as they were.
-pub fn commit_all(finished: Vec<Finished>) -> io::Result<()> {
+pub fn commit_all(mut finished: Vec<Finished>) -> io::Result<()> {
     for Finished { file, .. } in &finished {
         file.sync_all()?;
     }
     let mut folders = BTreeSet::new();
-    for Finished { temporary, target, .. } in &finished {
+    for Finished { temporary, target, .. } in &mut finished {
+        let target: &Path = target;
         if let Some(folder) = target.parent()
             && folders.insert(folder)
         {
             make_folders(folder)?;
         }
-        match std::fs::hard_link(&temporary.0, target) {
-            Ok(()) => {}
-            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
-                tracing::warn!(path = %target.display(), "a recording is made again");
-                std::fs::rename(&temporary.0, target)?;
-            }
-            // Not every file system has links.
-            Err(_) => std::fs::rename(&temporary.0, target)?,
-        }
+        temporary.rename(target)?;
     }
     folders.into_iter().try_for_each(sync_folder)
 }
@@ -260,14 +256,37 @@ impl Write for Draft {
     }
 }
 
-/// A file's temporary name; the file is removed with it.
+/// A file's temporary name; if it still has it, the file is removed with it.
 #[derive(Debug)]
-struct Temporary(PathBuf);
+struct Temporary {
+    path: PathBuf,
+    is_there: bool,
+}
+
+impl Temporary {
+    /// Gives the file its name.
+    fn rename(&mut self, target: &Path) -> io::Result<()> {
+        match renameat_with(CWD, &self.path, CWD, target, RenameFlags::NOREPLACE) {
+            Ok(()) => {}
+            Err(err) => {
+                // Not every file system looks first whether the name is taken.
+                if err == Errno::EXIST {
+                    tracing::warn!(path = %target.display(), "a recording is made again");
+                }
+                std::fs::rename(&self.path, target)?;
+            }
+        }
+        self.is_there = false;
+        Ok(())
+    }
+}
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // Gone already after a rename; what stays is removed at the next start.
-        let _ = std::fs::remove_file(&self.0);
+        if self.is_there {
+            // What stays is removed at the next start.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
