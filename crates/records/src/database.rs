@@ -3,7 +3,7 @@
 //! SQLite: one writing connection and a few reading ones, WAL. PostgreSQL: one pool.
 
 use crate::row::Read;
-use crate::sqlite::{Lender, Loan};
+use crate::sqlite::{Keeping, Lender, Loan};
 use crate::value::{Row, Value};
 use crate::{Error, Result, migration};
 use sqlx::postgres::{PgArguments, PgPool, PgPoolOptions};
@@ -136,15 +136,29 @@ impl Database {
         }
     }
 
-    /// Begins a transaction. On SQLite it holds the one writing connection until it ends.
+    /// Begins a transaction. On SQLite it holds the one writing connection until it ends, and a
+    /// power cut may take back what was committed in the last seconds.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn begin(&self) -> Result<Transaction> {
+        self.begin_keeping(Keeping::Process).await
+    }
+
+    /// Begins a transaction that a power cut does not take back once it is committed, nor any that
+    /// was committed before it: for whoever gives up what it was made of.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn begin_durable(&self) -> Result<Transaction> {
+        self.begin_keeping(Keeping::Machine).await
+    }
+
+    async fn begin_keeping(&self, keeping: Keeping) -> Result<Transaction> {
         Ok(Transaction(match &self.0 {
             Pool::Sqlite { write, .. } => {
                 let mut loan = write.lend().await?;
-                loan.begin().await?;
+                loan.begin(keeping).await?;
                 Open::Sqlite(loan)
             }
             Pool::Postgres(pool) => Open::Postgres(pool.begin().await?),
@@ -157,6 +171,20 @@ impl Database {
     /// [`Error::Unavailable`].
     pub async fn ping(&self) -> Result<()> {
         On::from(self).fetch("select 1", vec![]).await.map(|_| ())
+    }
+
+    /// A number that is another one once somebody else has written to the SQLite file: another
+    /// process, for all that is written here goes over the connection that is asked. `None` from
+    /// PostgreSQL, which does not tell.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn written_elsewhere(&self) -> Result<Option<i64>> {
+        let Pool::Sqlite { write, .. } = &self.0 else { return Ok(None) };
+        let mut loan = write.lend().await?;
+        let asked = sqlx::query_scalar("pragma data_version");
+        let version = asked.fetch_one(loan.connection()?).await;
+        Ok(Some(loan.checked(version)?))
     }
 
     /// Brings the planner's figures up to date after many inserts.
@@ -239,6 +267,9 @@ macro_rules! on_driver {
 }
 
 /// A statement's text; `&'static str` or built from constants, never from input.
+///
+/// A `limit` that is always the same stands in the text: SQLite plans a statement anew each time
+/// after an argument for a limit is bound, which costs several times what running it does.
 pub type Sql = Cow<'static, str>;
 
 impl On<'_> {
@@ -378,6 +409,35 @@ mod affected {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_another_process_writes_is_told_from_what_this_one_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("two.db").display());
+        let (here, there) =
+            (Database::open(&url).await.unwrap(), Database::open(&url).await.unwrap());
+        On::from(&here).execute("create table filler (n integer)", vec![]).await.unwrap();
+        let insert = |db: &Database| {
+            let db = db.clone();
+            async move {
+                On::from(&db).execute("insert into filler values (1)", vec![]).await.unwrap();
+            }
+        };
+        let mut known = here.written_elsewhere().await.unwrap();
+        for _ in 0..3 {
+            insert(&here).await;
+            here.begin_durable().await.unwrap().commit().await.unwrap();
+            here.checkpoint().await.unwrap();
+            here.ping().await.unwrap();
+            assert_eq!(here.written_elsewhere().await.unwrap(), known);
+            insert(&there).await;
+            let now = here.written_elsewhere().await.unwrap();
+            assert_ne!(now, known);
+            known = now;
+        }
+        here.close().await;
+        there.close().await;
+    }
 
     #[tokio::test]
     async fn a_checkpoint_folds_the_log_into_the_file() {

@@ -25,7 +25,23 @@ struct Inner {
     size: u32,
     /// One for each connection that may be out.
     permits: Arc<Semaphore>,
-    idle: Mutex<Vec<SqliteConnection>>,
+    idle: Mutex<Vec<Idle>>,
+}
+
+/// A connection that nobody has.
+struct Idle {
+    connection: SqliteConnection,
+    keeps: Keeping,
+}
+
+/// What is certain once a transaction is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// It outlives the process; the machine only after the next checkpoint.
+    Process,
+    /// It outlives a power cut, and so does whatever was committed before it: all of it is in one
+    /// log, which is synced.
+    Machine,
 }
 
 impl Lender {
@@ -46,12 +62,17 @@ impl Lender {
             .map_err(|_| sqlx::Error::PoolTimedOut)?
             .map_err(|_| sqlx::Error::PoolClosed)?;
         let idle = self.0.idle().pop();
-        let connection = match idle {
-            Some(connection) => connection,
-            None => self.0.options.connect().await?,
+        let Idle { connection, keeps } = match idle {
+            Some(idle) => idle,
+            None => Idle { connection: self.0.options.connect().await?, keeps: Keeping::Process },
         };
-        let lender = Arc::clone(&self.0);
-        Ok(Loan { connection: Some(connection), in_transaction: false, lender, _permit: permit })
+        Ok(Loan {
+            connection: Some(connection),
+            keeps,
+            in_transaction: false,
+            lender: Arc::clone(&self.0),
+            _permit: permit,
+        })
     }
 
     /// Waits until all are back, and closes them.
@@ -61,9 +82,9 @@ impl Lender {
         self.0.permits.close();
         drop(all);
         let idle = std::mem::take(&mut *self.0.idle());
-        for connection in idle {
+        for idle in idle {
             // All was committed that was to be; the rest is SQLite's to repair at the next opening.
-            let _ = connection.close().await;
+            let _ = idle.connection.close().await;
         }
     }
 }
@@ -75,7 +96,7 @@ impl fmt::Debug for Lender {
 }
 
 impl Inner {
-    fn idle(&self) -> MutexGuard<'_, Vec<SqliteConnection>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -84,6 +105,8 @@ impl Inner {
 pub(crate) struct Loan {
     /// `None` once its thread has died.
     connection: Option<SqliteConnection>,
+    /// What the connection was told last; never more than it does.
+    keeps: Keeping,
     in_transaction: bool,
     lender: Arc<Inner>,
     _permit: OwnedSemaphorePermit,
@@ -108,11 +131,29 @@ impl Loan {
 
     /// Begins a transaction that may write at once: a deferred one could find, halfway, that
     /// another process wrote before it.
-    pub(crate) async fn begin(&mut self) -> Result<()> {
+    pub(crate) async fn begin(&mut self, keeping: Keeping) -> Result<()> {
+        self.keep(keeping).await?;
         let begin = AssertSqlSafe("begin immediate").into_sql_str();
         let begun = SqliteTransactionManager::begin(self.connection()?, Some(begin)).await;
         self.checked(begun)?;
         self.in_transaction = true;
+        Ok(())
+    }
+
+    /// Says what the next transactions are to outlive. SQLite takes no such word inside of one.
+    async fn keep(&mut self, keeping: Keeping) -> Result<()> {
+        if self.keeps == keeping {
+            return Ok(());
+        }
+        // Whoever asks may give up before the answer comes.
+        self.keeps = Keeping::Process;
+        let pragma = match keeping {
+            Keeping::Process => "pragma synchronous = normal",
+            Keeping::Machine => "pragma synchronous = full",
+        };
+        let told = sqlx::query(pragma).execute(self.connection()?).await;
+        self.checked(told)?;
+        self.keeps = keeping;
         Ok(())
     }
 
@@ -132,7 +173,7 @@ impl Drop for Loan {
             // Goes into the connection's queue, before whatever the next borrower asks.
             SqliteTransactionManager::start_rollback(&mut connection);
         }
-        self.lender.idle().push(connection);
+        self.lender.idle().push(Idle { connection, keeps: self.keeps });
     }
 }
 
@@ -197,6 +238,28 @@ mod tests {
         std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context)))
             .await
             .is_ready()
+    }
+
+    #[tokio::test]
+    async fn a_durable_transaction_is_synced_whoever_gave_up_before() {
+        let (_folder, db) = database().await;
+        for (is_durable, mode) in [(false, 1), (true, 2), (true, 2), (false, 1), (true, 2)] {
+            let begun = if is_durable { db.begin_durable().await } else { db.begin().await };
+            let mut tx = begun.unwrap();
+            let found: i64 = On::from(&mut tx).scalar("pragma synchronous", vec![]).await.unwrap();
+            assert_eq!(found, mode, "1 is normal, 2 is full");
+            tx.commit().await.unwrap();
+        }
+        for _ in 0..20 {
+            // Whoever asks is gone before the connection has answered.
+            let _ = polled_once(async { drop(db.begin().await) }).await;
+            let _ = polled_once(async { drop(db.begin_durable().await) }).await;
+            let _ = polled_once(async { drop(db.begin().await) }).await;
+            let mut tx = db.begin_durable().await.unwrap();
+            let mode: i64 = On::from(&mut tx).scalar("pragma synchronous", vec![]).await.unwrap();
+            assert_eq!(mode, 2);
+        }
+        db.close().await;
     }
 
     #[tokio::test]

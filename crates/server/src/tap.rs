@@ -41,7 +41,10 @@ impl RecordingRows for Rows {
     }
 
     async fn insert(&self, rows: &[Recording]) -> Result<(), RowError> {
-        Ok(recording::insert_all(&self.0, rows).await?)
+        // The journal forgets the calls after this.
+        let mut tx = self.0.begin_durable().await?;
+        recording::insert_all(&mut tx, rows).await?;
+        Ok(tx.commit().await?)
     }
 
     async fn page(
