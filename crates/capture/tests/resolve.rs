@@ -218,18 +218,23 @@ async fn start(trunks: Vec<Trunk>) -> (Capture, mpsc::Receiver<TapEvent>) {
     (Capture::start(config, settings, directory, sinks).await.unwrap(), events)
 }
 
-/// A registrar that grants whatever comes, and tells of each REGISTER.
+/// A registrar that grants whatever comes, and tells of each REGISTER, but not of its copies.
 async fn registrar(ip: Ipv4Addr, port: u16, told: mpsc::Sender<Ipv4Addr>) -> SocketAddr {
     let socket = UdpSocket::bind((ip, port)).await.unwrap();
     let address = socket.local_addr().unwrap();
     tokio::spawn(async move {
         let mut buffer = [0; 4096];
+        let mut last = None;
         while let Ok((len, from)) = socket.recv_from(&mut buffer).await {
             let Ok(Message::Request(request)) = Message::parse(&buffer[..len]) else { continue };
             let mut response = Response::to(&request, 200, "", Some("r"));
             response.headers.copy_from(&request.headers, Name::Contact);
             let _ = socket.send_to(&response.to_bytes(), from).await;
-            let _ = told.send(ip).await;
+            let branch = request.headers.via().and_then(|via| via.branch().map(str::to_owned));
+            if last != branch {
+                last = branch;
+                let _ = told.send(ip).await;
+            }
         }
     });
     address
