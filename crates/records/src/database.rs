@@ -273,6 +273,15 @@ macro_rules! on_driver {
 pub type Sql = Cow<'static, str>;
 
 impl On<'_> {
+    /// Which engine answers.
+    pub(crate) fn engine(&self) -> Engine {
+        match self {
+            On::Database(db) => db.engine(),
+            On::Transaction(Transaction(Open::Sqlite(_))) => Engine::Sqlite,
+            On::Transaction(Transaction(Open::Postgres(_))) => Engine::Postgres,
+        }
+    }
+
     /// Rows of a `select`.
     ///
     /// # Errors

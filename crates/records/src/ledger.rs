@@ -130,7 +130,7 @@ async fn insert_contacts(on: &mut On<'_>, contacts: &[FollowUp]) -> Result<()> {
             FollowUp::columns(),
             columns.join(", ")
         );
-        push_values(&mut sql, width, chunk.len());
+        push_values(&mut sql, on.engine(), width, chunk.len());
         sql.push_str(&format!(
             ") v join call c on c.call_id = v.column{origin} \
              where c.follow_up_id = v.column{id} on conflict do nothing"

@@ -88,7 +88,7 @@ pub async fn insert_all(on: impl Into<On<'_>>, recordings: &[Recording]) -> Resu
              select {}, c.follow_up_id, c.attach_method from (",
             columns.join(", ")
         );
-        push_values(&mut sql, WIDTH, chunk.len());
+        push_values(&mut sql, on.engine(), WIDTH, chunk.len());
         // The condition tells SQLite's parser that no join ends with the conflict's `on`.
         sql.push_str(
             ") v left join call c on c.call_id = v.column2 where true \

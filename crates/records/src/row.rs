@@ -2,7 +2,7 @@
 
 use crate::database::On;
 use crate::value::{Cells, Value};
-use crate::{Error, Result};
+use crate::{Engine, Error, Result};
 use std::fmt::Write as _;
 
 /// A struct that reads the columns it names.
@@ -141,7 +141,7 @@ pub(crate) async fn insert_or<T: Table>(
     let mut on = on.into();
     for chunk in rows.chunks(rows_at_once(T::COLUMNS.len())) {
         let mut sql = format!("insert into {} ({}) ", T::NAME, T::columns());
-        push_values(&mut sql, T::COLUMNS.len(), chunk.len());
+        push_values(&mut sql, on.engine(), T::COLUMNS.len(), chunk.len());
         sql.push_str(conflict);
         on.execute(sql, chunk.iter().flat_map(T::values).collect()).await?;
     }
@@ -150,21 +150,26 @@ pub(crate) async fn insert_or<T: Table>(
 
 /// How many rows of so many columns go into one statement.
 pub(crate) fn rows_at_once(columns: usize) -> usize {
-    // To SQLite `$1` is a name, and it looks for names one by one: time grows with the square of
-    // this. The text is the same for every full chunk, so it is prepared once.
+    // The text is the same for every full chunk, so it is prepared once.
     const MAX_ARGUMENTS: usize = 320;
     (MAX_ARGUMENTS / columns).max(1)
 }
 
 /// Appends `values ($1, $2), ($3, $4) `.
-pub(crate) fn push_values(sql: &mut String, columns: usize, rows: usize) {
+///
+/// To SQLite `$1` is a name, and it looks for names one by one, when a statement is prepared and
+/// each time it is bound: there it is `?`.
+pub(crate) fn push_values(sql: &mut String, engine: Engine, columns: usize, rows: usize) {
     sql.push_str("values ");
     for row in 0..rows {
         sql.push_str(if row == 0 { "(" } else { ", (" });
         for column in 1..=columns {
             let comma = if column == 1 { "" } else { ", " };
             // Writing to a string does not fail.
-            let _ = write!(sql, "{comma}${}", row * columns + column);
+            let _ = match engine {
+                Engine::Sqlite => write!(sql, "{comma}?"),
+                Engine::Postgres => write!(sql, "{comma}${}", row * columns + column),
+            };
         }
         sql.push(')');
     }
