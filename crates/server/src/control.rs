@@ -15,13 +15,16 @@ use cheling_web::{TrunkRegistration, TrunkState};
 use futures_util::future::BoxFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-/// How often the database is looked at for changes that came from another process, such as
+/// How often the database is asked for changes that came from another process, such as
 /// `cheling extension add`.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often, at least, phones and lines are read though nobody is known to have changed them: ten
+/// thousand of them are work.
+const READ_EVERY: Duration = Duration::from_secs(60);
 
 /// The running switch, for the API.
 pub struct Control {
@@ -50,30 +53,52 @@ impl Control {
 
     /// Tells the switch and the desk about changes until stopped.
     pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
+        // What was written between the first reading and this is unknown.
+        let mut seen = None;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(LOOK_EVERY) => self.look().await,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            // Asked before the reading, so that what is written during it is seen the next time.
+            let written = match self.database.written_elsewhere().await {
+                Ok(written) => written,
+                Err(error) => {
+                    tracing::warn!(%error, "phones and lines stay as they were");
+                    continue;
+                }
+            };
+            let is_news = match (written, seen) {
+                (Some(written), Some((known, read_at))) => {
+                    written != known || Instant::elapsed(&read_at) >= READ_EVERY
+                }
+                _ => true,
+            };
+            if is_news && self.look().await {
+                seen = written.map(|written| (written, Instant::now()));
             }
         }
     }
 
-    async fn look(&self) {
+    /// Tells of changes, if there are any; false if that was not possible now.
+    async fn look(&self) -> bool {
         let mut told = self.told.lock().await;
         let now = match directory::build(&self.database, &self.realm, self.utc_offset_s).await {
-            Ok(now) if now == *told => return,
+            Ok(now) if now == *told => return true,
             Ok(now) => now,
             Err(error) => {
                 tracing::warn!(%error, "phones and lines stay as they were");
-                return;
+                return false;
             }
         };
         if let Err(error) = self.desk.reload().await {
             tracing::warn!(%error, "the desk goes on with the phones it knew");
         }
-        if self.handle.set_directory(Arc::new(now.clone())).await.is_ok() {
+        let is_told = self.handle.set_directory(Arc::new(now.clone())).await.is_ok();
+        if is_told {
             *told = now;
         }
+        is_told
     }
 }
 
@@ -174,6 +199,8 @@ impl CallControl for Control {
     }
 
     fn directory_changed(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.look())
+        Box::pin(async move {
+            self.look().await;
+        })
     }
 }
