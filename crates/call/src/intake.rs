@@ -201,7 +201,7 @@ fn invite(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
         return core.respond(server, session_timer::refuse(&request, min_se_s, Some(&tag)));
     }
     let offer = match read_body(&request.headers, &request.body) {
-        Ok(Some(offer)) if offer.audio().is_none() => {
+        Ok(Some(offer)) if !offer.has_audio() => {
             return core.refuse(server, &request, 488);
         }
         Ok(offer) => offer,

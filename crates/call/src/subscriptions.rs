@@ -7,6 +7,7 @@
 //! Bounded by [`MAX_SUBSCRIPTIONS`] and [`MAX_PER_EXTENSION`]; more get 503 and are asked to come
 //! again. A phone that answers no NOTIFY is forgotten, as is one whose connection has ended.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
@@ -162,7 +163,7 @@ impl Subscriptions {
         (server, flow): (ServerId, Flow),
         request: &Request,
     ) -> bool {
-        let tag = request.headers.to().and_then(|to| to.tag().map(str::to_owned));
+        let tag = request.headers.to_tag().map(Cow::into_owned);
         let Some((tag, subscription)) =
             tag.and_then(|tag| self.all.get_mut(&tag).map(|found| (tag, found)))
         else {

@@ -285,7 +285,7 @@ impl Switch {
                 if !request.is_in_dialog() {
                     return intake::request(self, id, flow, request);
                 }
-                let tag = request.headers.to().and_then(|to| to.tag().map(str::to_owned));
+                let tag = request.headers.to_tag();
                 match tag.and_then(|tag| self.core.call_of_tag(&tag)) {
                     Some(call_id) => {
                         let request = Box::new(request);
@@ -303,7 +303,7 @@ impl Switch {
                 }
             }
             SipEvent::Ack { request, .. } => {
-                let tag = request.headers.to().and_then(|to| to.tag().map(str::to_owned));
+                let tag = request.headers.to_tag();
                 if let Some(call_id) = tag.and_then(|tag| self.core.call_of_tag(&tag)) {
                     self.feed(call_id, Event::Ack(&request));
                 }

@@ -22,20 +22,20 @@ pub struct DialogId {
 impl DialogId {
     /// The dialog a received request belongs to; `None` if it stands outside any (no To tag).
     pub fn of_request(request: &Request) -> Option<Self> {
-        let local_tag = tag(request.headers.to()?)?;
+        let local_tag = request.headers.to_tag()?.into_owned();
         Some(Self {
             call_id: request.headers.call_id()?.into_owned(),
             local_tag,
-            remote_tag: tag(request.headers.from()?).unwrap_or_default(),
+            remote_tag: request.headers.from_tag().unwrap_or_default().into_owned(),
         })
     }
 
     /// The dialog a received response belongs to or makes; `None` without a To tag.
     pub fn of_response(response: &Response) -> Option<Self> {
-        let remote_tag = tag(response.headers.to()?)?;
+        let remote_tag = response.headers.to_tag()?.into_owned();
         Some(Self {
             call_id: response.headers.call_id()?.into_owned(),
-            local_tag: tag(response.headers.from()?).unwrap_or_default(),
+            local_tag: response.headers.from_tag().unwrap_or_default().into_owned(),
             remote_tag,
         })
     }
@@ -111,7 +111,7 @@ impl Dialog {
             id: DialogId {
                 call_id: headers.call_id()?.into_owned(),
                 local_tag: local_tag.to_owned(),
-                remote_tag: tag(remote.clone()).unwrap_or_default(),
+                remote_tag: remote.tag().unwrap_or_default().to_owned(),
             },
             target: headers.contact().map_or_else(|| remote.uri.clone(), |contact| contact.uri),
             local,
@@ -140,8 +140,8 @@ impl Dialog {
         Some(Self {
             id: DialogId {
                 call_id: headers.call_id()?.into_owned(),
-                local_tag: tag(headers.from()?).unwrap_or_default(),
-                remote_tag: tag(remote.clone()).unwrap_or_default(),
+                local_tag: headers.from_tag().unwrap_or_default().into_owned(),
+                remote_tag: remote.tag().unwrap_or_default().to_owned(),
             },
             local: headers.from()?,
             target: headers.contact().map_or_else(|| request.uri.clone(), |contact| contact.uri),
@@ -239,10 +239,6 @@ fn uac_route_set(headers: &Headers) -> Vec<NameAddr> {
         route.params = Params::default();
     }
     routes
-}
-
-fn tag(address: NameAddr) -> Option<String> {
-    address.tag().map(str::to_owned)
 }
 
 #[cfg(test)]

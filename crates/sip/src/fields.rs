@@ -75,6 +75,17 @@ impl Headers {
         self.address(Name::To)
     }
 
+    /// The tag of From. Dialogs are found by their tags several times for each message, and an
+    /// address is a lot to read.
+    pub fn from_tag(&self) -> Option<Cow<'_, str>> {
+        self.tag(Name::From)
+    }
+
+    /// The tag of To.
+    pub fn to_tag(&self) -> Option<Cow<'_, str>> {
+        self.tag(Name::To)
+    }
+
     /// Call-ID, case-sensitive (RFC 3261 §20.8).
     pub fn call_id(&self) -> Option<Cow<'_, str>> {
         self.get(Name::CallId)
@@ -168,6 +179,13 @@ impl Headers {
     /// Every value of an address header that can be read.
     pub fn addresses(&self, name: Name) -> Vec<NameAddr> {
         self.values(name).iter().filter_map(|value| NameAddr::parse(value).ok()).collect()
+    }
+
+    fn tag(&self, name: Name) -> Option<Cow<'_, str>> {
+        match self.get(name)? {
+            Cow::Borrowed(text) => NameAddr::tag_in(text).map(Cow::Borrowed),
+            Cow::Owned(text) => NameAddr::tag_in(&text).map(|tag| Cow::Owned(tag.to_owned())),
+        }
     }
 
     fn address(&self, name: Name) -> Option<NameAddr> {

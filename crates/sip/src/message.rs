@@ -123,7 +123,7 @@ impl Request {
 
     /// Whether the request stands inside a dialog: To has a tag (RFC 3261 §12.2).
     pub fn is_in_dialog(&self) -> bool {
-        self.headers.to().is_some_and(|to| to.tag().is_some())
+        self.headers.to_tag().is_some()
     }
 
     /// Writes the request for the wire, fields as they came, Content-Length by the body.

@@ -57,6 +57,16 @@ impl NameAddr {
         })
     }
 
+    /// The tag of an address that can be read, without reading the rest of it.
+    pub(crate) fn tag_in(text: &str) -> Option<&str> {
+        let text = text.trim();
+        let params = match find_open_bracket(text).ok()? {
+            Some(open) => &text[open + text[open..].find('>')? + 1..],
+            None => text.split_once(';')?.1,
+        };
+        Params::value_in(params, "tag")
+    }
+
     /// The `tag` parameter (RFC 3261 §19.3).
     pub fn tag(&self) -> Option<&str> {
         self.params.get("tag")
@@ -133,6 +143,7 @@ mod tests {
             assert_eq!(address.display.as_deref(), display, "{text}");
             assert_eq!(address.uri.to_string(), uri, "{text}");
             assert_eq!(address.tag(), tag, "{text}");
+            assert_eq!(NameAddr::tag_in(text), tag, "{text}");
         }
     }
 

@@ -23,22 +23,16 @@ impl Params {
     /// Reads `;a;b=1;c="x;y"`, with or without the first semicolon. Empty ones are left out, and so
     /// are those past [`MAX_PARAMS`].
     pub fn parse(text: &str) -> Self {
-        let mut list = Vec::new();
-        let mut rest = text.trim();
-        while !rest.is_empty() && list.len() < MAX_PARAMS {
-            let end = text::find_outside_quotes(rest, b';').unwrap_or(rest.len());
-            let part = rest[..end].trim();
-            rest = rest.get(end + 1..).unwrap_or("");
-            if part.is_empty() {
-                continue;
-            }
-            let (name, value) = match part.split_once('=') {
-                Some((name, value)) => (name.trim_end(), Some(value.trim_start().to_owned())),
-                None => (part, None),
-            };
-            list.push(Param { name: name.to_owned(), value });
-        }
-        Self(list)
+        let owned = |(name, value): (&str, Option<&str>)| Param {
+            name: name.to_owned(),
+            value: value.map(str::to_owned),
+        };
+        Self(each(text).map(owned).collect())
+    }
+
+    /// The value of one parameter, as `parse(text).get(name)` has it, without reading the others.
+    pub(crate) fn value_in<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+        each(text).find(|(other, _)| other.eq_ignore_ascii_case(name))?.1
     }
 
     /// Whether a parameter of this name is there, with or without a value.
@@ -87,6 +81,27 @@ impl Params {
     fn find(&self, name: &str) -> Option<&Param> {
         self.0.iter().find(|param| param.name.eq_ignore_ascii_case(name))
     }
+}
+
+/// Names and values as they stand in the text.
+fn each(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let mut rest = text.trim();
+    let parts = std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let end = text::find_outside_quotes(rest, b';').unwrap_or(rest.len());
+            let part = rest[..end].trim();
+            rest = rest.get(end + 1..).unwrap_or("");
+            if !part.is_empty() {
+                return Some(part);
+            }
+        }
+        None
+    });
+    let parts = parts.map(|part| match part.split_once('=') {
+        Some((name, value)) => (name.trim_end(), Some(value.trim_start())),
+        None => (part, None),
+    });
+    parts.take(MAX_PARAMS)
 }
 
 impl fmt::Display for Params {

@@ -201,10 +201,13 @@ impl Sdp {
 
     /// The first audio line that is not rejected: the one that is spoken over.
     pub fn audio(&self) -> Option<MediaLine> {
-        let is_wanted =
-            |media: &Media| media.media.eq_ignore_ascii_case("audio") && media.port != 0;
-        let index = self.session.medias.iter().position(is_wanted)?;
+        let index = self.session.medias.iter().position(is_audio)?;
         Some(self.line(index, &self.session.medias[index]))
+    }
+
+    /// Whether there is one.
+    pub fn has_audio(&self) -> bool {
+        self.session.medias.iter().any(is_audio)
     }
 
     /// The origin line's version; a changed description has a higher one (RFC 3264 §8).
@@ -258,6 +261,10 @@ impl Sdp {
         };
         find(&media.attributes).or_else(|| find(&self.session.attributes)).unwrap_or_default()
     }
+}
+
+fn is_audio(media: &Media) -> bool {
+    media.media.eq_ignore_ascii_case("audio") && media.port != 0
 }
 
 /// The lines a call needs. Some devices write the others (`z=`, `r=`, `k=`) wrongly.

@@ -46,7 +46,7 @@ impl Call {
             return;
         }
         let sdp = read_body(&response.headers, &response.body).ok().flatten();
-        let sdp = sdp.filter(|sdp| sdp.audio().is_some());
+        let sdp = sdp.filter(|sdp| sdp.has_audio());
         if let Some(sdp) = &sdp {
             // What is not passed on may be all that its 200 means.
             fork.note_early(response, sdp.clone());
@@ -217,7 +217,7 @@ impl Call {
             return None;
         }
         let sdp = match read_body(&response.headers, &response.body) {
-            Ok(sdp) => sdp.or(early).filter(|sdp| sdp.audio().is_some()),
+            Ok(sdp) => sdp.or(early).filter(|sdp| sdp.has_audio()),
             Err(err) => {
                 tracing::warn!(call_id = %self.id, %err, "2xx cannot be used");
                 None

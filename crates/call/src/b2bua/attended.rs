@@ -130,7 +130,7 @@ impl Call {
         response: &Response,
     ) -> Option<Ending> {
         let sdp = read_body(&response.headers, &response.body).ok().flatten();
-        let sdp = sdp.filter(|sdp| response.is_success() && sdp.audio().is_some());
+        let sdp = sdp.filter(|sdp| response.is_success() && sdp.has_audio());
         talk.legs[by.index()].ack(core, None);
         let Some(sdp) = sdp else {
             tracing::warn!(call_id = %self.id, status = response.status,

@@ -235,7 +235,7 @@ impl Caller {
     pub(super) fn receive(&mut self, request: &Request, flow: Flow) -> bool {
         match self {
             Self::Invited(invited) => {
-                request.headers.to().is_some_and(|to| to.tag() == Some(invited.tag.as_str()))
+                request.headers.to_tag().is_some_and(|tag| tag == invited.tag)
             }
             Self::Fetched { leg, .. } => leg.receive(request, flow).is_ok(),
         }

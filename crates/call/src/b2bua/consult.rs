@@ -221,7 +221,7 @@ impl Call {
                 leg.renewed(core.now.monotonic, client, response);
                 leg.ack(core, None);
                 let chosen = read_body(&response.headers, &response.body).ok().flatten();
-                let Some(chosen) = chosen.filter(|sdp| sdp.audio().is_some()) else {
+                let Some(chosen) = chosen.filter(|sdp| sdp.has_audio()) else {
                     return self.consult_fails(core, leg, 488);
                 };
                 let lane = self.caller_lane;

@@ -432,7 +432,7 @@ impl Fork {
 
 /// The tag that names whoever sent a response; empty if there is none.
 pub(super) fn tag_of(response: &Response) -> String {
-    response.headers.to().and_then(|to| to.tag().map(str::to_owned)).unwrap_or_default()
+    response.headers.to_tag().unwrap_or_default().into_owned()
 }
 
 /// Tells a side who sent the call on. A phone is told all; a trunk what it wants, and by the number

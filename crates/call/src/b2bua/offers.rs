@@ -102,7 +102,7 @@ impl Call {
             Ok(offer) => offer,
             Err(err) => return core.refuse(server, &request, err.status()),
         };
-        if offer.as_ref().is_some_and(|offer| offer.audio().is_none()) {
+        if offer.as_ref().is_some_and(|offer| !offer.has_audio()) {
             return core.refuse(server, &request, 488);
         }
         let Some(media) = self.media.as_mut() else {
@@ -216,7 +216,7 @@ impl Call {
         let to = from.other();
         talk.leg(to).renewed(core.now.monotonic, client, response);
         let sdp = read_body(&response.headers, &response.body).ok().flatten();
-        let sdp = sdp.filter(|sdp| sdp.audio().is_some() || offer.is_some());
+        let sdp = sdp.filter(|sdp| sdp.has_audio() || offer.is_some());
         let (Some(sdp), Some(media)) = (sdp, self.media.as_mut()) else {
             // An answer that says nothing: both go on as they were.
             talk.leg(to).ack(core, None);

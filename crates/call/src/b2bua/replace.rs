@@ -266,7 +266,7 @@ impl Call {
         offer: Sdp,
         answer: Option<Sdp>,
     ) -> Option<Ending> {
-        let is_usable = |sdp: &Sdp| sdp.audio().is_some();
+        let is_usable = |sdp: &Sdp| sdp.has_audio();
         let media = self.media.as_ref()?;
         let answer = answer.filter(is_usable).filter(|sdp| media.check(by, sdp).is_ok());
         let Some(answer) = answer else {

@@ -215,8 +215,7 @@ impl Followed {
 
     /// The side that sent a request, or the one a response answers.
     fn lane_of(&self, headers: &Headers) -> Lane {
-        let is_callers =
-            headers.from().is_some_and(|from| from.tag().unwrap_or_default() == self.caller_tag);
+        let is_callers = headers.from_tag().unwrap_or_default() == self.caller_tag;
         if is_callers { self.caller_lane } else { self.caller_lane.other() }
     }
 

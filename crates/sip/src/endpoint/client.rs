@@ -1,5 +1,6 @@
 //! The client side of the endpoint: requests of ours and the answers to them.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::time::Instant;
 
@@ -198,7 +199,7 @@ impl Endpoint {
         }
         let bytes = request.to_bytes();
         self.output.push_back((flow, bytes.clone()));
-        let tag = request.headers.to().and_then(|to| to.tag().map(str::to_owned));
+        let tag = request.headers.to_tag().map(Cow::into_owned);
         if let Some(client) = self.clients.get_mut(&id)
             && client.acks.len() < MAX_ACKS
         {

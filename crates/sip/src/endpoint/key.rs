@@ -85,8 +85,8 @@ impl AckKey {
     pub(super) fn new(headers: &Headers) -> Option<Self> {
         Some(Self {
             call_id: headers.call_id()?.into_owned(),
-            from_tag: headers.from()?.tag().unwrap_or_default().to_owned(),
-            to_tag: headers.to()?.tag().unwrap_or_default().to_owned(),
+            from_tag: headers.from_tag().unwrap_or_default().into_owned(),
+            to_tag: headers.to_tag().unwrap_or_default().into_owned(),
             number: headers.cseq()?.number,
         })
     }
@@ -121,7 +121,7 @@ impl MergeKey {
         }
         Some(Self {
             call_id: headers.call_id()?.into_owned(),
-            from_tag: headers.from()?.tag()?.to_owned(),
+            from_tag: headers.from_tag()?.into_owned(),
             number: headers.cseq()?.number,
             method: request.method.clone(),
             uri: request.uri.to_string(),

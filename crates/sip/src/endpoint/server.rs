@@ -1,5 +1,6 @@
 //! The server side of the endpoint: requests to us and our answers.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::time::Instant;
@@ -56,7 +57,7 @@ impl Endpoint {
             self.merging.remove(&key);
         }
         if server.to_tag.is_none() {
-            server.to_tag = response.headers.to().and_then(|to| to.tag().map(str::to_owned));
+            server.to_tag = response.headers.to_tag().map(Cow::into_owned);
         }
         let is_invite = matches!(server.machine, ServerMachine::Invite(_));
         if is_invite
