@@ -59,7 +59,11 @@ impl House {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_of_the_running_service_does_not_grow_with_its_calls() {
     let (rounds, at_once) = (number("SOAK_ROUNDS", 6), number("SOAK_AT_ONCE", 5));
-    let cheling = Cheling::start_for_crowd().await;
+    // The usual ports are enough for forty calls.
+    let cheling = match rounds * at_once {
+        0..=35 => Cheling::start().await,
+        _ => Cheling::start_for_crowd().await,
+    };
     let gateway =
         cheling.gateway(|_: &Call| AnswerPlan::Refuse { after: Duration::ZERO, status: 486 }).await;
     let (_phone, events) = cheling.phone("8001", Transport::Udp).await;
