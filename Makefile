@@ -35,6 +35,8 @@ build-tests: console
 
 test-rust: build-tests ## Rust tests, unit to end to end
 	$(CARGO) test --workspace --locked
+	# The decoders that are off by default are tried by whatever octets, too.
+	$(CARGO) test --locked -p cheling-media --features g729-amr --test fuzz_targets --test mutation
 
 test-e2e: build-tests ## the console in headless Chromium, on a double and on the real binary
 	scripts/console e2e
