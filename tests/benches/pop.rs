@@ -5,9 +5,9 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use cheling_phone::{AnswerPlan, Call, Sound, Transport};
+use cheling_phone::{Sound, Transport};
 use cheling_tests::cheling::{Cheling, DID, incoming};
 use cheling_tests::within;
 
@@ -35,8 +35,7 @@ async fn measure(customers: usize) {
     cheling.patient(&["customer", "import", path.to_str().unwrap()]).await;
     let import = started.elapsed();
 
-    let gateway =
-        cheling.gateway(|_: &Call| AnswerPlan::Refuse { after: Duration::ZERO, status: 486 }).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut desk = cheling.desk("agent8001").await;
     let (_phone, mut events) = cheling.phone("8001", Transport::Udp).await;
     let mut took = Vec::with_capacity(CALLS);

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use cheling_phone::{Account, AnswerPlan, Call, Event, Gateway, Phone, PhoneConfig, Transport};
 use tempfile::TempDir;
@@ -40,6 +41,23 @@ impl Cheling {
     /// Makes the dealership (three agents, a QA user, one line) and runs the service.
     pub async fn start() -> Self {
         Self::start_with("").await
+    }
+
+    /// The same, and where its phones register over this transport: `udp`, `tcp` or `tls`.
+    ///
+    /// # Panics
+    /// See [`Cheling::start`].
+    pub async fn start_over(transport: &str) -> (Self, SocketAddr) {
+        let mut cheling = Self::start().await;
+        if transport != "tls" {
+            let sip = cheling.sip();
+            return (cheling, sip);
+        }
+        let tls = SocketAddr::new(cheling.sip().ip(), cheling.ports.port(8));
+        cheling.stop().await;
+        cheling.environment.push(("CHELING_SIP__TLS", tls.to_string()));
+        cheling.run().await;
+        (cheling, tls)
     }
 
     /// As [`Cheling::start`], with more lines of configuration.
@@ -146,7 +164,7 @@ impl Cheling {
     ///
     /// # Panics
     /// If it ends by itself before.
-    pub async fn run_until_killed(&mut self, moment: std::time::Duration) {
+    pub async fn run_until_killed(&mut self, moment: Duration) {
         let mut process = self.start_process();
         if let Ok(status) = tokio::time::timeout(moment, process.exits()).await {
             panic!("cheling: {status}\n{}", process.said());
@@ -158,7 +176,7 @@ impl Cheling {
     pub async fn run(&mut self) {
         let mut process = self.start_process();
         let web = self.web();
-        let mut ticks = tokio::time::interval(std::time::Duration::from_millis(50));
+        let mut ticks = tokio::time::interval(Duration::from_millis(50));
         let ready = async {
             loop {
                 ticks.tick().await;
@@ -299,6 +317,14 @@ impl Cheling {
     /// If the address is taken.
     pub async fn gateway(&self, plan: impl FnMut(&Call) -> AnswerPlan + Send + 'static) -> Gateway {
         Gateway::start(self.gateway_address(), self.sip(), plan).await.expect("gateway")
+    }
+
+    /// The same, whose every number is busy: for tests in which calls only come in.
+    ///
+    /// # Panics
+    /// See [`Cheling::gateway`].
+    pub async fn quiet_gateway(&self) -> Gateway {
+        self.gateway(|_| AnswerPlan::Refuse { after: Duration::ZERO, status: 486 }).await
     }
 
     /// Imports customers from lines of CSV under a header of 姓名 and 电话.

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use cheling_phone::{
-    Account, AnswerPlan, Call, Dial, Direction, Gateway, Law, Phone, PhoneConfig, PhoneError, Side,
-    Sound, Transport, dominant_frequency_hz,
+    Account, AnswerPlan, Call, Dial, Direction, Law, Phone, PhoneConfig, PhoneError, Side, Sound,
+    Transport, dominant_frequency_hz,
 };
 use cheling_tests::cheling::{Cheling, DID, incoming, secret};
 use cheling_tests::recording::{CUSTOMER, OUR_SIDE, Recording};
@@ -14,10 +14,6 @@ use sha2::{Digest, Sha256};
 
 const CUSTOMER_HZ: f32 = 440.0;
 const AGENT_HZ: f32 = 620.0;
-
-async fn quiet_gateway(cheling: &Cheling) -> Gateway {
-    cheling.gateway(|_: &Call| AnswerPlan::Refuse { after: Duration::ZERO, status: 503 }).await
-}
 
 /// Both ends hear the other's tone.
 async fn talk(customer: &Call, agent: &Call, length: Duration) {
@@ -47,7 +43,7 @@ async fn finished(cheling: &Cheling, desk: &cheling_tests::desk::Desk, call_id: 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_inbound_call_is_heard_both_ways_and_recorded_customer_left() {
     let cheling = Cheling::start().await;
-    let gateway = quiet_gateway(&cheling).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut desk = cheling.desk("agent8001").await;
     for transport in [Transport::Udp, Transport::Tcp] {
         let (phone, mut events) = cheling.phone("8001", transport).await;
@@ -125,7 +121,7 @@ async fn phones_call_each_other_in_mu_law() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hold_is_silence_of_its_own_length_and_resume_goes_on() {
     let cheling = Cheling::start().await;
-    let gateway = quiet_gateway(&cheling).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut desk = cheling.desk("agent8001").await;
     let (_phone, mut events) = cheling.phone("8001", Transport::Udp).await;
     let customer = gateway.call_in("13812345678", DID, Sound::tone(CUSTOMER_HZ)).await.unwrap();
@@ -169,7 +165,7 @@ async fn hold_is_silence_of_its_own_length_and_resume_goes_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_at_the_same_time_keep_their_own_sound() {
     let cheling = Cheling::start().await;
-    let gateway = quiet_gateway(&cheling).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut desk = cheling.desk("agent8001").await;
     let (_phone, mut events) = cheling.phone("8001", Transport::Udp).await;
     let tones = |n: usize| (400.0 + 100.0 * n as f32, 1500.0 + 100.0 * n as f32);
@@ -210,7 +206,7 @@ async fn calls_at_the_same_time_keep_their_own_sound() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ring_all_pops_at_both_desks_and_is_withdrawn_at_the_loser() {
     let cheling = Cheling::start().await;
-    let gateway = quiet_gateway(&cheling).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut winner_desk = cheling.desk("agent8001").await;
     let mut loser_desk = cheling.desk("agent8002").await;
     let (_winner, mut winner_events) = cheling.phone("8001", Transport::Udp).await;
@@ -237,7 +233,7 @@ async fn ring_all_pops_at_both_desks_and_is_withdrawn_at_the_loser() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_who_gives_up_is_withdrawn_everywhere_and_not_recorded() {
     let cheling = Cheling::start().await;
-    let gateway = quiet_gateway(&cheling).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut desk = cheling.desk("agent8001").await;
     let (_phone, mut events) = cheling.phone("8001", Transport::Udp).await;
     let customer = gateway.call_in("13812345678", DID, Sound::Silence).await.unwrap();
@@ -295,7 +291,7 @@ async fn busy_and_no_answer_reach_the_caller_by_both_ways() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_wrong_passwords_and_wrong_numbers_are_refused() {
     let cheling = Cheling::start().await;
-    let gateway = quiet_gateway(&cheling).await;
+    let gateway = cheling.quiet_gateway().await;
     for (number, password) in [("8001", "wrong"), ("8999", "wrong")] {
         let config = PhoneConfig::registered(cheling.sip(), Account::new(number, password));
         let (phone, _) = Phone::start(config).await.unwrap();

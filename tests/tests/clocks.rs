@@ -4,16 +4,12 @@
 
 use std::time::Duration;
 
-use cheling_phone::{AnswerPlan, Call, Sound, Transport};
+use cheling_phone::{Sound, Transport};
 use cheling_tests::cheling::{Cheling, DID, incoming};
 use cheling_tests::clock::{Clock, Moves};
 use cheling_tests::desk::Desk;
 use cheling_tests::recording::Recording;
 use cheling_tests::{eventually, within};
-
-fn busy(_: &Call) -> AnswerPlan {
-    AnswerPlan::Refuse { after: Duration::ZERO, status: 486 }
-}
 
 /// A dealership whose service believes in another wall clock, which can be stepped.
 struct Stepped {
@@ -49,7 +45,7 @@ async fn alarms(boss: &Desk) -> Vec<String> {
 async fn talk_through(steps: [&str; 2]) {
     let mut stepped = Stepped::start().await;
     let cheling = &stepped.cheling;
-    let gateway = cheling.gateway(busy).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut desk = cheling.desk("agent8001").await;
     let boss = cheling.desk("boss").await;
     let (_phone, mut events) = cheling.phone("8001", Transport::Udp).await;

@@ -44,8 +44,7 @@ async fn steer(gateway: Arc<Gateway>) -> SocketAddr {
 async fn a_call_pops_is_wrapped_up_and_replayed_in_chromium() {
     let cheling = Cheling::start().await;
     cheling.customers(&[("王建国", "13812345678")]).await;
-    let busy = |_: &Call| AnswerPlan::Refuse { after: Duration::ZERO, status: 486 };
-    let gateway = Arc::new(cheling.gateway(busy).await);
+    let gateway = Arc::new(cheling.quiet_gateway().await);
     let (_phone, events) = cheling.phone("8001", Transport::Udp).await;
     let answer = |_: &Call| AnswerPlan::Answer {
         after: Duration::from_secs(2),

@@ -4,9 +4,7 @@
 
 use std::time::Duration;
 
-use cheling_phone::{
-    AnswerPlan, Call, Dial, Gateway, Sound, Transport, level_dbfs, render, tone_share,
-};
+use cheling_phone::{Call, Dial, Gateway, Sound, Transport, level_dbfs, render, tone_share};
 use cheling_tests::cheling::{Cheling, DID, incoming, secret};
 use cheling_tests::desk::Desk;
 use cheling_tests::recording::{CUSTOMER, OUR_SIDE, Recording};
@@ -16,10 +14,6 @@ use serde_json::{Value, json};
 const CUSTOMER_HZ: f32 = 440.0;
 const AGENT_HZ: f32 = 620.0;
 const THIRD_HZ: f32 = 1000.0;
-
-async fn quiet_gateway(cheling: &Cheling) -> Gateway {
-    cheling.gateway(|_: &Call| AnswerPlan::Refuse { after: Duration::ZERO, status: 503 }).await
-}
 
 /// Waits until the last half second that `who` heard has each of these tones and no other's.
 async fn hears(who: &str, call: &Call, present: &[f32]) {
@@ -49,7 +43,7 @@ struct Talk {
 
 impl Talk {
     async fn begin(cheling: Cheling) -> Self {
-        let gateway = quiet_gateway(&cheling).await;
+        let gateway = cheling.quiet_gateway().await;
         let mut desk = cheling.desk("agent8001").await;
         let (phone, mut events) = cheling.phone("8001", Transport::Udp).await;
         let customer = gateway.call_in("13812345678", DID, Sound::tone(CUSTOMER_HZ)).await.unwrap();

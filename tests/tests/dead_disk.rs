@@ -4,21 +4,17 @@
 
 use std::time::Duration;
 
-use cheling_phone::{AnswerPlan, Call, Sound, Transport};
+use cheling_phone::{Sound, Transport};
 use cheling_tests::cheling::{Cheling, DID, incoming};
 use cheling_tests::hanging_disk::HangingDisk;
 use cheling_tests::recording::Recording;
 use cheling_tests::{eventually, within};
 
-fn busy(_: &Call) -> AnswerPlan {
-    AnswerPlan::Refuse { after: Duration::ZERO, status: 486 }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_lookup_database_and_disk_dead_at_once_phones_still_talk() {
     let mut cheling = Cheling::start().await;
     let disk = HangingDisk::under(&mut cheling, "", Duration::ZERO).await;
-    let gateway = cheling.gateway(busy).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut desk = cheling.desk("agent8001").await;
     let (phone, mut events) = cheling.phone("8001", Transport::Udp).await;
     let customer = gateway.call_in("13812345678", DID, Sound::tone(440.0)).await.unwrap();
@@ -72,7 +68,7 @@ async fn with_lookup_database_and_disk_dead_at_once_phones_still_talk() {
 async fn a_journal_of_seconds_a_write_delays_no_packet_and_loses_none() {
     let mut cheling = Cheling::start().await;
     let _disk = HangingDisk::under(&mut cheling, "journal", Duration::from_secs(2)).await;
-    let gateway = cheling.gateway(busy).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut desk = cheling.desk("agent8001").await;
     let (_phone, mut events) = cheling.phone("8001", Transport::Udp).await;
     let customer = gateway.call_in("13812345678", DID, Sound::tone(440.0)).await.unwrap();

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cheling_phone::{AnswerPlan, Call, Dial, Phone, Side, Sound, Transport};
+use cheling_phone::{Call, Dial, Phone, Side, Sound, Transport};
 use cheling_sip::sdp::Sdp;
 use cheling_sip::{Method, Name};
 use cheling_tests::cheling::{Cheling, DID, GATEWAY_IP, incoming, secret};
@@ -47,8 +47,7 @@ async fn a_carrier_that_insists_on_session_timers_gets_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_phone_that_watches_a_colleague_picks_its_call_up() {
     let cheling = Cheling::start().await;
-    let gateway =
-        cheling.gateway(|_: &_| AnswerPlan::Refuse { after: Duration::ZERO, status: 486 }).await;
+    let gateway = cheling.quiet_gateway().await;
     let (_phone, mut events) = cheling.phone("8001", Transport::Udp).await;
     let mut desk = cheling.desk("agent8002").await;
     let tone = alaw_tone(cheling.folder(), 600.0, 1);
@@ -174,8 +173,7 @@ async fn a_gateway_that_is_refreshed_by_us_and_dies_is_found_out() {
 async fn who_picks_up_without_an_offer_gets_ours() {
     let cheling = Cheling::start_with("ping_seconds = 0").await;
     let port = |offset| SocketAddr::new([127, 0, 0, 1].into(), cheling.ports.port(offset));
-    let gateway =
-        cheling.gateway(|_: &_| AnswerPlan::Refuse { after: Duration::ZERO, status: 486 }).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut rung = Wire::udp(port(10), cheling.sip()).await;
     let mut picker = Wire::udp(port(12), cheling.sip()).await;
     for (phone, user) in [(&mut rung, "8001"), (&mut picker, "8002")] {

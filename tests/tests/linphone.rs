@@ -2,7 +2,6 @@
 //! holds and hangs up, over UDP, TCP and TLS.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use cheling_phone::{AnswerPlan, Call, Gateway, Sound, dominant_frequency_hz, render};
@@ -13,19 +12,6 @@ use cheling_tests::within;
 
 const CUSTOMER_HZ: f32 = 500.0;
 const AGENT_HZ: f32 = 700.0;
-
-async fn start(transport: &str) -> (Cheling, SocketAddr) {
-    let mut cheling = Cheling::start().await;
-    if transport != "tls" {
-        let sip = cheling.sip();
-        return (cheling, sip);
-    }
-    let tls = SocketAddr::new(cheling.sip().ip(), cheling.ports.port(8));
-    cheling.stop().await;
-    cheling.environment.push(("CHELING_SIP__TLS", tls.to_string()));
-    cheling.run().await;
-    (cheling, tls)
-}
 
 async fn network(cheling: &Cheling) -> Gateway {
     cheling
@@ -56,7 +42,7 @@ fn assert_sides(recording: &Recording) {
 }
 
 async fn talks_both_ways(transport: &str) {
-    let (cheling, registrar) = start(transport).await;
+    let (cheling, registrar) = Cheling::start_over(transport).await;
     let network = network(&cheling).await;
     let mut desk = cheling.desk("agent8001").await;
     let mut pcm = vec![0; 30 * 8000];

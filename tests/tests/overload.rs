@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use cheling_phone::{AnswerPlan, Call, Dial, Sound, Transport};
+use cheling_phone::{Call, Dial, Sound, Transport};
 use cheling_sip::{Method, Name};
 use cheling_tests::cheling::{Cheling, DID, incoming, secret};
 use cheling_tests::http;
@@ -85,8 +85,7 @@ fn memory_mib(cheling: &mut Cheling) -> u64 {
 
 /// A customer who talks with 8001.
 async fn talk(cheling: &Cheling) -> (cheling_phone::Gateway, cheling_phone::Phone, Call, Call) {
-    let gateway =
-        cheling.gateway(|_: &_| AnswerPlan::Refuse { after: Duration::ZERO, status: 486 }).await;
+    let gateway = cheling.quiet_gateway().await;
     let (phone, mut events) = cheling.phone("8001", Transport::Udp).await;
     let customer = gateway.call_in("13812345678", DID, Sound::tone(CUSTOMER_HZ)).await.unwrap();
     let agent = incoming(&mut events).await;

@@ -7,10 +7,7 @@ use std::time::Duration;
 
 use cheling_media::g711::Law;
 use cheling_media::ogg_opus::OggOpusReader;
-use cheling_phone::{
-    AnswerPlan, Call, Gateway, Sound, Transport, dominant_frequency_hz, level_dbfs, render,
-    tone_share,
-};
+use cheling_phone::{Sound, Transport, dominant_frequency_hz, level_dbfs, render, tone_share};
 use cheling_tests::cheling::{Cheling, DID, incoming, secret};
 use cheling_tests::desk::{Desk, sign_in};
 use cheling_tests::recording::{CUSTOMER, OUR_SIDE, Recording};
@@ -26,10 +23,6 @@ const BEFORE_HZ: f32 = 440.0;
 const SECRET_HZ: f32 = 1000.0;
 const AFTER_HZ: f32 = 700.0;
 const AGENT_HZ: f32 = 620.0;
-
-async fn quiet_gateway(cheling: &Cheling) -> Gateway {
-    cheling.gateway(|_: &Call| AnswerPlan::Refuse { after: Duration::ZERO, status: 503 }).await
-}
 
 /// The payload of the first packet of a tone: of one whose period divides 20 ms, of every packet.
 fn payload(frequency_hz: f32) -> Vec<u8> {
@@ -75,7 +68,7 @@ fn bursts(lane: &[i16]) -> Vec<f64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tone_of_the_pause_is_nowhere_and_what_comes_after_is_at_its_time() {
     let cheling = Cheling::start().await;
-    let gateway = quiet_gateway(&cheling).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut desk = cheling.desk("agent8001").await;
     let (_phone, mut events) = cheling.phone("8001", Transport::Udp).await;
     let customer = gateway.call_in("13812345678", DID, Sound::tone(BEFORE_HZ)).await.unwrap();
@@ -219,7 +212,7 @@ fn lane(heard: &[Stretch], lane: usize) -> Vec<i16> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_call_is_heard_a_moment_later_customer_left() {
     let cheling = Cheling::start().await;
-    let gateway = quiet_gateway(&cheling).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut desk = cheling.desk("agent8001").await;
     let (_phone, mut events) = cheling.phone("8001", Transport::Udp).await;
     let customer = gateway.call_in("13812345678", DID, Sound::tone(BEFORE_HZ)).await.unwrap();
@@ -294,7 +287,7 @@ async fn a_phone_that_sends_nothing_is_told_of_while_the_call_runs() {
     cheling.stop().await;
     cheling.environment.push(("CHELING_MEDIA__SILENCE_SECONDS", "1".into()));
     cheling.run().await;
-    let gateway = quiet_gateway(&cheling).await;
+    let gateway = cheling.quiet_gateway().await;
     let (mut desk, mut boss) = (cheling.desk("agent8001").await, cheling.desk("boss").await);
     let (_phone, mut events) = cheling.phone("8001", Transport::Udp).await;
     let customer = gateway.call_in("13812345678", DID, Sound::Nothing).await.unwrap();

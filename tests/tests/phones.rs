@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cheling_phone::{AnswerPlan, Call, Direction, Gateway, Sound, level_dbfs, render, tone_share};
+use cheling_phone::{Call, Direction, Sound, level_dbfs, render, tone_share};
 use cheling_tests::baresip::{Baresip, BaresipConfig, Handset};
 use cheling_tests::cheling::{Cheling, DID, GATEWAY_IP, secret};
 use cheling_tests::desk::Desk;
@@ -18,20 +18,6 @@ use cheling_tests::{eventually, within};
 const CUSTOMER_HZ: f32 = 500.0;
 const AGENT_HZ: f32 = 620.0;
 const COLLEAGUE_HZ: f32 = 1000.0;
-
-/// A dealership, and where its phones register over this transport.
-async fn start(transport: &str) -> (Cheling, SocketAddr) {
-    let mut cheling = Cheling::start().await;
-    if transport != "tls" {
-        let sip = cheling.sip();
-        return (cheling, sip);
-    }
-    let tls = SocketAddr::new(cheling.sip().ip(), cheling.ports.port(8));
-    cheling.stop().await;
-    cheling.environment.push(("CHELING_SIP__TLS", tls.to_string()));
-    cheling.run().await;
-    (cheling, tls)
-}
 
 /// A file in which a tone sounds for a minute: baresip hangs up when its file ends.
 fn says(cheling: &Cheling, tone: f32) -> PathBuf {
@@ -58,10 +44,6 @@ async fn softphone(cheling: &Cheling, registrar: SocketAddr, transport: &str, n:
     );
     baresip.registered().await;
     baresip.in_hand().await
-}
-
-async fn quiet_gateway(cheling: &Cheling) -> Gateway {
-    cheling.gateway(|_: &Call| AnswerPlan::Refuse { after: Duration::ZERO, status: 503 }).await
 }
 
 /// Waits until the last half second that the customer heard is this tone.
@@ -117,8 +99,8 @@ fn spoken(mut parts: Vec<u16>) -> Vec<u16> {
 }
 
 async fn holds_and_hands_on(transport: &str) {
-    let (cheling, registrar) = start(transport).await;
-    let gateway = quiet_gateway(&cheling).await;
+    let (cheling, registrar) = Cheling::start_over(transport).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut desk = cheling.desk("agent8001").await;
     let mut agent = softphone(&cheling, registrar, transport, 0).await;
     let customer = gateway.call_in("13812345678", DID, Sound::tone(CUSTOMER_HZ)).await.unwrap();
@@ -228,7 +210,7 @@ async fn digits_cross_the_call_both_ways_and_are_not_heard_in_its_recording() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn linphone_asks_a_colleague_and_hands_the_customer_on() {
     let cheling = Cheling::start().await;
-    let gateway = quiet_gateway(&cheling).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut desk = cheling.desk("agent8001").await;
     let (says, password) = (says(&cheling, AGENT_HZ), secret("8001"));
     let config = LinphoneConfig {

@@ -9,15 +9,11 @@ use cheling_tests::desk::Desk;
 use cheling_tests::{eventually, within};
 use serde_json::json;
 
-fn busy(_: &Call) -> AnswerPlan {
-    AnswerPlan::Refuse { after: Duration::ZERO, status: 486 }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_kind_of_caller_pops_before_the_phone_is_answered() {
     let cheling = Cheling::start().await;
     cheling.customers(&[("王建国", "138 1234 5678"), ("李梅", "021-6123 4567")]).await;
-    let gateway = cheling.gateway(busy).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut desk = cheling.desk("agent8001").await;
     let (_phone, mut events) = cheling.phone("8001", Transport::Udp).await;
     for (dial, kind, name) in [
@@ -50,7 +46,7 @@ async fn the_card_is_there_a_blink_after_the_invite() {
         (0..2000).map(|n| (format!("客户{n}"), format!("1380000{n:04}"))).collect();
     let rows: Vec<(&str, &str)> = rows.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
     cheling.customers(&rows).await;
-    let gateway = cheling.gateway(busy).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut desk = cheling.desk("agent8001").await;
     let (_phone, mut events) = cheling.phone("8001", Transport::Udp).await;
     let mut took = Vec::new();
@@ -79,7 +75,7 @@ async fn the_card_is_there_a_blink_after_the_invite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_connection_resumes_with_nothing_missed_or_doubled() {
     let cheling = Cheling::start().await;
-    let gateway = cheling.gateway(busy).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut desk = cheling.desk("agent8001").await;
     let (_phone, mut events) = cheling.phone("8001", Transport::Udp).await;
     let mut ring_once = async |caller: &str| {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cheling_phone::{AnswerPlan, Call, Sound, Transport};
+use cheling_phone::{Sound, Transport};
 use cheling_tests::cheling::{Cheling, DID, incoming};
 use cheling_tests::within;
 
@@ -12,8 +12,7 @@ async fn a_call_is_popped_and_recorded_with_facts_in_postgresql() {
     let url = cheling_records::testing::postgres_url().await;
     let cheling = Cheling::start_with(&format!("[database]\nurl = {url:?}")).await;
     cheling.customers(&[("王建国", "13812345678")]).await;
-    let gateway =
-        cheling.gateway(|_: &Call| AnswerPlan::Refuse { after: Duration::ZERO, status: 486 }).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut desk = cheling.desk("agent8001").await;
     let (_phone, mut events) = cheling.phone("8001", Transport::Udp).await;
     let customer = gateway.call_in("13812345678", DID, Sound::tone(440.0)).await.unwrap();

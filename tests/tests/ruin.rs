@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use cheling_phone::{AnswerPlan, Call, Event, Gateway, Phone, Sound, Transport};
+use cheling_phone::{Call, Event, Gateway, Phone, Sound, Transport};
 use cheling_tests::cheling::{Cheling, DID, incoming};
 use cheling_tests::desk::Desk;
 use cheling_tests::recording::{CUSTOMER, OUR_SIDE, Recording};
@@ -20,10 +20,6 @@ use tokio::sync::mpsc;
 
 /// What a crash may cost a call.
 const MAY_LOSE_S: f64 = 2.0;
-
-fn busy(_: &Call) -> AnswerPlan {
-    AnswerPlan::Refuse { after: Duration::ZERO, status: 486 }
-}
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -85,7 +81,7 @@ impl House {
             0..=35 => Cheling::start().await,
             _ => Cheling::start_for_crowd().await,
         };
-        let gateway = cheling.gateway(busy).await;
+        let gateway = cheling.quiet_gateway().await;
         let (phone, events) = cheling.phone("8001", Transport::Udp).await;
         let desk = cheling.desk("agent8001").await;
         Self { cheling, gateway, phone, events, desk }
@@ -273,7 +269,7 @@ async fn with_the_disk_of_everything_full_phones_still_talk_and_recording_resume
     let copied = Command::new("cp").arg("-a").arg(aside.join(".")).arg(&data).status().unwrap();
     assert!(copied.success());
     cheling.run().await;
-    let gateway = cheling.gateway(busy).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut desk = cheling.desk("agent8001").await;
     let (_phone, mut events) = cheling.phone("8001", Transport::Udp).await;
     let customer = gateway.call_in("13812345678", DID, Sound::tone(440.0)).await.unwrap();

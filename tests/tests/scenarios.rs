@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use cheling_phone::{AnswerPlan, Dial, Side, Sound, Transport};
+use cheling_phone::{Dial, Side, Sound, Transport};
 use cheling_tests::cheling::{Cheling, DID, GATEWAY_IP, incoming, secret};
 use cheling_tests::sipp::{Sipp, SippRun, alaw_tone, local};
 use cheling_tests::within;
@@ -143,8 +143,7 @@ async fn desk_phone(cheling: &Cheling, user: &str, scenario: &str, more: &[(&str
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_phone_that_says_302_has_the_call_ring_where_it_says() {
     let cheling = Cheling::start().await;
-    let refuse = |_: &_| AnswerPlan::Refuse { after: Duration::ZERO, status: 503 };
-    let gateway = cheling.gateway(refuse).await;
+    let gateway = cheling.quiet_gateway().await;
     let moved = desk_phone(&cheling, "8001", "phone_moved", &[("moved_to", "8002")]).await;
     // The line rings 8002 as well; the extension alone is what is dialled here.
     let (_phone, mut events) = cheling.phone("8002", Transport::Udp).await;

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use cheling_phone::{AnswerPlan, Call, Event, Gateway, Sound, Transport};
+use cheling_phone::{Event, Gateway, Sound, Transport};
 use cheling_tests::cheling::{Cheling, DID, incoming};
 use cheling_tests::desk::Desk;
 use cheling_tests::within;
@@ -64,8 +64,7 @@ async fn memory_of_the_running_service_does_not_grow_with_its_calls() {
         0..=35 => Cheling::start().await,
         _ => Cheling::start_for_crowd().await,
     };
-    let gateway =
-        cheling.gateway(|_: &Call| AnswerPlan::Refuse { after: Duration::ZERO, status: 486 }).await;
+    let gateway = cheling.quiet_gateway().await;
     let (_phone, events) = cheling.phone("8001", Transport::Udp).await;
     let desk = cheling.desk("agent8001").await;
     let mut house = House { cheling, gateway, events, desk };

@@ -54,8 +54,7 @@ async fn a_softphone_that_must_have_srtp_is_called_and_both_are_on_the_recording
     cheling.stop().await;
     cheling.environment.push(("CHELING_MEDIA__SRTP", "required".into()));
     cheling.run().await;
-    let gateway =
-        cheling.gateway(|_: &_| AnswerPlan::Refuse { after: Duration::ZERO, status: 486 }).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut desk = cheling.desk("agent8001").await;
     let mut softphone = baresip(&cheling, "srtp-mand", None).await;
     let call = gateway.call_in("13812345678", DID, Sound::tone(500.0)).await.unwrap();

@@ -4,21 +4,17 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use cheling_phone::{AnswerPlan, Call, Sound, Transport};
+use cheling_phone::{Sound, Transport};
 use cheling_tests::cheling::{Cheling, DID, incoming};
 use cheling_tests::recording::Recording;
 use cheling_tests::{eventually, http, within};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UdpSocket};
 
-fn busy(_: &Call) -> AnswerPlan {
-    AnswerPlan::Refuse { after: Duration::ZERO, status: 486 }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_during_a_call_costs_at_most_two_seconds() {
     let mut cheling = Cheling::start().await;
-    let gateway = cheling.gateway(busy).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut desk = cheling.desk("agent8001").await;
     let (phone, mut events) = cheling.phone("8001", Transport::Udp).await;
     let customer = gateway.call_in("13812345678", DID, Sound::tone(440.0)).await.unwrap();
@@ -55,7 +51,7 @@ async fn kill_9_during_a_call_costs_at_most_two_seconds() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_on_every_port_harms_nobody() {
     let mut cheling = Cheling::start().await;
-    let gateway = cheling.gateway(busy).await;
+    let gateway = cheling.quiet_gateway().await;
     let (_phone, mut events) = cheling.phone("8001", Transport::Udp).await;
     let customer = gateway.call_in("13812345678", DID, Sound::tone(440.0)).await.unwrap();
     let agent = incoming(&mut events).await;
@@ -144,7 +140,7 @@ fn garbage() -> Vec<Vec<u8>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_ends_it_cleanly_and_nothing_is_left() {
     let mut cheling = Cheling::start().await;
-    let gateway = cheling.gateway(busy).await;
+    let gateway = cheling.quiet_gateway().await;
     let mut desk = cheling.desk("agent8001").await;
     let (phone, mut events) = cheling.phone("8001", Transport::Udp).await;
     let customer = gateway.call_in("13812345678", DID, Sound::tone(440.0)).await.unwrap();

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use cheling_phone::{AnswerPlan, Sound, render};
+use cheling_phone::{Sound, render};
 use cheling_tests::baresip::{Baresip, BaresipConfig};
 use cheling_tests::cheling::{Cheling, DID, secret};
 use cheling_tests::recording::Recording;
@@ -48,9 +48,7 @@ async fn openssl_finds_the_own_certificate_good_for_its_address_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn baresip_registers_over_tls_and_its_call_is_recorded() {
     let (cheling, tls, _) = start().await;
-    let gateway = cheling
-        .gateway(|_: &_| AnswerPlan::Refuse { after: std::time::Duration::ZERO, status: 486 })
-        .await;
+    let gateway = cheling.quiet_gateway().await;
     let mut desk = cheling.desk("agent8001").await;
     let mut pcm = vec![0; 30 * 8000];
     render(&Sound::tone(600.0), &mut pcm);
