@@ -149,6 +149,8 @@ pub(crate) struct Call {
     guests: Guests,
     /// The side that has the other on hold by an order of ours.
     holds_by_order: Option<Lane>,
+    /// Whether who is held by [customer, agent] is to hear something of ours.
+    fills_hold_of: [bool; 2],
     /// The call that waits for this one.
     consults_for: Option<CallId>,
     /// Our own media streams' numbers are drawn from it.
@@ -164,7 +166,7 @@ impl Call {
         // The challenge to a caller who must prove himself elsewhere is no call yet.
         call.is_withheld = plan.hunt.is_tentative();
         if !call.is_withheld {
-            core.tap(id, TapKind::Offered(plan.offer.clone()));
+            call.tell_offered(core);
         }
         core.bind_server(id, &mut call.entries, invited.server);
         core.bind_tag(id, &mut call.entries, &invited.tag);
@@ -225,6 +227,7 @@ impl Call {
             entries: Entries::default(),
             guests: Guests::default(),
             holds_by_order: None,
+            fills_hold_of: [false, false],
             consults_for: None,
             stream_seed: 0,
         }
@@ -266,17 +269,17 @@ impl Call {
                 self.forks_mut().for_each(|fork| fork.renumber(tag, cseq));
                 return;
             }
-            Event::FlowClosed(flow) => {
-                let now = core.now.monotonic;
+            Event::FlowClosed { flow, device } => {
+                let now = core.now;
                 for leg in self.legs_mut().filter(|leg| leg.is_on(flow)) {
-                    leg.lose(now);
+                    leg.lose(now, device);
                     core.lost.extend(leg.side.extension().map(str::to_owned));
                 }
                 return;
             }
-            Event::Returned { extension, flow, contact } => {
+            Event::Returned { extension, bindings } => {
                 for leg in self.legs_mut().filter(|leg| leg.side.extension() == Some(extension)) {
-                    leg.come_back(flow, contact);
+                    leg.come_back(bindings);
                 }
                 return;
             }
@@ -298,6 +301,7 @@ impl Call {
             State::Over(forks) => self.over(core, forks, event),
         };
         self.fill_place(core);
+        self.note_sides(core);
         self.ring_back(core);
         self.rest();
     }
@@ -384,6 +388,21 @@ impl Call {
         legs.into_iter().chain(self.guests.legs_mut())
     }
 
+    /// Whether a phone of this extension is missed whose connection broke, and may still come back.
+    pub(crate) fn is_lost(&self, extension: &str, now: Instant) -> bool {
+        let is_lost = |leg: &leg::Leg| leg.side.extension() == Some(extension) && leg.is_lost(now);
+        let is_side_lost = match &self.state {
+            State::Talking(talk) => talk.legs.iter().any(is_lost),
+            State::Parked(parked) => is_lost(parked.waiting().1),
+            State::Moving(moving) => is_lost(moving.leg()),
+            State::Ringing(ringing) => {
+                matches!(ringing.caller(), caller::Caller::Fetched { leg, .. } if is_lost(leg))
+            }
+            State::Opening(_) | State::Fetching(_) | State::Over(_) => false,
+        };
+        is_side_lost || self.guests.legs().any(is_lost)
+    }
+
     /// The INVITEs whose dialogs go on from them.
     fn forks_mut(&mut self) -> impl Iterator<Item = &mut Fork> {
         let forks: &mut [Fork] = match &mut self.state {
@@ -421,8 +440,22 @@ impl Call {
     /// Tells of the call, if that was withheld.
     pub(crate) fn tell(&mut self, core: &mut Core) {
         if std::mem::take(&mut self.is_withheld) {
-            core.tap(self.id, TapKind::Offered(self.offer.clone()));
+            self.tell_offered(core);
         }
+    }
+
+    fn tell_offered(&self, core: &mut Core) {
+        core.tap(self.id, TapKind::Offered(self.offer.clone()));
+        // A customer's call that one of our phones takes has rung elsewhere.
+        let taker = self.offer.extension.clone().filter(|_| self.caller_lane == Lane::Agent);
+        if let (Direction::Inbound, Some(extension)) = (self.offer.direction, taker) {
+            self.show_taker(core, &Side::Phone { extension });
+        }
+    }
+
+    /// What everybody is told about the call.
+    pub(crate) fn offer(&self) -> &Offer {
+        &self.offer
     }
 
     fn over_for_all(&mut self, core: &mut Core, forks: Vec<Fork>) -> State {

@@ -69,6 +69,7 @@ pub(crate) fn plan(core: &Core, from: &Trunk, request: &Request, called: &str) -
         domain: peer.account.as_ref().map(|_| peer.host.clone()),
         route: core.outward.service_route(&peer.name, core.now.monotonic),
         credentials: None,
+        replaces: None,
         shown_to: shown_to.clone(),
         spares: std::collections::VecDeque::new(),
     });

@@ -12,6 +12,7 @@ use cheling_model::directory::{Destination, Line, RingGroup, Strategy};
 use cheling_model::reach::Reach;
 use cheling_model::{CallId, DealershipId, EndCause, GroupId, TapKind};
 use cheling_sip::diversion::{Cause, History};
+use cheling_sip::refer::Replaces;
 use cheling_sip::{Flow, Transport};
 
 use crate::b2bua::{RING_EXTENSION, RING_TRUNK, Target};
@@ -120,6 +121,8 @@ pub(crate) struct Hunt {
     but: Option<String>,
     /// The one device of an extension that is meant.
     device: Option<String>,
+    /// The dialog that the call is to take the place of, where it goes.
+    replaces: Option<Replaces>,
     /// Whether the stops are told: those of calls to lines.
     is_told: bool,
     /// The number outside that a line's call has gone on to, and why.
@@ -164,6 +167,7 @@ impl Hunt {
             shown: shown.to_owned(),
             but: None,
             device: None,
+            replaces: None,
             is_told: false,
             diverted: None,
             is_secure: false,
@@ -224,6 +228,12 @@ impl Hunt {
         self
     }
 
+    /// The same, to take the place of a dialog there.
+    pub(crate) fn replacing(mut self, replaces: Option<Replaces>) -> Self {
+        self.replaces = replaces;
+        self
+    }
+
     /// Adds that the line has sent its call on to a number outside, if it has.
     pub(crate) fn write_diversion(&self, core: &Core, history: &mut History) {
         if let Some((to, cause)) = &self.diverted {
@@ -246,6 +256,9 @@ impl Hunt {
     ) -> Result<Way, Over> {
         loop {
             let mut way = self.next_way(core, call_id, fate)?;
+            for target in &mut way.targets {
+                target.replaces.clone_from(&self.replaces);
+            }
             if self.is_secure {
                 let is_tls =
                     |flow: &Flow| matches!(flow.transport, Transport::Tls | Transport::Wss);

@@ -210,19 +210,28 @@ fn invite(switch: &mut Switch, server: ServerId, flow: Flow, request: Request) {
             return core.refuse(server, &request, err.status());
         }
     };
-    match request.replaces() {
-        Ok(None) => {}
-        Ok(Some(replaces)) => {
-            return replace(switch, (server, flow), request, source.into(), offer, &replaces);
-        }
+    let replaces = match request.replaces() {
+        Ok(replaces) => replaces,
         Err(err) => return core.refuse(server, &request, err.status()),
+    };
+    // What the telephone system has told a phone of its own dialogs is for it to find again.
+    let beyond = match (&replaces, &source) {
+        (Some(replaces), Source::Phone(_)) => passage::is_beyond(switch, replaces),
+        _ => None,
+    };
+    if let (Some(replaces), None) = (&replaces, &beyond) {
+        return replace(switch, (server, flow), request, source.into(), offer, replaces);
     }
+    let core = &mut switch.core;
     let Some(plan) = plan(core, &source, &request, &called) else {
         let number = loggable(&called);
         tracing::warn!(from = %flow, %number, "INVITE refused: no line or extension of this number");
         return core.refuse(server, &request, 404);
     };
-    let mut plan = Plan { hunt: plan.hunt.at(device), ..plan };
+    let mut plan = Plan { hunt: plan.hunt.at(device).replacing(replaces), ..plan };
+    if let Some(Some(customers)) = beyond {
+        plan = customers.taken_over_by(plan);
+    }
     if request.uri.is_sips() {
         plan.hunt = plan.hunt.secure();
     }

@@ -58,6 +58,9 @@ pub struct Settings {
     /// The certificates that we show browsers: those who know each other already, and meet anew,
     /// are shown the next. Empty: browsers cannot be spoken with.
     pub dtls: Arc<[Fingerprint]>,
+    /// Whether who is put on hold by one of our phones, or by an order for it, hears something of
+    /// ours while the phone sends no music of its own.
+    pub plays_on_hold: bool,
     /// How an agent pauses a recording, and for how long at most.
     pub pause: PauseRules,
     /// When the last call of each extension ended before the start, as far as anybody knows: for
@@ -88,6 +91,7 @@ impl Settings {
             session_timer: session_timer::Policy::default(),
             srtp: SrtpPolicy::default(),
             dtls: Arc::default(),
+            plays_on_hold: false,
             pause: PauseRules::default(),
             last_calls: Vec::new(),
         }
@@ -394,10 +398,19 @@ pub struct MixedVoice {
     pub sends: Option<MixSends>,
     /// Whom it hears by the mixer.
     pub hears: Vec<Speaker>,
-    /// Whether it hears the network's ring-back tone: whom it waits for rings, and sends nothing.
-    pub is_rung_back: bool,
+    /// What it hears while nobody it hears, across or by the mixer, sends anything.
+    pub played: Option<Played>,
     /// Whether a guest is recorded, as that voice of the right lane. The two sides always are.
     pub is_recorded: bool,
+}
+
+/// What is played to who waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Played {
+    /// The network's ring-back tone: whom it waits for rings.
+    RingBack,
+    /// That it is on hold: the tone or the music of the config.
+    Held,
 }
 
 /// The stream that a voice is sent.

@@ -89,8 +89,10 @@ pub(crate) fn dial(switch: &mut Switch, command: Command) -> CommandReply {
     let through = passage::targets(core, extension, &number, &shown);
     let (direction, hunt, trunk) = match colleague {
         _ if through.is_some() => {
-            let direction = colleague.map_or(Direction::Outbound, |_| Direction::Internal);
-            let pbx = passage::pbx(core).map(|pbx| pbx.name.clone());
+            let pbx = passage::pbx(core);
+            let is_within = pbx.is_some_and(|pbx| passage::is_within(core, pbx, &number));
+            let direction = if is_within { Direction::Internal } else { Direction::Outbound };
+            let pbx = pbx.map(|pbx| pbx.name.clone());
             (direction, Hunt::trunks(through.unwrap_or_default(), id, &shown), pbx)
         }
         Some(other) if !core.registrar.is_registered(core.now.monotonic, &other.number) => {

@@ -8,6 +8,8 @@
 //! (RFC 3261 §16) and remembers nothing but the transactions under way: at most
 //! [`MAX_UNDER_WAY`], [`MAX_PER_SOURCE`] from one address; more get 503.
 //!
+//! Transfers and pick-ups: see `beyond`.
+//!
 //! Belongs here: what passes, and where calls go in that way of standing. Does not: what a call
 //! does once it is planned.
 
@@ -26,11 +28,13 @@ use crate::core::{Core, RETRY_AFTER_S};
 use crate::registrar::Grant;
 use crate::router;
 
+mod beyond;
 mod calls;
 mod joined;
 mod mark;
 
-pub(crate) use calls::{home, plan_from_pbx, plan_to_pbx, source, targets};
+pub(crate) use beyond::{is_before, is_beyond};
+pub(crate) use calls::{home, is_within, plan_from_pbx, plan_to_pbx, source, targets};
 pub(crate) use joined::{Begun, CALL_HEADER, Joined, first_of};
 use mark::Mark;
 

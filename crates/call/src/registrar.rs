@@ -288,6 +288,16 @@ impl Registrar {
         found.map(|(extension, _)| extension.as_str())
     }
 
+    /// What registered over this connection.
+    pub fn of_connection(&self, flow: Flow) -> Option<&Binding> {
+        let is_there = |binding: &&Binding| {
+            flow.connection.is_some()
+                && binding.flow.transport == flow.transport
+                && binding.flow.connection == flow.connection
+        };
+        self.bindings.values().flatten().find(is_there)
+    }
+
     /// The phones of an extension, the most wanted first, and of those the newest.
     pub fn contacts(&self, now: Instant, extension: &str) -> impl Iterator<Item = &Binding> {
         let bindings = self.bindings.get(extension).map_or(&[][..], Vec::as_slice);

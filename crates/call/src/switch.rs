@@ -20,7 +20,7 @@ use crate::io::{Command, CommandReply, Input, Order, Output, Settings};
 use crate::messages::Messages;
 use crate::occupancy::Uses;
 use crate::outward::{Taken, TrunkStatus};
-use crate::registrar::{Kept, Registration};
+use crate::registrar::{Binding, Kept, Registration};
 use crate::router;
 use crate::subscriptions::Subscriptions;
 use crate::trunks::News;
@@ -88,10 +88,11 @@ impl Switch {
             }
             Input::FlowClosed { flow } => {
                 let flow = self.core.named(flow);
+                let device = self.core.registrar.of_connection(flow).cloned();
                 self.core.registrar.flow_closed(flow);
                 self.subscriptions.flow_closed(flow);
                 self.core.outward(|outward, desk| outward.flow_closed(desk, flow));
-                self.flow_closed(flow);
+                self.flow_closed(flow, device.as_ref());
                 self.core.endpoint.handle_send_failed(now.monotonic, &flow);
             }
             Input::RelayOpened { call_id, local } => {
@@ -534,11 +535,12 @@ impl Switch {
             let ours = &self.calls.get(&call_id)?.call;
             ours.is_steady().then(|| (other_id, lane, other.has_trunk() && !ours.has_trunk()))
         });
-        if let (None, Some(other_id)) = (&found, other_id) {
+        let is_beyond = passage::is_beyond(self, &attended.replaces).is_some();
+        if let (None, Some(other_id), false) = (&found, other_id, is_beyond) {
             return self.attend_ringing(call_id, other_id, attended);
         }
         let Some((other_id, other_lane, is_others_customer)) = found else {
-            return self.core.refuse(server, request, 481);
+            return self.attend_beyond(call_id, attended);
         };
         self.core.refuse(server, request, 202);
         // The customer's call goes on, whichever of the two was told to.
@@ -559,6 +561,24 @@ impl Switch {
         self.settle(keeper.0);
     }
 
+    /// A phone hands its call on to a dialog that is none of its own with us: the telephone system
+    /// may know it.
+    fn attend_beyond(&mut self, call_id: CallId, attended: Attended) {
+        let by = self.calls.get(&call_id).and_then(|slot| slot.call.side(attended.by));
+        let is_known_there =
+            passage::is_before(self, by) && passage::is_beyond(self, &attended.replaces).is_some();
+        let target = attended.request.headers.refer_to().ok().map(|it| it.target);
+        let number = target.and_then(|uri| uri.user_unescaped().map(|user| user.into_owned()));
+        let Some(number) = number.filter(|_| is_known_there) else {
+            return self.core.refuse(attended.server, &attended.request, 481);
+        };
+        let replaces = Some(attended.replaces.clone());
+        if let Some(slot) = self.calls.get_mut(&call_id) {
+            slot.call.hand_on_to(&mut self.core, attended, (number, replaces));
+        }
+        self.settle(call_id);
+    }
+
     /// A phone hands its call on to whom it is still ringing: that call ends, and the one that is
     /// handed on rings there instead, so that who is rung sees the customer.
     fn attend_ringing(&mut self, call_id: CallId, other_id: CallId, attended: Attended) {
@@ -573,18 +593,19 @@ impl Switch {
         };
         self.feed(other_id, Event::HangUp);
         if let Some(slot) = self.calls.get_mut(&call_id) {
-            slot.call.hand_on_to(&mut self.core, attended, number);
+            slot.call.hand_on_to(&mut self.core, attended, (number, None));
         }
         self.settle(call_id);
     }
 
-    fn flow_closed(&mut self, flow: Flow) {
+    /// A connection broke, by which this device had registered.
+    fn flow_closed(&mut self, flow: Flow, device: Option<&Binding>) {
         if flow.connection.is_none() {
             return;
         }
         let all: Vec<_> = self.calls.keys().copied().collect();
         for call_id in all {
-            self.feed(call_id, Event::FlowClosed(flow));
+            self.feed(call_id, Event::FlowClosed { flow, device });
         }
         // Some come back before the old connection is known to be gone.
         for extension in self.core.lost.clone() {
@@ -592,24 +613,27 @@ impl Switch {
         }
     }
 
-    /// A phone has registered: calls whose connection broke go on there.
+    /// A phone has registered: calls whose connection to it broke go on there.
     pub(crate) fn returned(&mut self, extension: &str) {
         if !self.core.lost.contains(extension) {
             return;
         }
         let now = self.core.now.monotonic;
-        let Some(binding) = self.core.registrar.contacts(now, extension).next() else { return };
-        let (flow, contact) = (binding.flow, binding.contact.clone());
-        self.core.lost.remove(extension);
+        let bindings: Vec<_> = self.core.registrar.contacts(now, extension).cloned().collect();
         let holding: Vec<_> = self
             .calls
             .iter()
             .filter(|(_, slot)| slot.call.holds(extension))
             .map(|(call_id, _)| *call_id)
             .collect();
-        for call_id in holding {
-            let contact = &contact;
-            self.feed(call_id, Event::Returned { extension, flow, contact });
+        for call_id in &holding {
+            let bindings = &bindings[..];
+            self.feed(*call_id, Event::Returned { extension, bindings });
+        }
+        let waits =
+            |call_id| self.calls.get(call_id).is_some_and(|it| it.call.is_lost(extension, now));
+        if !holding.iter().any(waits) {
+            self.core.lost.remove(extension);
         }
     }
 

@@ -44,6 +44,7 @@ pub(crate) fn phones_of(
         domain: None,
         route: newest.path.clone(),
         credentials: None,
+        replaces: None,
         shown_to: Vec::new(),
         spares: others.into_iter().map(spare).collect(),
     });
@@ -130,6 +131,7 @@ pub(crate) fn trunk_target(
         domain: trunk.account.as_ref().map(|_| trunk.host.clone()),
         route: core.outward.service_route(&trunk.name, core.now.monotonic),
         credentials: None,
+        replaces: None,
         shown_to: Vec::new(),
         spares: VecDeque::new(),
     }

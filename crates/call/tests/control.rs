@@ -296,51 +296,6 @@ fn phones_that_send_calls_to_each_other_come_to_an_end() {
     assert_eq!((world.uas[1].invites.len(), world.uas[2].invites.len()), (1, 1));
 }
 
-#[test]
-fn a_call_goes_on_where_the_phone_has_registered_anew() {
-    for is_back_first in [false, true] {
-        let mut world = World::seeded(1);
-        world.add(Ua::new("gateway", GATEWAY));
-        let phone = world.add(Ua::new("8001", "192.0.2.101:40001"));
-        world.connections.push(("192.0.2.101:40001".parse().unwrap(), 1));
-        world.register(phone);
-        world.run(SECOND);
-        world.call(0, DID);
-        world.run(5 * SECOND);
-        assert_eq!(world.uas[0].leg_status(), Some(200));
-        let old = world.reconnect(phone, "192.0.2.101:40002", 2);
-        if !is_back_first {
-            world.close(old);
-        }
-        world.register(phone);
-        world.run(SECOND);
-        if is_back_first {
-            world.close(old);
-        }
-        assert_eq!(world.switch.live_calls(), 1);
-        hang_up(&mut world, 0);
-        world.settle();
-        assert!(has(&world, phone, "BYE"), "{:?}", world.uas[phone].log);
-    }
-}
-
-#[test]
-fn a_phone_that_does_not_come_back_is_gone_some_day() {
-    let mut world = World::seeded(1);
-    world.add(Ua::new("gateway", GATEWAY));
-    let phone = world.add(Ua::new("8001", "192.0.2.101:40001"));
-    world.connections.push(("192.0.2.101:40001".parse().unwrap(), 1));
-    world.register(phone);
-    world.run(SECOND);
-    world.call(0, DID);
-    world.run(5 * SECOND);
-    let old = world.reconnect(phone, "192.0.2.101:40002", 2);
-    world.close(old);
-    world.run(700 * SECOND);
-    assert_eq!(world.switch.live_calls(), 0);
-    assert!(has(&world, 0, "BYE"));
-}
-
 /// As [`talking`], and 8001 asks 8003.
 fn consulting(seed: u64) -> World {
     let mut world = talking(seed);

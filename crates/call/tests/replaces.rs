@@ -147,6 +147,60 @@ fn who_takes_a_place_without_an_offer_gets_ours() {
 }
 
 #[test]
+fn a_caller_who_has_made_no_offer_is_picked_up_too() {
+    for (is_late, takers, is_transcoded_) in [
+        (false, &["PCMA", "PCMU"][..], false),
+        (true, &["PCMA", "PCMU"], false),
+        (true, &["G722"], true),
+    ] {
+        let mut world = ringing(1);
+        let now = world.now.monotonic;
+        world.uas[0].cancel(now);
+        world.run(SECOND);
+        world.uas[0].has_late_offer = true;
+        world.call(0, DID);
+        world.run(2 * SECOND);
+        world.uas[PICKER].speaks(takers);
+        world.uas[PICKER].has_late_offer = is_late;
+        take(&mut world, PICKER, 1, "");
+        assert_eq!(world.uas[PICKER].leg_status(), Some(200), "{is_late} {takers:?}");
+        assert_eq!(world.uas[0].leg_status(), Some(200));
+        world.run(40 * SECOND);
+        assert_eq!(world.switch.live_calls(), 1, "{:?}", world.story());
+        assert_eq!(is_transcoded(&world), is_transcoded_, "{:?}", world.plans);
+        assert_eq!(told(&mut world, 0).0, 30004, "the second call's relay");
+        assert_eq!(told(&mut world, PICKER).0, 30006);
+        let points = |lane: &str| {
+            let point = format!("Point {lane} ");
+            world.outputs.iter().any(|it| it.starts_with(&point) && !it.ends_with(" 0"))
+        };
+        assert!(points("Customer") && points("Agent"), "{:?}", world.outputs);
+        hang_up(&mut world, PICKER);
+        world.settle();
+        assert!(has(&world, 0, "BYE"));
+    }
+}
+
+#[test]
+fn two_without_an_offer_who_never_answer_ours_are_let_go() {
+    for silent in [0, PICKER] {
+        let mut world = ringing(1);
+        let now = world.now.monotonic;
+        world.uas[0].cancel(now);
+        world.run(SECOND);
+        world.uas[0].has_late_offer = true;
+        world.call(0, DID);
+        world.run(2 * SECOND);
+        world.uas[PICKER].has_late_offer = true;
+        world.uas[silent].acknowledges = false;
+        take(&mut world, PICKER, 1, "");
+        world.run(60 * SECOND);
+        assert_eq!(world.switch.live_calls(), 0, "{silent}");
+        world.settle();
+    }
+}
+
+#[test]
 fn a_pick_up_keeps_to_what_the_caller_has_heard_already() {
     let mut world = ringing(1);
     let now = world.now.monotonic;
@@ -169,18 +223,12 @@ fn what_cannot_be_taken_is_refused_and_nothing_is_taken() {
     let mut world = ringing(1);
     take(&mut world, 0, 1, "");
     assert_eq!(world.uas[0].leg_status(), Some(403));
-    // Neither says what it speaks.
+    // A codec that nobody can turn into the caller's.
     let mut world = ringing(1);
-    world.uas[0].has_late_offer = true;
-    let now = world.now.monotonic;
-    world.uas[0].cancel(now);
-    world.run(SECOND);
-    world.call(0, DID);
-    world.run(2 * SECOND);
-    world.uas[PICKER].has_late_offer = true;
+    world.uas[PICKER].codecs = vec![world.uas[PICKER].codecs[0].clone()];
+    world.uas[PICKER].codecs[0].encoding = "G729".into();
     take(&mut world, PICKER, 1, "");
     assert_eq!(world.uas[PICKER].leg_status(), Some(488));
-    world.uas[PICKER].has_late_offer = false;
     // A dialog there is not, and a Replaces that cannot be read.
     for (replaces, want) in [("x;to-tag=1;from-tag=2", 481), ("x;to-tag=1", 400)] {
         world.uas[PICKER].extra = vec![("Replaces", replaces.into())];
@@ -190,7 +238,6 @@ fn what_cannot_be_taken_is_refused_and_nothing_is_taken() {
     }
     assert_eq!(world.switch.live_calls(), 1);
     // Answered meanwhile: early-only is 486, and a colleague's call is not to be pulled.
-    world.uas[PICKER].has_late_offer = false;
     let mut world = ringing(1);
     let now = world.now.monotonic;
     world.uas[0].cancel(now);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cheling_call::io::{Command, Speaker};
+use cheling_call::io::{Command, Played, Speaker};
 use cheling_model::Lane;
 use cheling_model::directory::{EarlyMedia, TrunkManners};
 
@@ -33,7 +33,7 @@ fn is_rung_back(world: &World) -> bool {
     assert_eq!(voice.who, Speaker::Side(Lane::Agent));
     assert_eq!(voice.sends.as_ref().unwrap().format.encoding, "PCMA");
     assert!(voice.hears.is_empty());
-    voice.is_rung_back
+    voice.played == Some(Played::RingBack)
 }
 
 #[test]

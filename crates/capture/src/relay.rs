@@ -77,6 +77,10 @@ pub struct RelayConfig {
     ///
     /// [`Settings::dtls`]: cheling_call::io::Settings::dtls
     pub identities: Arc<[Identity]>,
+    /// What those on hold hear, mono at [`RATE_HZ`], over and over; `None`: a tone.
+    ///
+    /// [`RATE_HZ`]: cheling_media::encoder::RATE_HZ
+    pub hold_music: Option<Arc<[i16]>>,
 }
 
 impl RelayConfig {
@@ -91,6 +95,7 @@ impl RelayConfig {
             threads: 0,
             dscp: Dscp::EXPEDITED,
             identities: Arc::default(),
+            hold_music: None,
         }
     }
 }
@@ -290,6 +295,7 @@ impl Relays {
                 counters: Arc::clone(&thread_counters),
                 index,
                 handshakes: handshakes.clone(),
+                hold_music: config.hold_music.clone(),
             })?;
             let waker = thread.waker();
             let owner = (commands.clone(), waker.clone());

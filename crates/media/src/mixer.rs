@@ -17,13 +17,15 @@ use std::time::{Duration, Instant};
 use crate::codec::{Codec, PayloadFormat, PayloadMap};
 use crate::encoder::{Encoder, FRAME_SAMPLES};
 use crate::rtp::{RtpHeader, RtpPacket, SequenceNumber, Ssrc, Timestamp};
-use crate::tone::{Player, Tone};
+use crate::tone::{Piece, Player};
 use playout::Playout;
 
 /// What one tick is worth.
 pub const TICK: Duration = Duration::from_millis(20);
 /// Voices in one conversation, at most.
 pub const MAX_VOICES: usize = 16;
+/// What is played to a voice is silent for so long after others were heard.
+const PLAYER_YIELDS_FOR: Duration = Duration::from_millis(400);
 /// Ticks that are made up for after a stall; more are left out, as if the packets had been lost.
 const MAX_TICKS_BEHIND: u32 = 5;
 
@@ -81,8 +83,10 @@ struct Mixed {
     stream: Option<Stream>,
     frame: [i16; FRAME_SAMPLES],
     is_heard: bool,
-    /// What it hears beside the others.
+    /// What it hears while nobody else is heard.
     player: Option<Player>,
+    /// Until when others count as heard.
+    others_until: Option<Instant>,
 }
 
 /// A stream that we send.
@@ -106,28 +110,39 @@ impl Mixer {
         for voice in voices.into_iter().take(MAX_VOICES) {
             let known = before.iter().position(|it| it.voice.number == voice.number);
             let known = known.map(|at| before.swap_remove(at));
-            let (playout, stream, player) = match known {
+            let (playout, stream, player, others_until) = match known {
                 Some(known) => {
                     let is_same = known.voice.sends == voice.sends;
-                    (known.playout, known.stream.filter(|_| is_same), known.player)
+                    let stream = known.stream.filter(|_| is_same);
+                    (known.playout, stream, known.player, known.others_until)
                 }
-                None => (Playout::default(), None, None),
+                None => (Playout::default(), None, None, None),
             };
             let new = || Stream::new(voice.sends.as_ref()?, start());
             let stream = stream.or_else(new);
-            let frame = [0; FRAME_SAMPLES];
-            self.voices.push(Mixed { voice, playout, stream, frame, is_heard: false, player });
+            let (frame, is_heard) = ([0; FRAME_SAMPLES], false);
+            let mixed = Mixed { voice, playout, stream, frame, is_heard, player, others_until };
+            self.voices.push(mixed);
         }
     }
 
-    /// Plays a tone to a voice beside what it hears, from the tone's beginning if it is another than
-    /// before; `None`: no tone.
-    pub fn play(&mut self, number: u8, tone: Option<Tone>) {
+    /// Plays something to a voice while it hears nobody, from the beginning if it is another piece
+    /// than before; `None`: nothing.
+    pub fn play(&mut self, number: u8, piece: Option<Piece>) {
         let Some(mixed) = self.voices.iter_mut().find(|it| it.voice.number == number) else {
             return;
         };
-        if mixed.player.as_ref().map(Player::tone) != tone {
-            mixed.player = tone.map(Player::new);
+        if mixed.player.as_ref().map(Player::piece) != piece.as_ref() {
+            mixed.player = piece.map(Player::new);
+        }
+    }
+
+    /// A packet of another goes to this voice past the mixer: what is played to it is silent for a
+    /// while, and nothing is sent.
+    pub fn passes_across(&mut self, number: u8) {
+        let until = self.due + PLAYER_YIELDS_FOR;
+        if let Some(mixed) = self.voices.iter_mut().find(|it| it.voice.number == number) {
+            mixed.others_until = Some(until);
         }
     }
 
@@ -194,11 +209,26 @@ impl Mixer {
             mixed.is_heard = mixed.playout.pull(&mut mixed.frame);
         }
         for at in 0..self.voices.len() {
-            let mut sum = self.sum(at);
-            if let Some(player) = &mut self.voices[at].player {
-                player.add_to(&mut sum);
+            let (mut sum, are_heard) = self.sum(at);
+            if are_heard {
+                self.voices[at].others_until = Some(self.due + PLAYER_YIELDS_FOR);
             }
-            let Mixed { voice, stream: Some(stream), .. } = &mut self.voices[at] else { continue };
+            let Mixed { voice, stream: Some(stream), player, others_until, .. } =
+                &mut self.voices[at]
+            else {
+                continue;
+            };
+            if let Some(player) = player {
+                if others_until.is_none_or(|until| until <= self.due) {
+                    player.add_to(&mut sum);
+                } else {
+                    player.restart();
+                    if voice.hears.is_empty() {
+                        stream.pass(1);
+                        continue;
+                    }
+                }
+            }
             self.payload.clear();
             self.packet.clear();
             stream.encoder.encode(&sum, &mut self.payload);
@@ -215,19 +245,20 @@ impl Mixer {
         }
     }
 
-    /// What the voice at this place hears.
-    fn sum(&self, at: usize) -> [i16; FRAME_SAMPLES] {
+    /// What the voice at this place hears, and whether that is anybody.
+    fn sum(&self, at: usize) -> ([i16; FRAME_SAMPLES], bool) {
         let Voice { number, hears, .. } = &self.voices[at].voice;
-        let mut sum = [0_i32; FRAME_SAMPLES];
+        let (mut sum, mut are_heard) = ([0_i32; FRAME_SAMPLES], false);
         let heard = self.voices.iter().filter(|it| {
             it.is_heard && it.voice.number != *number && hears.contains(&it.voice.number)
         });
         for mixed in heard {
+            are_heard = true;
             for (sum, sample) in sum.iter_mut().zip(&mixed.frame) {
                 *sum += i32::from(*sample);
             }
         }
-        sum.map(|sum| sum.clamp(i16::MIN.into(), i16::MAX.into()) as i16)
+        (sum.map(|sum| sum.clamp(i16::MIN.into(), i16::MAX.into()) as i16), are_heard)
     }
 }
 

@@ -179,6 +179,9 @@ pub struct Trunk {
     pub name: String,
     /// What stands behind it.
     pub role: TrunkRole,
+    /// Numbers that a telephone system keeps to itself, its groups and codes: `6000`, or `61*` for
+    /// all that begin so. See [`Trunk::keeps`].
+    pub internal: Vec<String>,
     /// Its calls go to this trunk, numbers as they are, and back: we stand between the two.
     pub peer: Option<String>,
     /// Its host name, or its IP address as text: what Request-URIs to it name.
@@ -298,6 +301,7 @@ impl Trunk {
         Self {
             name: name.into(),
             role: TrunkRole::Trunk,
+            internal: Vec::new(),
             peer: None,
             host: match address.ip() {
                 std::net::IpAddr::V4(ip) => ip.to_string(),
@@ -318,6 +322,15 @@ impl Trunk {
             manners: TrunkManners::default(),
             srtp: SrtpPolicy::default(),
         }
+    }
+
+    /// Whether this number, dialled by a phone of a telephone system, is one of its own by
+    /// `internal`.
+    pub fn keeps(&self, number: &str) -> bool {
+        self.internal.iter().any(|own| match own.strip_suffix('*') {
+            Some(prefix) if !prefix.is_empty() => number.starts_with(prefix),
+            _ => own == number,
+        })
     }
 
     /// Whether it is at this IP address.

@@ -14,6 +14,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+pub mod hold;
 mod recording;
 mod sip;
 mod trunk;
@@ -65,6 +66,11 @@ pub struct Media {
     /// Seconds after which a side of a running call that sends nothing is an alarm; 0 for none.
     /// Phones that send nothing while their user is silent want more. Default 8.
     pub silence_seconds: u64,
+    /// What a customer hears whom one of our phones, or the console, has put on hold, as long as the
+    /// phone sends no music of its own: `beep` (default; two short tones every ten seconds), a WAV
+    /// file (16-bit, at most ten minutes of it are played), or nothing if it is empty. It is never in
+    /// a recording.
+    pub hold_tone: String,
 }
 
 /// Facts.
@@ -143,6 +149,7 @@ impl Default for Media {
             dscp: Dscp::EXPEDITED.number(),
             srtp: SrtpPolicy::default(),
             silence_seconds: 8,
+            hold_tone: hold::BEEP.into(),
         }
     }
 }

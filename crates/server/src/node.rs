@@ -1,7 +1,7 @@
 //! One running Cheling: every role in one process, started and stopped in written order.
 
 use crate::alarms::RecorderAlarms;
-use crate::config::{Config, TrunkEntry};
+use crate::config::{Config, TrunkEntry, hold};
 use crate::control::Control;
 use crate::conversion::Converter;
 use crate::facts::{self, Facts, private_dir, time_zone};
@@ -403,6 +403,7 @@ fn capture_config(config: &Config) -> anyhow::Result<CaptureConfig> {
             ports: config.media_ports(),
             threads: config.media.threads,
             dscp: Dscp::new(config.media.dscp).unwrap_or_default(),
+            hold_music: hold::music(&config.media.hold_tone)?,
             ..RelayConfig::at(advertise)
         },
     })
@@ -506,6 +507,7 @@ fn call_settings(
         registration,
         max_calls: config.sip.max_calls,
         session_timer: config.sip.session_timer(),
+        plays_on_hold: !config.media.hold_tone.is_empty(),
         pause: config.recording.pause(),
         srtp: config.media.srtp,
         last_calls,

@@ -155,6 +155,14 @@ impl Caller {
         }
     }
 
+    /// The INVITE that waits for its answer.
+    pub(super) fn invite(&self) -> Option<&Request> {
+        match self {
+            Self::Invited(invited) => Some(&invited.request),
+            Self::Fetched { .. } => None,
+        }
+    }
+
     /// Whether the caller has offered anew, and been answered.
     pub(super) fn has_offered_anew(&self) -> bool {
         matches!(self, Self::Invited(invited) if invited.has_offered_anew)

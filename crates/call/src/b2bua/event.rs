@@ -7,6 +7,7 @@ use cheling_model::{EndCause, Lane, Timestamp};
 use cheling_sip::{ClientId, Flow, Request, Response, ServerId};
 
 use super::{Wish, outcome};
+use crate::registrar::Binding;
 
 /// What happens to a call.
 #[derive(Debug)]
@@ -56,15 +57,18 @@ pub(crate) enum Event<'a> {
     /// A 2xx of ours was never acknowledged.
     NotAcknowledged,
     /// A connection broke.
-    FlowClosed(Flow),
-    /// A phone whose connection broke has registered anew.
-    Returned {
-        /// Its extension.
-        extension: &'a str,
-        /// The new way there.
+    FlowClosed {
+        /// Which.
         flow: Flow,
-        /// Its new Contact.
-        contact: &'a cheling_sip::Uri,
+        /// What had registered over it, if it still had.
+        device: Option<&'a Binding>,
+    },
+    /// A phone has registered of an extension of which one is missed whose connection broke.
+    Returned {
+        /// The extension.
+        extension: &'a str,
+        /// Its phones.
+        bindings: &'a [Binding],
     },
     /// The call's time has come.
     Timeout,

@@ -28,6 +28,8 @@ pub(super) enum Step {
     /// Our 2xx to the INVITE of who has taken this side brought an offer: the answer comes with the
     /// ACK.
     Taking { offer: Box<Sdp> },
+    /// Both sides' first 2xx brought an offer of ours: their ACKs bring the answers.
+    BothLate(Box<BothLate>),
     /// A re-INVITE of our own tells one side of the other, who has taken somebody's place with
     /// this description.
     Ours { client: ClientId, sdp: Box<Sdp> },
@@ -40,6 +42,21 @@ pub(super) enum Step {
     Again { at: Instant, step: Box<Step> },
     /// The 2xx went back: nothing new may begin before its ACK has come.
     WaitsForAck,
+}
+
+/// Two who have made no offer: first who has taken the place, then who called.
+#[derive(Debug)]
+pub(super) struct BothLate {
+    /// The CSeq numbers of their INVITEs.
+    pub(super) cseqs: [u32; 2],
+    pub(super) answers: [Option<Sdp>; 2],
+    /// What the first was offered.
+    pub(super) offer: Sdp,
+}
+
+/// The number of a request.
+pub(super) fn cseq_of(request: &Request) -> u32 {
+    request.headers.cseq().map_or(0, |cseq| cseq.number)
 }
 
 /// A request that was passed on.
@@ -64,6 +81,13 @@ impl Exchange {
     /// The 2xx of ours that puts whoever sent this INVITE without an offer into a place.
     pub(super) fn taking(by: Lane, invite: &Request, offer: Sdp) -> Self {
         Self::new(by, invite, Step::Taking { offer: Box::new(offer) })
+    }
+
+    /// The 2xx of ours to two who have made no offer: to who has taken this place, by this offer, and
+    /// to the caller.
+    pub(super) fn both_late(by: Lane, cseqs: [u32; 2], offer: Sdp) -> Self {
+        let late = BothLate { cseqs, answers: [None, None], offer };
+        Self { from: by, cseq: 0, step: Step::BothLate(Box::new(late)) }
     }
 
     /// A re-INVITE of our own for the side that has just come.
@@ -92,6 +116,7 @@ impl Exchange {
             | Step::Refreshing { client: ours } => *ours == client,
             Step::WaitsForAnswer { .. }
             | Step::Taking { .. }
+            | Step::BothLate(_)
             | Step::WaitsForAck
             | Step::Again { .. } => false,
         }
@@ -107,6 +132,6 @@ impl Exchange {
     }
 
     pub(super) fn new(from: Lane, request: &Request, step: Step) -> Self {
-        Self { from, cseq: request.headers.cseq().map_or(0, |cseq| cseq.number), step }
+        Self { from, cseq: cseq_of(request), step }
     }
 }

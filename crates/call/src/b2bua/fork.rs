@@ -7,6 +7,7 @@ use cheling_model::directory::DiversionHeader;
 use cheling_model::{CallId, LegId};
 use cheling_sip::dialog::{DialogId, scheme_of_sender};
 use cheling_sip::diversion::{History, Kind};
+use cheling_sip::refer::Replaces;
 use cheling_sip::reliable::{self, Receipt};
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::via::host_text;
@@ -53,6 +54,8 @@ pub(crate) struct Target {
     /// The caller's own proof to whoever is called, passed on as it is; so are challenges, back.
     /// `None` if the proof is our affair.
     pub(crate) credentials: Option<Vec<(Name, String)>>,
+    /// The dialog that the call is to take the place of there (RFC 3891).
+    pub(crate) replaces: Option<Replaces>,
     /// Extensions beyond it that are shown the call while it rings.
     pub(crate) shown_to: Vec<String>,
     /// Other ways to the same phone, the best first, for when the first leads nowhere.
@@ -182,6 +185,10 @@ impl Fork {
         invite.headers.push(Name::Contact, contact);
         for (name, value) in target.credentials.iter().flatten() {
             invite.headers.push(*name, value);
+        }
+        if let Some(replaces) = &target.replaces {
+            invite.headers.push(Name::Replaces, replaces);
+            invite.headers.push(Name::Require, "replaces");
         }
         let manners = core.manners(&target.side);
         identity::write_identity(&mut invite.headers, &target.caller, shown_host, manners);

@@ -3,19 +3,18 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use cheling_model::CallId;
+use cheling_model::{CallId, Now, Timestamp};
 use cheling_sip::dialog::{DialogError, DialogId};
 use cheling_sip::refer::{Progress, Replaces};
 use cheling_sip::reliable::RAck;
 use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
 use cheling_sip::session_timer::{Judgement, Refresher, Terms, judge};
 use cheling_sip::subscription::EventType;
-use cheling_sip::{
-    ClientId, Dialog, Flow, Method, Name, NameAddr, Request, Response, Transport, Uri,
-};
+use cheling_sip::{ClientId, Dialog, Flow, Method, Name, NameAddr, Request, Response, Transport};
 
 use super::session::Session;
 use crate::core::{Core, Entries};
+use crate::registrar::Binding;
 
 /// Who is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,12 +58,29 @@ pub(crate) struct Leg {
     dialog: Dialog,
     /// Our INVITE whose 2xx waits for its ACK: its transaction and CSeq number.
     unacknowledged: Option<(ClientId, u32)>,
-    /// When its connection broke; the phone may come back by another.
-    lost_at: Option<Instant>,
+    /// Its connection broke; the phone may come back by another.
+    lost: Option<Lost>,
     /// Its session timer.
     pub(super) session: Session,
     /// Whether we began the dialog, and so chose its Call-ID.
     is_ours: bool,
+}
+
+/// A connection that broke.
+#[derive(Debug)]
+struct Lost {
+    at: Instant,
+    wall: Timestamp,
+    /// What had registered over it; `None` if it had registered by another before that was known.
+    device: Option<Device>,
+}
+
+/// A phone that had registered.
+#[derive(Debug)]
+struct Device {
+    instance: Option<String>,
+    user_agent: String,
+    since: Timestamp,
 }
 
 /// How long a phone whose connection broke may take to come back.
@@ -95,7 +111,7 @@ impl Leg {
             flow,
             dialog,
             unacknowledged: Some((client, cseq)),
-            lost_at: None,
+            lost: None,
             session,
             is_ours: true,
         })
@@ -107,15 +123,7 @@ impl Leg {
         let flow = flow_to(&side, flow, &dialog);
         let mut session = Session::default();
         session.learn(&request.headers);
-        Some(Self {
-            side,
-            flow,
-            dialog,
-            unacknowledged: None,
-            lost_at: None,
-            session,
-            is_ours: false,
-        })
+        Some(Self { side, flow, dialog, unacknowledged: None, lost: None, session, is_ours: false })
     }
 
     /// Our Contact in it.
@@ -274,7 +282,7 @@ impl Leg {
         }
         // A phone behind NAT may have got another address; what answers it goes there too.
         self.flow = flow_to(&self.side, flow, &self.dialog);
-        self.lost_at = None;
+        self.lost = None;
         Ok(())
     }
 
@@ -284,22 +292,53 @@ impl Leg {
             && (self.flow.transport, self.flow.connection) == (flow.transport, flow.connection)
     }
 
-    /// The connection broke.
-    pub(crate) fn lose(&mut self, now: Instant) {
-        self.lost_at = Some(now);
+    /// The connection broke, by which this device had registered.
+    pub(crate) fn lose(&mut self, now: Now, device: Option<&Binding>) {
+        let device = device.map(|it| Device {
+            instance: it.instance.clone(),
+            user_agent: it.user_agent.clone(),
+            since: it.since,
+        });
+        self.lost = Some(Lost { at: now.monotonic, wall: now.wall, device });
     }
 
     /// Whether the connection broke so lately that the phone may still come back.
     pub(crate) fn is_lost(&self, now: Instant) -> bool {
-        self.lost_at.is_some_and(|at| now.saturating_duration_since(at) < LOST_PATIENCE)
+        let lost = self.lost.as_ref();
+        lost.is_some_and(|lost| now.saturating_duration_since(lost.at) < LOST_PATIENCE)
     }
 
-    /// The phone has registered anew: the dialog goes on there.
-    pub(crate) fn come_back(&mut self, flow: Flow, contact: &Uri) {
-        if self.lost_at.take().is_some() {
-            self.flow = flow;
-            self.dialog.target = contact.clone();
+    /// A phone of its extension has registered: the dialog goes on there, if it is this one. Another
+    /// does not know it, and would end the call by saying so.
+    pub(crate) fn come_back(&mut self, bindings: &[Binding]) {
+        let Some(found) = self.own_of(bindings) else { return };
+        self.lost = None;
+        self.flow = found.flow;
+        self.dialog.target = found.contact.clone();
+    }
+
+    /// The binding of the phone that was lost: that of its instance (RFC 5626 §4.1), else of its
+    /// Contact, else one at the same address and of the same name that is newer, else one that came
+    /// since the connection broke.
+    fn own_of<'a>(&self, bindings: &'a [Binding]) -> Option<&'a Binding> {
+        let Lost { wall, device, .. } = self.lost.as_ref()?;
+        if let Some(instance) = device.as_ref().and_then(|device| device.instance.as_ref()) {
+            return bindings.iter().find(|it| it.instance.as_ref() == Some(instance));
         }
+        let is_there = |it: &&Binding| it.flow.remote.ip() == self.flow.remote.ip();
+        let of_contact = |it: &&Binding| it.contact.is_equivalent(&self.dialog.target);
+        let is_follower = |it: &&Binding| {
+            let follows =
+                |device: &Device| it.since >= device.since && it.user_agent == device.user_agent;
+            is_there(it) && device.as_ref().is_none_or(follows)
+        };
+        let is_new = |it: &&Binding| device.is_none() || it.since >= *wall;
+        bindings
+            .iter()
+            .find(of_contact)
+            .or_else(|| bindings.iter().find(is_follower))
+            .or_else(|| bindings.iter().filter(is_new).find(is_there))
+            .or_else(|| bindings.iter().find(is_new))
     }
 
     /// Hangs up. A 2xx that waits for its ACK gets it first.
@@ -352,6 +391,7 @@ fn is_inside(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cheling_sip::Uri;
 
     #[test]
     fn a_gateway_is_where_its_contact_says_and_a_phone_where_it_was_heard() {

@@ -12,13 +12,15 @@
 //! | listen, whisper | customer, agent, conference and barge |
 //!
 //! While one side has put the other on hold by an order of ours, the one on hold hears nobody and
-//! nobody hears it.
+//! nobody hears it; something of ours is played to it. So it is to who is held by a phone of ours,
+//! for as long as that phone sends nothing: its music, if it has any, goes across as it came. Nothing
+//! that is played is recorded: nobody in the call has said it.
 
 use cheling_model::{GuestRole, Lane};
 
 use super::{Call, State, formats};
 use crate::core::Core;
-use crate::io::{MixPlan, MixSends, MixedVoice, Output, Speaker};
+use crate::io::{MixPlan, MixSends, MixedVoice, Output, Played, Speaker};
 
 const CUSTOMER: Speaker = Speaker::Side(Lane::Customer);
 const AGENT: Speaker = Speaker::Side(Lane::Agent);
@@ -56,7 +58,7 @@ impl Call {
             formats: Vec::new(),
             sends: Some(sends.clone()),
             hears: Vec::new(),
-            is_rung_back: true,
+            played: Some(Played::RingBack),
             is_recorded: false,
         };
         MixPlan { forwards, voices: vec![voice], seed: self.stream_seed }
@@ -67,8 +69,10 @@ impl Call {
             return Some(self.ring_back_plan(sends));
         }
         let media = self.media.as_ref()?;
+        let played_to = self.played_to();
         let is_special = media.is_transcoding()
             || self.holds_by_order.is_some()
+            || played_to.is_some()
             || self.guests.voices().next().is_some();
         if !is_special {
             return None;
@@ -83,13 +87,14 @@ impl Call {
             let is_plain = is_across && hears == [Speaker::Side(other)];
             forwards[other.index()] = is_plain;
             let by_mixer = if is_plain { Vec::new() } else { hears };
-            let sends = (!by_mixer.is_empty()).then(|| media.sends(lane)).flatten();
+            let played = (played_to == Some(lane)).then_some(Played::Held);
+            let has_any = !by_mixer.is_empty() || played.is_some();
             voices.push(MixedVoice {
                 who: Speaker::Side(lane),
                 formats: media.formats_of(lane).to_vec(),
-                sends,
+                sends: has_any.then(|| media.sends(lane)).flatten(),
                 hears: by_mixer,
-                is_rung_back: false,
+                played,
                 is_recorded: false,
             });
         }
@@ -100,7 +105,7 @@ impl Call {
                 formats: guest.formats.to_vec(),
                 sends: Some(guest.sends.clone()).filter(|_| guest.is_listening),
                 hears: self.heard_by(who, waiting),
-                is_rung_back: false,
+                played: None,
                 is_recorded: guest.role.is_heard_by_all(),
             });
         }
@@ -113,6 +118,25 @@ impl Call {
         });
         let is_needed = forwards != [true, true] || !voices.is_empty();
         is_needed.then_some(MixPlan { forwards, voices, seed: self.stream_seed })
+    }
+
+    /// Notes which sides' holds are ours to fill: those of our phones, but not towards a telephone
+    /// system, which has music of its own for whoever waits there.
+    pub(super) fn note_sides(&mut self, core: &Core) {
+        let State::Talking(talk) = &self.state else { return };
+        self.fills_hold_of = Lane::BOTH.map(|lane| {
+            let [by, waits] = [lane, lane.other()].map(|lane| &talk.legs[lane.index()].side);
+            core.settings.plays_on_hold && by.extension().is_some() && !core.is_pbx(waits)
+        });
+    }
+
+    /// The side that is on hold and hears something of ours while the other sends nothing.
+    fn played_to(&self) -> Option<Lane> {
+        let media = self.media.as_ref()?;
+        let is_held_by = |lane: &Lane| self.holds_by_order == Some(*lane) || media.is_held(*lane);
+        let by = Lane::BOTH.into_iter().find(is_held_by)?;
+        let is_listening = !media.is_held(by.other());
+        (is_listening && self.fills_hold_of[by.index()]).then(|| by.other())
     }
 
     /// Whom this one hears.

@@ -9,7 +9,7 @@ use super::talk::Talk;
 use super::{Call, Ending};
 use crate::core::{ALLOW, Core, SUPPORTED};
 use cheling_model::{EndCause, Lane};
-use cheling_sip::sdp::{CONTENT_TYPE, Sdp};
+use cheling_sip::sdp::{CONTENT_TYPE, Direction, Sdp};
 use cheling_sip::session_timer::{self, Judgement, judge};
 use cheling_sip::{Method, Name, Request, Response, ServerId};
 use std::time::Duration;
@@ -65,6 +65,7 @@ impl Call {
             | Step::Refreshing { client } => *client = again,
             Step::WaitsForAnswer { .. }
             | Step::Taking { .. }
+            | Step::BothLate(_)
             | Step::WaitsForAck
             | Step::Again { .. } => {}
         }
@@ -128,7 +129,16 @@ impl Call {
         }
         let to = from.other();
         let told_before = media.sent(to).cloned();
-        let passed = offer.as_ref().map(|offer| media.pass_offer(to, offer));
+        // Who is held hears something of ours, whatever the phone that holds would send.
+        let is_silent = offer.as_ref().is_some_and(is_silent) && self.fills_hold_of[from.index()];
+        let passed = offer.as_ref().map(|offer| match is_silent {
+            true => {
+                let mut theirs = offer.clone();
+                theirs.set_direction(Direction::SendOnly);
+                media.pass_offer(to, &theirs)
+            }
+            false => media.pass_offer(to, offer),
+        });
         let method = talk.leg(to).session.way_for(&request.method);
         let client =
             talk.legs[to.index()].request(core, self.id, &mut self.entries, method, |request| {
@@ -225,6 +235,11 @@ impl Call {
         };
         let (passed, step) = match &offer {
             Some(offer) => {
+                let mut sdp = sdp;
+                if is_silent(offer) {
+                    // Nothing else answers it (RFC 3264 §6.1).
+                    sdp.set_direction(Direction::Inactive);
+                }
                 let changes = media.agree(from, offer, &sdp);
                 let passed = media.pass_answer(from, &sdp);
                 self.changed(core, changes);
@@ -268,4 +283,9 @@ impl Call {
         let is_gone = matches!(response.status, 408 | 481);
         is_gone.then_some(Ending { cause: EndCause::Failed, by: None, status: Some(status) })
     }
+}
+
+/// Whether an offer stops media both ways: how some phones hold.
+fn is_silent(offer: &Sdp) -> bool {
+    offer.audio().is_some_and(|line| line.direction == Direction::Inactive)
 }

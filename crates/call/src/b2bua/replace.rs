@@ -9,12 +9,14 @@ use cheling_model::{EndCause, Lane, TapKind};
 use cheling_sip::dialog::DialogId;
 use cheling_sip::refer::{Replaces, ReplacesError};
 use cheling_sip::sdp::Sdp;
-use cheling_sip::{ClientId, Response};
+use cheling_sip::{ClientId, Request, Response};
 
 use super::caller::{Caller, Invited};
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Step, cseq_of};
 use super::fork::ForkState;
+use super::formats::is_same_format;
 use super::leg::{Leg, Side};
+use super::media::read_body;
 use super::protection::Protection;
 use super::ringing::Ringing;
 use super::talk::Talk;
@@ -99,8 +101,11 @@ impl Call {
             invited.refuse(core, 491, None);
             return State::Ringing(ringing);
         }
-        if invited.offer.is_none() {
-            return self.pick_up_late(core, ringing, invited);
+        match (ringing.caller().offer().is_some(), invited.offer.is_some()) {
+            (true, true) => {}
+            (true, false) => return self.pick_up_late(core, ringing, invited),
+            (false, true) => return self.pick_up_of_late(core, ringing, invited),
+            (false, false) => return self.pick_up_both_late(core, ringing, invited),
         }
         let is_told = ringing.has_early_media();
         let protection = Protection::of(core, &invited.side, invited.flow);
@@ -151,6 +156,105 @@ impl Call {
         self.changed(core, changes.into_iter().flatten());
         let exchange = Exchange::taking(place, &invited.request, offer);
         self.meets(core, *ringing, leg, Some(&told), Some(exchange))
+    }
+
+    /// As [`Call::pick_up`], of a caller who has made no offer: who picks up is answered in the first
+    /// codec of his own, and the caller is offered that.
+    fn pick_up_of_late(
+        &mut self,
+        core: &mut Core,
+        mut ringing: Box<Ringing>,
+        invited: &Invited,
+    ) -> State {
+        let (place, lane) = (self.caller_lane.other(), self.caller_lane);
+        let protection = Protection::of(core, &invited.side, invited.flow);
+        let met = invited.offer.as_ref().zip(self.media.as_mut()).and_then(|(offer, media)| {
+            media.check(place, offer).ok()?;
+            media.protect(place, protection);
+            let answer = media.answer_first(place, offer)?;
+            let told = answer.audio()?.formats;
+            let mut theirs = offer.clone();
+            theirs.retain_formats(|format| told.iter().any(|it| is_same_format(it, format)));
+            Some((answer, theirs))
+        });
+        let Some((answer, theirs)) = met else {
+            invited.refuse(core, 488, None);
+            return State::Ringing(ringing);
+        };
+        let Some(leg) = self.taken_in(core, invited, &answer) else {
+            return State::Ringing(ringing);
+        };
+        self.picked_up(core, &mut ringing, &leg);
+        let changes = self.media.as_mut().map(|media| media.point(place, &theirs));
+        self.changed(core, changes.into_iter().flatten());
+        let passed = self.media.as_mut().map(|media| media.pass_offer(lane, &theirs));
+        let exchange = ringing
+            .caller()
+            .invite()
+            .map(|invite| Exchange::waiting_for_answer(lane, invite, theirs));
+        self.meets(core, *ringing, leg, passed.as_ref(), exchange)
+    }
+
+    /// As [`Call::pick_up`], where neither has made an offer: both have one of ours, and say in their
+    /// ACKs what they speak (RFC 3264 §5, RFC 6337 §3.2).
+    fn pick_up_both_late(
+        &mut self,
+        core: &mut Core,
+        mut ringing: Box<Ringing>,
+        invited: &Invited,
+    ) -> State {
+        let (place, lane) = (self.caller_lane.other(), self.caller_lane);
+        let protection = Protection::of(core, &invited.side, invited.flow);
+        let offers = self.media.as_mut().map(|media| {
+            let callers = media.protection(lane).clone();
+            (media.any_offer(lane, callers), media.any_offer(place, protection))
+        });
+        let cseq = ringing.caller().invite().map(cseq_of);
+        let Some(((to_caller, to_taker), cseq)) = offers.zip(cseq) else {
+            invited.refuse(core, 488, None);
+            return State::Ringing(ringing);
+        };
+        let Some(leg) = self.taken_in(core, invited, &to_taker) else {
+            return State::Ringing(ringing);
+        };
+        self.picked_up(core, &mut ringing, &leg);
+        let exchange = Exchange::both_late(place, [cseq_of(&invited.request), cseq], to_taker);
+        self.meets(core, *ringing, leg, Some(&to_caller), Some(exchange))
+    }
+
+    /// One of two who have both had an offer of ours acknowledges it; `None` if it is not that, and
+    /// an inner ending ends the call.
+    pub(super) fn both_late_acknowledged(
+        &mut self,
+        core: &mut Core,
+        talk: &mut Talk,
+        from: Lane,
+        ack: &Request,
+    ) -> Option<Option<Ending>> {
+        let exchange = talk.exchange.as_mut()?;
+        let place = exchange.from;
+        let Step::BothLate(late) = &mut exchange.step else { return None };
+        let at = usize::from(from != place);
+        if late.cseqs[at] != cseq_of(ack) {
+            return Some(None);
+        }
+        let answer = read_body(&ack.headers, &ack.body).ok().flatten();
+        let answer = answer.filter(|sdp| sdp.audio().is_some());
+        let is_usable =
+            |sdp: &Sdp| self.media.as_ref().is_some_and(|it| it.check(from, sdp).is_ok());
+        let Some(answer) = answer.filter(is_usable) else {
+            tracing::warn!(call_id = %self.id, "a side has not answered our offer");
+            let ending = Ending { cause: EndCause::Failed, by: None, status: Some(488) };
+            return Some(Some(ending));
+        };
+        late.answers[at] = Some(answer);
+        let [Some(of_taker), Some(of_caller)] = late.answers.clone() else { return Some(None) };
+        let offer = late.offer.clone();
+        talk.exchange = None;
+        let changes = self.media.as_mut().map(|media| media.says(place.other(), of_caller));
+        self.changed(core, changes.into_iter().flatten());
+        self.join(core, talk, place, offer, of_taker);
+        Some(None)
     }
 
     /// An offer of ours to who takes a place and makes none.

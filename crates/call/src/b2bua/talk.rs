@@ -183,7 +183,7 @@ impl Call {
             | Event::RecordingPaused { .. }
             | Event::Digit(_)
             | Event::GuestOpened { .. }
-            | Event::FlowClosed(_)
+            | Event::FlowClosed { .. }
             | Event::Renumbered { .. }
             | Event::Returned { .. } => {}
         }
@@ -426,6 +426,9 @@ impl Call {
         ack: &Request,
     ) -> Option<Ending> {
         let from = talk.lane_of(ack)?;
+        if let Some(ending) = self.both_late_acknowledged(core, talk, from, ack) {
+            return ending;
+        }
         let cseq = ack.headers.cseq().map_or(0, |cseq| cseq.number);
         let exchange = talk.exchange.take_if(|exchange| {
             let is_meant = exchange.from == from && exchange.cseq == cseq;

@@ -10,7 +10,7 @@ use std::time::Instant;
 use cheling_model::call::{Party, TransferStage};
 use cheling_model::{EndCause, Lane, TapKind, Withdrawal};
 use cheling_sip::diversion::{Cause, History};
-use cheling_sip::refer::{self, Progress};
+use cheling_sip::refer::{self, Progress, Replaces};
 use cheling_sip::sdp::Sdp;
 use cheling_sip::subscription::EventType;
 use cheling_sip::{ClientId, Method, Request, Response, ServerId};
@@ -132,7 +132,7 @@ impl Call {
             Named::Phone { extension, instance } => (extension, Some(instance)),
             Named::Nobody => return core.refuse(server, request, 404),
         };
-        self.hand_on(core, talk, (by, extension), (server, request, event), to);
+        self.hand_on(core, talk, (by, extension), (server, request, event), (to, None));
     }
 
     /// Rings a number, or one phone of it, for whoever hands on.
@@ -142,13 +142,13 @@ impl Call {
         talk: &mut Talk,
         (by, extension): (Lane, String),
         (server, request, event): (ServerId, &Request, Option<EventType>),
-        (number, device): (String, Option<String>),
+        ((number, device), replaces): ((String, Option<String>), Option<Replaces>),
     ) {
         let shown = self.party_beside(by);
         let Some(hunt) = intake::transfer(core, &extension, &number, &shown) else {
             return core.refuse(server, request, 404);
         };
-        let mut hunt = hunt.at(device);
+        let mut hunt = hunt.at(device).replacing(replaces);
         let way = match hunt.next(core, self.id, Fate::Begun) {
             Ok(way) => way,
             Err(over) => {
@@ -240,15 +240,21 @@ impl Call {
     }
 
     /// As a REFER with a number, after the call that it means to replace: who is rung there rings
-    /// here instead.
-    pub(crate) fn hand_on_to(&mut self, core: &mut Core, attended: Attended, number: String) {
+    /// here instead; or in the place of a dialog that is known there.
+    pub(crate) fn hand_on_to(
+        &mut self,
+        core: &mut Core,
+        attended: Attended,
+        (number, replaces): (String, Option<Replaces>),
+    ) {
         let Attended { server, request, by, event, .. } = attended;
         let state = std::mem::replace(&mut self.state, State::Over(Vec::new()));
         self.state = match state {
             State::Talking(mut talk) => {
                 let extension = talk.legs[by.index()].side.extension().unwrap_or_default();
                 let from = (by, extension.to_owned());
-                self.hand_on(core, &mut talk, from, (server, &request, event), (number, None));
+                let to = ((number, None), replaces);
+                self.hand_on(core, &mut talk, from, (server, &request, event), to);
                 State::Talking(talk)
             }
             state => {

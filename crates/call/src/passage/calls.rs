@@ -10,6 +10,7 @@ use cheling_sip::{Flow, Name, Request, ServerId, Uri};
 use super::{Mark, is_from_pbx, pbx, place, renamed};
 use crate::b2bua::{Plan, Side, Target};
 use crate::core::Core;
+use crate::dialling;
 use crate::hunt::Hunt;
 use crate::identity;
 use crate::intake::Source;
@@ -65,6 +66,28 @@ pub(crate) fn home(core: &Core) -> Option<DealershipId> {
     directory.extensions.first().map(|extension| extension.dealership_id).or_else(of_line)
 }
 
+/// Whether a number that is dialled at the telephone system stays in the house: it rings colleagues,
+/// or is a code, and is no customer's.
+///
+/// Its dial plan is its own. What the config names counts first; then what is told by looks: codes
+/// bear `*` or `#`, and groups are numbered as extensions are. Short numbers outside (110, 10086,
+/// 95588, 12345) begin with 1 or 9.
+pub(crate) fn is_within(core: &Core, pbx: &Trunk, called: &str) -> bool {
+    if router::extension(&core.directory, called).is_some() || pbx.keeps(called) {
+        return true;
+    }
+    if called.contains(['*', '#']) {
+        return true;
+    }
+    let is_short = || {
+        let lengths = core.directory.extensions.iter().map(|extension| extension.number.len());
+        lengths.max().is_some_and(|longest| called.len() <= longest)
+    };
+    let is_number = !called.is_empty() && called.bytes().all(|digit| digit.is_ascii_digit());
+    let is_for_help = dialling::is_for_help(&core.settings.trunks, called);
+    is_number && !is_for_help && !called.starts_with(['0', '1', '9']) && is_short()
+}
+
 /// A phone's call, to the telephone system.
 pub(crate) fn plan_to_pbx(
     core: &Core,
@@ -79,8 +102,7 @@ pub(crate) fn plan_to_pbx(
         display_name: display.or(Some(extension.display_name.clone()).filter(|it| !it.is_empty())),
         presentation: Presentation::Allowed,
     };
-    let is_colleague = router::extension(&core.directory, called).is_some();
-    let (direction, caller_lane) = match is_colleague {
+    let (direction, caller_lane) = match is_within(core, pbx, called) {
         true => (Direction::Internal, Lane::Customer),
         false => (Direction::Outbound, Lane::Agent),
     };
@@ -137,6 +159,7 @@ fn target(pbx: &Trunk, uri: Uri, flow: Flow, caller: Party) -> Target {
         domain: Some(pbx.host.clone()),
         route: Vec::new(),
         credentials: None,
+        replaces: None,
         shown_to: Vec::new(),
         spares: std::collections::VecDeque::new(),
     }
@@ -165,6 +188,7 @@ pub(crate) fn plan_from_pbx(core: &Core, pbx: &Trunk, request: &Request) -> Opti
         domain: None,
         route: Vec::new(),
         credentials: None,
+        replaces: None,
         shown_to: Vec::new(),
         spares: std::collections::VecDeque::new(),
     });

@@ -9,12 +9,13 @@
 use super::call::RelayedCall;
 use super::counters::ThreadCounters;
 use super::guest::Guest;
-use cheling_call::io::{MixPlan, MixSends, MixedVoice, Speaker};
+use cheling_call::io::{MixPlan, MixSends, MixedVoice, Played, Speaker};
 use cheling_media::codec::{Codec, PayloadFormat, PayloadMap};
 use cheling_media::mixer::{Mixer, Sends, StreamStart, Voice};
-use cheling_media::tone::Tone;
+use cheling_media::tone::{Piece, Tone};
 use cheling_model::Lane;
 use cheling_model::call::Format;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Third parties of one call, and its conversation.
@@ -40,8 +41,8 @@ impl Mixing {
         self.forwards[lane.index()]
     }
 
-    /// Says who hears whom from now on.
-    pub(super) fn set(&mut self, plan: Option<&MixPlan>, now: Instant) {
+    /// Says who hears whom from now on; `music` is what those on hold hear instead of a tone.
+    pub(super) fn set(&mut self, plan: Option<&MixPlan>, music: Option<&Arc<[i16]>>, now: Instant) {
         self.forwards = plan.map_or([true, true], |plan| plan.forwards);
         let Some(plan) = plan.filter(|plan| !plan.voices.is_empty()) else {
             self.conversation = None;
@@ -58,8 +59,12 @@ impl Mixing {
             start(plan.seed, *streams)
         });
         for voice in &plan.voices {
-            let tone = voice.is_rung_back.then_some(Tone::RingBack);
-            conversation.mixer.play(number_of(voice.who), tone);
+            let piece = voice.played.map(|played| match (played, music) {
+                (Played::RingBack, _) => Piece::Tone(Tone::RingBack),
+                (Played::Held, None) => Piece::Tone(Tone::Held),
+                (Played::Held, Some(music)) => Piece::Music(Arc::clone(music)),
+            });
+            conversation.mixer.play(number_of(voice.who), piece);
         }
     }
 
@@ -82,7 +87,11 @@ impl Mixing {
 /// Gives what somebody said to the mixer.
 pub(super) fn hear(call: &mut RelayedCall, who: Speaker, bytes: &[u8], totals: &ThreadCounters) {
     let Some(mut mixing) = call.mixing.take() else { return };
+    let passes = matches!(who, Speaker::Side(lane) if mixing.forwards(lane));
     if let Some(conversation) = &mut mixing.conversation {
+        if let (true, Speaker::Side(lane)) = (passes, who) {
+            conversation.mixer.passes_across(number_of(Speaker::Side(lane.other())));
+        }
         let guests = &mut mixing.guests;
         conversation.mixer.receive(number_of(who), bytes, |to, packet| {
             send(call, guests, to, packet, totals);

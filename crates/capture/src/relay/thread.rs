@@ -110,6 +110,7 @@ pub(super) struct ThreadParts {
     /// Its place among the threads.
     pub(super) index: usize,
     pub(super) handshakes: Handshakes,
+    pub(super) hold_music: Option<Arc<[i16]>>,
 }
 
 impl ThreadParts {
@@ -331,7 +332,7 @@ impl RelayThread {
         let Some(&slot) = self.slots.get(&call_id) else { return };
         let Some(Some(call)) = self.calls.get_mut(slot) else { return };
         let mut mixing = call.mixing.take().unwrap_or_else(|| Box::new(Mixing::new()));
-        mixing.set(plan, now);
+        mixing.set(plan, self.parts.hold_music.as_ref(), now);
         self.mixed.retain(|mixed| *mixed != slot);
         if mixing.due().is_some() {
             self.mixed.push(slot);

@@ -74,7 +74,12 @@ impl Bench {
     }
 
     pub fn at(address: IpAddr) -> Self {
-        let mut config = RelayConfig::at(address);
+        Self::playing(address, None)
+    }
+
+    /// With this for those on hold.
+    pub fn playing(address: IpAddr, hold_music: Option<Arc<[i16]>>) -> Self {
+        let mut config = RelayConfig { hold_music, ..RelayConfig::at(address) };
         config.ports = ports(20);
         config.port_rest = Duration::ZERO;
         config.threads = 1;

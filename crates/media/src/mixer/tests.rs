@@ -5,6 +5,7 @@ use std::f64::consts::TAU;
 
 use super::*;
 use crate::decoder::Decoder;
+use crate::tone::Tone;
 
 const PCMA: (u8, &str, u32) = (8, "PCMA", 8000);
 const PCMU: (u8, &str, u32) = (0, "PCMU", 8000);
@@ -282,11 +283,11 @@ fn what_is_late_is_not_kept() {
 fn a_tone_is_heard_by_whom_it_is_played_to_until_it_is_over() {
     let voices = vec![voice(0, PCMA, &[1]), voice(1, PCMU, &[])];
     let mut room = Room::new(voices.clone(), &[(1, PCMU, 800.0)]);
-    room.mixer.play(1, Some(Tone::RingBack));
-    room.mixer.play(7, Some(Tone::RingBack));
+    room.mixer.play(1, Some(Piece::Tone(Tone::RingBack)));
+    room.mixer.play(7, Some(Piece::Tone(Tone::RingBack)));
     room.run(40, |_, _| false);
     // Saying it again does not begin it anew, nor does who else is in the room.
-    room.mixer.play(1, Some(Tone::RingBack));
+    room.mixer.play(1, Some(Piece::Tone(Tone::RingBack)));
     room.mixer.set(voices, || start(9));
     room.run(60, |_, _| false);
     room.assert_hears(0, PCMA, &[1]);
@@ -306,4 +307,31 @@ fn a_tone_is_heard_by_whom_it_is_played_to_until_it_is_over() {
     room.got.clear();
     room.run(300, |_, _| false);
     room.assert_hears(1, PCMU, &[]);
+}
+
+#[test]
+fn what_is_played_falls_silent_for_whoever_speaks_and_begins_anew() {
+    let music: std::sync::Arc<[i16]> = (0..16_000).map(|at| (at % 200) * 100 - 10_000).collect();
+    let piece = || Some(Piece::Music(music.clone()));
+    // Past the mixer: nothing at all is sent for a while.
+    let mut room = Room::new(vec![voice(0, PCMA, &[])], &[]);
+    room.mixer.play(0, piece());
+    room.run(10, |_, _| false);
+    assert_eq!(room.got[&0].len(), 10);
+    room.mixer.passes_across(0);
+    room.run(19, |_, _| false);
+    assert_eq!(room.got[&0].len(), 10, "0.4 s for the other");
+    room.run(10, |_, _| false);
+    let headers: Vec<_> =
+        room.got[&0].iter().map(|it| RtpPacket::parse(it).unwrap().header).collect();
+    assert_eq!(headers.len(), 20);
+    assert!(headers[10].marker && headers[10].sequence_number == headers[9].sequence_number.next());
+    assert_eq!(headers[10].timestamp.0.wrapping_sub(headers[9].timestamp.0), 20 * 160);
+    let payload = |at: usize| RtpPacket::parse(&room.got[&0][at]).unwrap().payload.to_vec();
+    assert_eq!(payload(11), payload(1), "from its beginning");
+    // By the mixer: the other alone is heard.
+    let mut room = Room::new(vec![voice(0, PCMA, &[1]), voice(1, PCMU, &[])], &[(1, PCMU, 800.0)]);
+    room.mixer.play(0, piece());
+    room.run(100, |_, _| false);
+    room.assert_hears(0, PCMA, &[1]);
 }

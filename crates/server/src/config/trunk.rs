@@ -34,6 +34,12 @@ pub struct TrunkEntry {
     /// system that stays.
     #[serde(default)]
     pub role: TrunkRole,
+    /// Of a `pbx`: numbers that it keeps to itself, such as groups and codes: `6000`, or `61*` for
+    /// all that begin so. Calls of its phones to them are internal, with no customer's card; so are
+    /// those to extensions, to codes with `*` or `#`, and to numbers no longer than an extension
+    /// that begin with none of 0, 1 and 9. Default: none.
+    #[serde(default)]
+    pub internal: Vec<String>,
     /// The trunk on our other side: its calls come here and ours go there, numbers as they are.
     /// Default: none.
     #[serde(default)]
@@ -261,6 +267,7 @@ impl TrunkEntry {
             name: "gateway".into(),
             address: address.into(),
             role: TrunkRole::Trunk,
+            internal: Vec::new(),
             peer: None,
             transport: Via::default(),
             long_requests: LongRequests::default(),
@@ -330,6 +337,7 @@ impl TrunkEntry {
             None => (self.address.host.clone(), self.address.port),
         };
         Ok(Trunk {
+            internal: self.internal.clone(),
             name: self.name.clone(),
             role: self.role,
             peer: self.peer.clone(),

@@ -9,7 +9,7 @@ use cheling_sip::sdp::{self, Sdp};
 use super::super::formats::{is_same, is_same_format, own_codec, spoken};
 use super::super::guests::can_mix;
 use super::super::protection::Protection;
-use super::Media;
+use super::{Change, Media};
 
 /// What two sides that have both made offers are told.
 #[derive(Debug)]
@@ -61,6 +61,14 @@ impl Media {
         let kept = spoken(&offer.audio()?.formats);
         self.agreed[lane.index()] = Some(offer.clone());
         self.answer(lane, offer, |format| kept.iter().any(|it| is_same_format(it, format)))
+    }
+
+    /// Takes what a side says before there is anybody for it to agree with.
+    pub(crate) fn says(&mut self, lane: Lane, answer: Sdp) -> Vec<Change> {
+        self.hear(lane, &answer);
+        let changes = self.point(lane, &answer);
+        self.agreed[lane.index()] = Some(answer);
+        changes
     }
 
     /// Has a caller and who takes a ringing phone's place, or a side that stays and who takes the
