@@ -185,7 +185,7 @@ async fn a_provider_that_is_full_or_gone_leaves_the_call_to_the_next_trunk() {
     let (phone, _events) = cheling.phone("8001", Transport::Udp).await;
     let agent = phone.call(Dial::number("13800000503"), Sound::tone(AGENT_HZ)).await.unwrap();
     within("the answer of the second trunk", agent.answered()).await.unwrap();
-    within("sound", agent.hears(Duration::from_secs(1))).await.unwrap();
+    within("sound", agent.hears(Duration::from_secs(2))).await.unwrap();
     agent.hang_up().await;
     let ended = desk.next_of("call.ended").await;
     assert_eq!(cheling.recording_of(&desk, ended.call_id()).await["verdict"], "ok");

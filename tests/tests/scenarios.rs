@@ -1,6 +1,5 @@
 //! What carriers and gateways do to a call beside the ordinary, by SIPp through the running binary:
-//! forks, reliable ringing, answers that cross a CANCEL, glare, late offers, UPDATE, merged
-//! requests.
+//! forks, reliable ringing, answers that cross a CANCEL, glare, late offers, UPDATE.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::time::Duration;
@@ -114,11 +113,6 @@ async fn a_caller_without_an_offer_gets_ours() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_holds_by_update() {
     calls_in("gateway_update").await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_that_a_proxy_brings_twice_rings_once() {
-    calls_in("gateway_merged").await;
 }
 
 /// SIPp at the place of a desk phone, which has registered before.

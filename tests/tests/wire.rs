@@ -1,5 +1,5 @@
 //! The wire itself: messages as long as datagrams can be, requests that are too long for one and go
-//! by TCP, and `sips:`.
+//! by TCP, what comes twice or has gone round, and `sips:`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::net::SocketAddr;
@@ -296,4 +296,34 @@ async fn what_has_gone_round_is_refused() {
     });
     assert_eq!(hops, Some(69), "each of us is a hop");
     assert!(asked.1.status >= 400);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_a_proxy_brings_twice_rings_once() {
+    let cheling = Cheling::start_with("ping_seconds = 0").await;
+    let mut callee = phone(&cheling, "8001", 10).await;
+    let mut gateway = Wire::udp(cheling.gateway_address(), cheling.sip()).await;
+    let invite = gateway.new_call("13812345678", &format!("sip:8001@{}", cheling.sip()));
+    gateway.say(&invite).await;
+    let ring = callee.request(Method::Invite).await;
+    callee.answer(&ring, 180, |_| {}).await;
+    assert_eq!(gateway.response(&Method::Invite).await.status, 180);
+    // The other branch of the fork (RFC 3261 §8.2.2.2).
+    let mut copy = invite.clone();
+    gateway.number(&mut copy, 1);
+    gateway.say(&copy).await;
+    let refused = gateway.response(&Method::Invite).await;
+    assert_eq!(refused.status, 482);
+    gateway.acknowledge(&copy, &refused).await;
+    callee.answer(&ring, 200, |_| {}).await;
+    let answer = gateway.response(&Method::Invite).await;
+    assert_eq!(answer.status, 200);
+    let ack = gateway.within_dialog(&invite, &answer, Method::Ack, 1);
+    gateway.say(&ack).await;
+    callee.request(Method::Ack).await;
+    let bye = gateway.within_dialog(&invite, &answer, Method::Bye, 2);
+    assert_eq!(gateway.ask(bye, "").await.1.status, 200);
+    let bye = callee.request(Method::Bye).await;
+    callee.answer(&bye, 200, |_| {}).await;
+    assert!(!callee.has_waiting(), "it has rung once");
 }
