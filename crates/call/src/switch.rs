@@ -1,8 +1,8 @@
 //! The switch: takes what the shell feeds, finds the call it concerns, and gives out what is to be
 //! done.
 //!
-//! Belongs here: dispatch, timers, commands. Does not: what a new request means (`intake`), what
-//! a call does (`b2bua`).
+//! Belongs here: dispatch, timers; `commands` and `transfers` are what concerns two calls. Does not:
+//! what a new request means (`intake`), what a call does (`b2bua`).
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use cheling_model::{CallId, Now};
 use cheling_sip::endpoint::Event as SipEvent;
 use cheling_sip::{Flow, Message, Method, ParseErrorKind, Request, Response};
 
-use crate::b2bua::{Attended, Call, Errand, Event, Lamp, Wish};
-use crate::core::{Core, Entries};
+use crate::b2bua::{Call, Event, Lamp};
+use crate::core::Core;
 use crate::guard::{self, ShutOut, Verdict};
-use crate::io::{Command, CommandReply, Input, Order, Output, Settings};
+use crate::io::{Input, Output, Settings};
 use crate::messages::Messages;
 use crate::occupancy::Uses;
 use crate::outward::{Taken, TrunkStatus};
@@ -24,7 +24,10 @@ use crate::registrar::{Binding, Kept, Registration};
 use crate::router;
 use crate::subscriptions::Subscriptions;
 use crate::trunks::News;
-use crate::{intake, ordered, passage};
+use crate::{intake, passage};
+
+mod commands;
+mod transfers;
 
 /// Click-to-dial ids that are remembered, so that asking twice dials once.
 const MAX_DIALLED: usize = 1024;
@@ -391,211 +394,6 @@ impl Switch {
     /// What all calls light.
     pub(crate) fn lamps(calls: &HashMap<CallId, Slot>, core: &Core) -> HashMap<CallId, Vec<Lamp>> {
         calls.iter().map(|(call_id, slot)| (*call_id, slot.call.lamps(core))).collect()
-    }
-
-    fn command(&mut self, command: Command) {
-        match command {
-            Command::Dial { ticket, .. } => {
-                let reply = ordered::dial(self, command);
-                self.core.put(Output::Reply { ticket, reply });
-            }
-            Command::HangUp { ticket, call_id } => {
-                let is_live = self.calls.get(&call_id).is_some_and(|slot| slot.call.is_live());
-                let reply = if is_live { CommandReply::Accepted } else { CommandReply::NoSuchCall };
-                self.core.put(Output::Reply { ticket, reply });
-                if is_live {
-                    self.feed(call_id, Event::HangUp);
-                }
-            }
-            Command::Control { ticket, call_id, extension, order } => {
-                let reply = self.control(call_id, extension.as_deref(), &order);
-                self.core.put(Output::Reply { ticket, reply });
-            }
-            Command::Drain => {
-                self.is_draining = true;
-                self.core.outward(|outward, desk| outward.leave(desk));
-            }
-            Command::PauseRecording { ticket, call_id, by } => {
-                self.pause_recording(call_id, Wish { is_paused: true, by, ticket: Some(ticket) });
-            }
-            Command::ResumeRecording { ticket, call_id, by } => {
-                self.pause_recording(call_id, Wish { is_paused: false, by, ticket: Some(ticket) });
-            }
-            Command::EndAll => {
-                self.is_draining = true;
-                let mut live: Vec<_> = self.calls.keys().copied().collect();
-                live.sort_unstable();
-                for call_id in live {
-                    if self.calls.get(&call_id).is_some_and(|slot| slot.call.is_live()) {
-                        self.feed(call_id, Event::Shutdown);
-                    }
-                }
-            }
-        }
-    }
-
-    fn pause_recording(&mut self, call_id: CallId, wish: Wish) {
-        match (self.calls.get(&call_id), wish.ticket) {
-            (Some(slot), _) if slot.call.is_live() => {
-                self.feed(call_id, Event::PauseRecording(wish));
-            }
-            (_, Some(ticket)) => {
-                self.core.put(Output::Reply { ticket, reply: CommandReply::NoSuchCall });
-            }
-            (_, None) => {}
-        }
-    }
-
-    /// Obeys an order about a call that is going on.
-    fn control(&mut self, call_id: CallId, extension: Option<&str>, order: &Order) -> CommandReply {
-        let live = self.calls.get_mut(&call_id).filter(|slot| slot.call.is_live());
-        let Some(slot) = live else { return CommandReply::NoSuchCall };
-        match order {
-            Order::Consult { consult_id, number } => {
-                ordered::consult(self, call_id, extension, *consult_id, number)
-            }
-            // Either of the two calls may be meant.
-            Order::CompleteConsult | Order::JoinConsult | Order::CancelConsult => {
-                let call = &slot.call;
-                let waiting = call.consults_for().map(|waiting| (waiting, call_id));
-                let consults = call.consultation().map(|with| (call_id, with));
-                let Some((waiting, with)) = waiting.or(consults) else {
-                    return CommandReply::NotNow;
-                };
-                match order {
-                    Order::CompleteConsult => self.complete_consult(waiting, with),
-                    Order::JoinConsult => self.join_consult(waiting, with),
-                    _ => {
-                        self.feed(with, Event::HangUp);
-                        CommandReply::Accepted
-                    }
-                }
-            }
-            order => {
-                let reply = slot.call.obey(&mut self.core, extension, order);
-                self.settle(call_id);
-                reply
-            }
-        }
-    }
-
-    /// Whoever is consulted takes the agent's place.
-    fn complete_consult(&mut self, waiting: CallId, with: CallId) -> CommandReply {
-        let Some(slot) = self.calls.get_mut(&with) else { return CommandReply::NoSuchCall };
-        let Some((leg, number)) = slot.call.hand_over(&mut self.core) else {
-            return CommandReply::NotNow;
-        };
-        self.settle(with);
-        self.run(Errand::Come { to: waiting, leg: Box::new(leg), instead: Some(number) });
-        CommandReply::Accepted
-    }
-
-    /// The agent and whoever is consulted both come to the call that waits.
-    fn join_consult(&mut self, waiting: CallId, with: CallId) -> CommandReply {
-        let Some(slot) = self.calls.get(&waiting) else { return CommandReply::NoSuchCall };
-        if let Err(reply) = slot.call.may_bring_in() {
-            return reply;
-        }
-        let core = &mut self.core;
-        let both = self.calls.get_mut(&with).and_then(|slot| slot.call.give_both(core));
-        let Some(both) = both else { return CommandReply::NotNow };
-        self.settle(with);
-        let Some(slot) = self.calls.get_mut(&waiting) else { return CommandReply::NoSuchCall };
-        let leg = Box::new(slot.call.bring_in(&mut self.core, both));
-        self.run(Errand::Come { to: waiting, leg, instead: None });
-        CommandReply::Accepted
-    }
-
-    /// Carries a word from one call to another.
-    fn run(&mut self, errand: Errand) {
-        let (Errand::Come { to, .. } | Errand::Nobody { to } | Errand::Alone { to }) = &errand;
-        let to = *to;
-        let (slot, core) = (self.calls.get_mut(&to), &mut self.core);
-        match (errand, slot) {
-            (Errand::Come { leg, instead, .. }, Some(slot)) => {
-                slot.call.unpark(core, *leg, instead);
-            }
-            (Errand::Nobody { .. }, Some(slot)) => slot.call.abandon(core),
-            (Errand::Alone { .. }, Some(slot)) => slot.call.stands_alone(),
-            (Errand::Come { mut leg, .. }, None) => {
-                leg.0.bye(core, to, &mut Entries::default(), None);
-            }
-            (Errand::Nobody { .. } | Errand::Alone { .. }, None) => {}
-        }
-        self.settle(to);
-    }
-
-    /// Makes one call of two that a phone has.
-    fn attend(&mut self, call_id: CallId, attended: Attended) {
-        let (server, request) = (attended.server, &attended.request);
-        let other_id = self.core.call_of_tag(&attended.replaces.to_tag);
-        let found = other_id.filter(|other_id| *other_id != call_id).and_then(|other_id| {
-            let other = &self.calls.get(&other_id)?.call;
-            let lane = other.joinable(&attended.replaces)?;
-            let ours = &self.calls.get(&call_id)?.call;
-            ours.is_steady().then(|| (other_id, lane, other.has_trunk() && !ours.has_trunk()))
-        });
-        let is_beyond = passage::is_beyond(self, &attended.replaces).is_some();
-        if let (None, Some(other_id), false) = (&found, other_id, is_beyond) {
-            return self.attend_ringing(call_id, other_id, attended);
-        }
-        let Some((other_id, other_lane, is_others_customer)) = found else {
-            return self.attend_beyond(call_id, attended);
-        };
-        self.core.refuse(server, request, 202);
-        // The customer's call goes on, whichever of the two was told to.
-        let ours = (call_id, attended.by);
-        let (keeper, giver) = match is_others_customer {
-            true => ((other_id, other_lane), ours),
-            false => (ours, (other_id, other_lane)),
-        };
-        let core = &mut self.core;
-        if let Some(slot) = self.calls.get_mut(&call_id) {
-            slot.call.tell_attended(core, &attended);
-        }
-        let leg = self.calls.get_mut(&giver.0).and_then(|slot| slot.call.release(core, giver.1));
-        if let (Some(leg), Some(slot)) = (leg, self.calls.get_mut(&keeper.0)) {
-            slot.call.adopt(core, keeper.1, leg);
-        }
-        self.settle(giver.0);
-        self.settle(keeper.0);
-    }
-
-    /// A phone hands its call on to a dialog that is none of its own with us: the telephone system
-    /// may know it.
-    fn attend_beyond(&mut self, call_id: CallId, attended: Attended) {
-        let by = self.calls.get(&call_id).and_then(|slot| slot.call.side(attended.by));
-        let is_known_there =
-            passage::is_before(self, by) && passage::is_beyond(self, &attended.replaces).is_some();
-        let target = attended.request.headers.refer_to().ok().map(|it| it.target);
-        let number = target.and_then(|uri| uri.user_unescaped().map(|user| user.into_owned()));
-        let Some(number) = number.filter(|_| is_known_there) else {
-            return self.core.refuse(attended.server, &attended.request, 481);
-        };
-        let replaces = Some(attended.replaces.clone());
-        if let Some(slot) = self.calls.get_mut(&call_id) {
-            slot.call.hand_on_to(&mut self.core, attended, (number, replaces));
-        }
-        self.settle(call_id);
-    }
-
-    /// A phone hands its call on to whom it is still ringing: that call ends, and the one that is
-    /// handed on rings there instead, so that who is rung sees the customer.
-    fn attend_ringing(&mut self, call_id: CallId, other_id: CallId, attended: Attended) {
-        let by = self.calls.get(&call_id).and_then(|slot| slot.call.side(attended.by));
-        let other = self.calls.get(&other_id).filter(|_| other_id != call_id);
-        let number = by.zip(other).and_then(|(by, other)| {
-            let is_free = self.calls.get(&call_id)?.call.is_steady();
-            other.call.rung_by(&attended.replaces, by).filter(|_| is_free)
-        });
-        let Some(number) = number else {
-            return self.core.refuse(attended.server, &attended.request, 481);
-        };
-        self.feed(other_id, Event::HangUp);
-        if let Some(slot) = self.calls.get_mut(&call_id) {
-            slot.call.hand_on_to(&mut self.core, attended, (number, None));
-        }
-        self.settle(call_id);
     }
 
     /// A connection broke, by which this device had registered.
