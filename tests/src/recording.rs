@@ -68,6 +68,15 @@ impl Recording {
         count as f64 / 20.0
     }
 
+    /// The longest time for which a lane is silent, seconds in steps of 20 ms.
+    pub fn longest_silence(&self, lane: usize) -> f64 {
+        let window = self.rate_hz as usize / 50;
+        let loud = |pcm: &[i16]| level_dbfs(pcm) > -60.0;
+        let silences = self.lanes[lane].chunks(window).map(loud).collect::<Vec<_>>();
+        let longest = silences.split(|is_loud| *is_loud).map(<[bool]>::len).max();
+        longest.unwrap_or_default() as f64 / 50.0
+    }
+
     /// How long a lane is loud, in steps of 20 ms.
     pub fn seconds_of_sound(&self, lane: usize) -> f64 {
         let window = self.rate_hz as usize / 50;
