@@ -26,6 +26,8 @@ const TABLE: &[(&str, &str)] = &[
     ("POST", "/calls/{id}/consult"),
     ("PUT", "/calls/{id}/consult"),
     ("DELETE", "/calls/{id}/consult"),
+    ("PUT", "/calls/{id}/consult/join"),
+    ("POST", "/calls/{id}/leave"),
     ("POST", "/calls/{id}/guests"),
     ("DELETE", "/calls/{id}/guests"),
     ("PUT", "/calls/{id}/monitor"),
