@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -193,10 +193,15 @@ async fn connect(
     let connecting = tokio_tungstenite::connect_async(request);
     let (mut socket, _) = within("WebSocket", connecting).await.expect("WebSocket handshake");
     let (sender, events) = mpsc::channel(1024);
+    let (subscribed, is_subscribed) = oneshot::channel();
+    let mut subscribed = Some(subscribed);
     let reader = tokio::spawn(async move {
         // Reading answers pings by itself (tungstenite).
         while let Some(Ok(message)) = socket.next().await {
             let Message::Text(text) = message else { continue };
+            if let Some(subscribed) = subscribed.take() {
+                let _ = subscribed.send(());
+            }
             let Ok(event) = serde_json::from_str::<Value>(&text) else { continue };
             let kind = event["type"].as_str().unwrap_or("heartbeat");
             if matches!(kind, "heartbeat" | "hello") {
@@ -210,5 +215,7 @@ async fn connect(
             }
         }
     });
+    // The handshake is answered before the socket is told of events; a first beat follows at once.
+    within("the first heartbeat", is_subscribed).await.expect("a WebSocket that stays");
     (reader, events)
 }

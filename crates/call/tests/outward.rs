@@ -159,6 +159,11 @@ fn a_name_that_dns_moves_takes_the_registration_with_it() {
     bench.feed(Input::Timeout);
     let second = bench.request(Method::Register);
     assert_eq!(second.0.remote, address(SECOND_PLACE));
+    // Back again while the second is still being asked.
+    bench.feed(Input::TrunkMoved { trunk: "provider", addresses: moved(FIRST) });
+    bench.grant(&second, 600);
+    bench.feed(Input::Timeout);
+    assert_eq!(bench.request(Method::Register).0.remote, address(FIRST));
 }
 
 #[test]

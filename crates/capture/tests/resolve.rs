@@ -271,8 +271,18 @@ async fn a_trunk_that_dns_moves_is_followed_and_stays_when_dns_is_down() {
     zone.host("ims.example", two.octets());
     assert_eq!(tokio::time::timeout(DEADLINE, heard.recv()).await.unwrap(), Some(two));
     *zone.is_down.lock().unwrap() = true;
-    let status = capture.handle().trunks().await.unwrap().remove(0);
-    assert_eq!(status.addresses[0].1, SocketAddr::from((two, port)));
+    // The registrar has it before we know that it is granted.
+    let there = SocketAddr::from((two, port));
+    let granted = async || loop {
+        let status = capture.handle().trunks().await.unwrap().remove(0);
+        let granted = status.registration.as_ref().and_then(|it| it.granted);
+        if granted.is_some_and(|(at, ..)| at == there) {
+            break status;
+        }
+        tokio::task::yield_now().await;
+    };
+    let status = tokio::time::timeout(DEADLINE, granted()).await.unwrap();
+    assert_eq!(status.addresses[0].1, there);
     stop.cancel();
     task.await.unwrap();
     capture.stop(Duration::ZERO).await;

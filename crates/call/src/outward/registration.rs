@@ -360,6 +360,9 @@ impl Registration {
             return self.pause(desk, None);
         }
         let now = desk.now;
+        // The trunk may have moved while it answered.
+        let has_moved = !trunk.addresses.is_empty()
+            && !trunk.addresses.iter().any(|it| it.address == place.address);
         let before = self.granted.take().filter(|before| before.until > now.monotonic);
         if before.as_ref().is_none_or(|before| before.place.address != place.address) {
             let (at, seconds) = (place.address, granted.as_secs());
@@ -387,7 +390,8 @@ impl Registration {
         self.retry_after = None;
         // Early enough for another address to be tried before it runs out.
         let early = granted.mul_f64(0.75) + desk.up_to(granted.mul_f64(0.1));
-        self.step = Step::Waiting { until: Some(now.monotonic + early) };
+        let wait = if has_moved { Duration::ZERO } else { early };
+        self.step = Step::Waiting { until: Some(now.monotonic + wait) };
     }
 
     /// The registrar wants us to ask for longer (RFC 3261 §10.2.8).
