@@ -158,7 +158,12 @@ pub(super) fn change(
         let is_same = |b: &Binding| match (reg_id, b.reg_id) {
             // A device's flows are told apart by their numbers, whatever their Contacts say.
             (Some(_), Some(_)) => is_of_device(b) && b.reg_id == reg_id,
-            _ => is_of_device(b) || b.contact.is_equivalent(&wish.uri),
+            // A device that is gone from one place may long be registered at another: what it takes
+            // back is the Contact that it names.
+            _ => {
+                let replaces = is_of_device(b) && !wish.expires.is_zero();
+                replaces || b.contact.is_equivalent(&wish.uri)
+            }
         };
         let is_overtaken =
             |b: &Binding| b.sip_call_id == coming.sip_call_id && b.cseq >= coming.cseq;

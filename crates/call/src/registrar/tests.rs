@@ -142,6 +142,12 @@ fn a_restarted_phone_replaces_itself_and_another_phone_stays() {
     scene.send("d", "192.0.2.4:1", moved, None).unwrap();
     scene.send("e", "192.0.2.5:2", "<sip:8001@y>;+sip.instance=\"<urn:uuid:1>\"", None).unwrap();
     assert_eq!(scene.remotes(), ["192.0.2.5:2", A, B]);
+    // What it leaves behind is taken back late, and takes nothing else with it.
+    scene.send("d", "192.0.2.4:1", &format!("{moved};expires=0"), None).unwrap();
+    assert_eq!(scene.remotes(), ["192.0.2.5:2", A, B]);
+    let there = "<sip:8001@y>;+sip.instance=\"<urn:uuid:1>\";expires=0";
+    scene.send("e", "192.0.2.5:2", there, None).unwrap();
+    assert_eq!(scene.remotes(), [A, B]);
 }
 
 #[test]
