@@ -194,8 +194,9 @@ pub enum CheckError {
 }
 
 /// Compares rows, files and journals. May run beside a recorder at work: files are listed before
-/// rows are read, a recording in the making has no name yet, and calls that were offered after
-/// `now`, or a moment before, are left alone.
+/// rows are read, a recording in the making has no name yet, one whose row is still to come has
+/// its call in the journal, and calls that were offered after `now`, or a moment before, are left
+/// alone.
 ///
 /// # Errors
 /// [`CheckError`] if it could not look; what it found wrong is in the report.
@@ -207,11 +208,6 @@ pub async fn check<R: RecordingRows>(
     now: Timestamp,
 ) -> Result<CheckReport, CheckError> {
     let mut report = CheckReport::default();
-    // Before the calls without a row are asked for: one that lands meanwhile leaves the journal.
-    let mut in_journal = HashSet::new();
-    for folder in journals {
-        check_journal(folder, &mut in_journal, &mut report)?;
-    }
     // `true` once a row has claimed the file.
     let mut found: HashMap<PathBuf, bool> = HashMap::new();
     let mut away: HashMap<&str, u64> = HashMap::new();
@@ -221,6 +217,12 @@ pub async fn check<R: RecordingRows>(
         } else {
             away.insert(root.name(), 0);
         }
+    }
+    // After the files were listed and before any row is asked for: a file has its name before it
+    // has its row, and a call leaves the journal after that.
+    let mut in_journal = HashSet::new();
+    for folder in journals {
+        check_journal(folder, &mut in_journal, &mut report)?;
     }
     let mut calls = HashMap::new();
     let mut after = None;
@@ -253,8 +255,11 @@ pub async fn check<R: RecordingRows>(
     // A conversion has two files for a while; one that was cut short is finished by the next.
     let under_way = under_way(files);
     let orphans = found.into_iter().filter(|(_, is_claimed)| !is_claimed).map(|(path, _)| path);
-    let mut orphans: Vec<_> =
-        orphans.filter(|path| !under_way.contains(&path.with_extension(""))).collect();
+    let landing: HashSet<_> = in_journal.iter().map(|&call_id| lasting_part(call_id)).collect();
+    let mut orphans: Vec<_> = orphans
+        .filter(|path| !under_way.contains(&path.with_extension("")))
+        .filter(|path| recording_of(path).is_none_or(|it| !landing.contains(&random_part(it))))
+        .collect();
     orphans.sort();
     report.failures.extend(orphans.into_iter().map(|path| Failure::OrphanFile { path }));
     let before_us = now.as_micros().saturating_sub(UNWRITTEN.as_micros() as i64);
@@ -328,6 +333,23 @@ fn list(folder: &Path, found: &mut HashMap<PathBuf, bool>) -> Result<(), CheckEr
         }
     }
     Ok(())
+}
+
+/// The recording whose audio a file is by its name.
+fn recording_of(path: &Path) -> Option<RecordingId> {
+    path.file_stem()?.to_str()?.parse().ok()
+}
+
+/// What tells a recording from others, but for the time it has in front.
+fn random_part(recording_id: RecordingId) -> [u8; 10] {
+    let mut part = [0; 10];
+    part.copy_from_slice(&recording_id.0.as_bytes()[6..]);
+    part
+}
+
+/// The same of a call's recording, whenever that began.
+fn lasting_part(call_id: CallId) -> [u8; 10] {
+    random_part(recording_id(call_id, Timestamp::from_micros(0)))
 }
 
 fn check_row(

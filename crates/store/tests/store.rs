@@ -189,7 +189,8 @@ fn a_crash_between_name_and_row_is_repaired() {
         render(&records, &house.files(), &RenderSettings::default()).unwrap().unwrap();
         id
     };
-    assert!(matches!(house.check(Depth::Sizes).failures[..], [Failure::OrphanFile { .. }]));
+    // The journal has the call: the row is still to come.
+    assert_eq!(house.check(Depth::Hashes).failures, []);
     let running = house.start();
     running.settle();
     assert_eq!(*running.landed.lock().unwrap(), [id]);
