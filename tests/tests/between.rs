@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use cheling_sip::Method;
+use cheling_sip::{Method, Name};
 use cheling_tests::cheling::{Cheling, DID, GATEWAY_IP, secret};
 use cheling_tests::kamailio::Kamailio;
 use cheling_tests::ports::Ports;
@@ -70,10 +70,22 @@ async fn number_comes_late(cheling: &Cheling, at: SocketAddr, phone: &mut Wire, 
         [("did", DID), ("header", header), ("tone", tone.to_str().unwrap()), ("talk_ms", "400")];
     let gateway = sipp(cheling, at, "gateway_late_caller", &values);
     let ring = phone.request(Method::Invite).await;
-    phone.answer(&ring, 180, |_| {}).await;
+    let contact = phone.contact("8001", "");
+    phone
+        .answer(&ring, 180, |ringing| {
+            ringing.headers.push(Name::Contact, contact);
+            ringing.headers.push(Name::Allow, "INVITE, ACK, BYE, CANCEL, UPDATE");
+        })
+        .await;
     let offered = desk.next_of("call.offered").await;
     assert_ne!(offered.event["card"]["number"], CUSTOMER, "{}", offered.event);
     while desk.next_of("call.updated").await.event["card"]["number"] != CUSTOMER {}
+    // So does the phone, which rings on.
+    let update = phone.request(Method::Update).await;
+    assert!(update.body.is_empty());
+    let told = update.headers.get(Name::PAssertedIdentity).unwrap().into_owned();
+    assert!(told.contains(CUSTOMER), "{told}");
+    phone.answer(&update, 200, |_| {}).await;
     phone.answer(&ring, 200, |_| {}).await;
     phone.request(Method::Ack).await;
     let bye = phone.request(Method::Bye).await;

@@ -3,22 +3,20 @@
 //!
 //! A [`Call`] is a state machine: [`Event`]s in, messages and [`Output`]s out by way of
 //! [`Core`]. `setup` rings (`ringing` is what it knows then, `early` what is said before the answer,
-//! `answered` the answer), `fetch` gets the agent who clicked, `talk` carries what is said within
-//! the dialogs and `offers` the offers among it, `pause` holds the recording back, `transfer` and
-//! `attended` hand a call on, `guests` brings third parties in (`coming` from a consultation, and
-//! `successor` when who brought them goes), `media` passes descriptions across,
-//! `fork` and `leg` are the sides.
+//! `answered` the answer, `late_caller` who is told of a number that came late), `fetch` gets the
+//! agent who clicked, `talk` carries what is said within the dialogs and `offers` the offers among
+//! it, `pause` holds the recording back, `transfer` and `attended` hand a call on, `guests` brings
+//! third parties in (`coming` from a consultation, and `successor` when who brought them goes),
+//! `media` passes descriptions across, `fork` and `leg` are the sides.
 
 use std::time::{Duration, Instant};
 
-use cheling_model::call::Offer;
-use cheling_model::directory::CallerHeader;
-use cheling_model::{CallId, Direction, Lane, Presentation, TapKind};
-use cheling_sip::{ClientId, Name, Request};
+use cheling_model::call::{Offer, Party};
+use cheling_model::{CallId, Direction, Lane, TapKind};
+use cheling_sip::ClientId;
 
 use crate::core::{Core, Entries};
 use crate::hunt::{Fate, Hunt, Over};
-use crate::identity;
 use crate::io::Output;
 use crate::occupancy::Hold;
 
@@ -40,6 +38,7 @@ mod guest_dialog;
 mod guests;
 mod handshake;
 mod lamps;
+mod late_caller;
 mod leg;
 pub mod media;
 mod mixing;
@@ -143,6 +142,10 @@ pub(crate) struct Call {
     answerer: Option<String>,
     /// Nobody has been told of the call.
     is_withheld: bool,
+    /// The caller as everybody knew him until this event.
+    renamed: Option<Party>,
+    /// Whether the caller's number came after the INVITE.
+    has_late_caller: bool,
     state: State,
     wake_at: Option<Instant>,
     entries: Entries,
@@ -222,6 +225,8 @@ impl Call {
             recording: Recording::default(),
             answerer: None,
             is_withheld: false,
+            renamed: None,
+            has_late_caller: false,
             state: State::Over(Vec::new()),
             wake_at: None,
             entries: Entries::default(),
@@ -258,6 +263,10 @@ impl Call {
                 }
                 if !response.is_provisional() && !is_invite(response) {
                     core.forget_client(&mut self.entries, client);
+                    if self.caller_told(core, client, response) {
+                        self.tell_caller(core);
+                        return self.rest();
+                    }
                 }
                 event
             }
@@ -301,6 +310,7 @@ impl Call {
             State::Over(forks) => self.over(core, forks, event),
         };
         self.fill_place(core);
+        self.tell_caller(core);
         self.note_sides(core);
         self.ring_back(core);
         self.rest();
@@ -505,37 +515,6 @@ impl Call {
             _ => {}
         }
         State::Over(forks)
-    }
-
-    /// Analogue gateways learn the caller's number after the first ring and tell it in a later
-    /// request.
-    fn caller_changed(&mut self, core: &mut Core, request: &Request) {
-        let trunks = &core.settings.trunks;
-        let is_inbound = self.offer.direction == Direction::Inbound;
-        let name = self.offer.trunk.as_deref().filter(|_| is_inbound);
-        let Some(trunk) = trunks.iter().find(|trunk| Some(trunk.name.as_str()) == name) else {
-            return;
-        };
-        // From stays what it was in a dialog: only what stands beside it is news.
-        let order: Vec<CallerHeader> = trunk
-            .caller_from
-            .iter()
-            .copied()
-            .filter(|header| match header {
-                CallerHeader::PAssertedIdentity => request.headers.has(Name::PAssertedIdentity),
-                CallerHeader::RemotePartyId => request.headers.has(Name::RemotePartyId),
-                CallerHeader::From => false,
-            })
-            .collect();
-        if order.is_empty() {
-            return;
-        }
-        let caller = identity::caller(&request.headers, &order);
-        if caller.presentation == Presentation::Allowed && caller.number != self.offer.caller.number
-        {
-            self.offer.caller = caller.clone();
-            core.tap(self.id, TapKind::CallerChanged { caller });
-        }
     }
 
     fn changed(&mut self, core: &mut Core, changes: impl IntoIterator<Item = Change>) {

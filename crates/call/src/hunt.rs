@@ -241,6 +241,18 @@ impl Hunt {
         }
     }
 
+    /// Shows the caller as he is known now to whoever rings from here on.
+    pub(crate) fn rename(&mut self, before: &Party, now: &Party) {
+        let waiting = match &mut self.place {
+            Place::Trunks(ways) => Some(ways.iter_mut().flat_map(|way| &mut way.targets)),
+            _ => None,
+        };
+        let targets = waiting.into_iter().flatten().map(|target| &mut target.caller);
+        for shown in targets.chain([&mut self.caller]).filter(|shown| *shown == before) {
+            shown.clone_from(now);
+        }
+    }
+
     /// The same, but only over TLS: the caller wants a way that nobody listens in on (RFC 5630).
     pub(crate) fn secure(mut self) -> Self {
         self.is_secure = true;

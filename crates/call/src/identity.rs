@@ -116,6 +116,10 @@ pub fn from_address(caller: &Party, host: &str) -> NameAddr {
     address
 }
 
+/// Where [`write_identity`] writes.
+pub(crate) const TOLD_BESIDE_FROM: [Name; 4] =
+    [Name::PAssertedIdentity, Name::PPreferredIdentity, Name::RemotePartyId, Name::Privacy];
+
 /// Writes who calls beside From, and Privacy for a caller who is not shown: to one of our phones,
 /// or by a trunk's manners.
 pub fn write_identity(

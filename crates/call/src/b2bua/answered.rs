@@ -36,6 +36,9 @@ impl Call {
             ringing.has_far_end_rung = true;
             core.tap(self.id, TapKind::FarEndRinging);
         }
+        if self.offer.direction == Direction::Inbound {
+            fork.note_update(response);
+        }
         self.rings_beyond(core, fork, response);
         let lane = self.caller_lane;
         let mut passed = None;
@@ -234,6 +237,7 @@ impl Call {
         match (leg, sdp) {
             (Some(mut leg), Some(sdp)) => {
                 leg.renewed(core.now.monotonic, client, response);
+                forks[at].late_caller.taken_by(response);
                 Some((leg, sdp, forks.remove(at)))
             }
             _ => {

@@ -255,6 +255,8 @@ pub(super) fn early_request(core: &mut Core, server: ServerId, request: &Request
     let status = match request.method {
         Method::Bye | Method::Options => 200,
         Method::Update if request.body.is_empty() => 200,
+        // It may tell a number (`late_caller`), and asks for nothing (RFC 2976 §2.2).
+        Method::Info if request.body.is_empty() => 200,
         // Offers would cross the one that is being answered (RFC 3261 §14.2, RFC 3311 §5.2).
         Method::Invite | Method::Update => 491,
         Method::Info | Method::Message => 480,

@@ -14,6 +14,7 @@ use cheling_sip::via::host_text;
 use cheling_sip::{CSeq, ClientId, Flow, Headers, Method, Name, NameAddr, Request, Response, Uri};
 
 use super::beyond::Shown;
+use super::late_caller::LateCaller;
 use super::leg::{Leg, Side};
 use super::protection::Protection;
 use crate::core::{Core, Entries};
@@ -151,13 +152,15 @@ pub(crate) struct Fork {
     /// Provisional responses that want a PRACK.
     reliable: reliable::Uac,
     /// The number of our last request to whoever is called.
-    last_cseq: u32,
+    pub(super) last_cseq: u32,
     /// How often the INVITE was sent again.
     retries: u8,
     /// The tags of the phones that ring, where a proxy beyond rings several.
     rings_at: Vec<String>,
     /// Agents beyond a trunk that have the card.
     pub(super) shown: Shown,
+    /// Who knows a caller's number that came late.
+    pub(super) late_caller: LateCaller,
 }
 
 impl Fork {
@@ -228,6 +231,7 @@ impl Fork {
             retries: 0,
             rings_at: Vec::new(),
             shown: Shown::new(),
+            late_caller: LateCaller::default(),
         })
     }
 
@@ -342,6 +346,7 @@ impl Fork {
         mut invite: Request,
     ) -> bool {
         self.retries += 1;
+        self.name_caller(core, &mut invite);
         let number = self.last_cseq + 1;
         invite.headers.set(Name::CSeq, CSeq { number, method: Method::Invite });
         let Some(client) =
@@ -417,6 +422,9 @@ impl Fork {
         let mut leg = Leg::called(side.clone(), *flow, self.client, &self.invite, response)?;
         let cseq = response.headers.cseq().map_or(0, |cseq| cseq.number);
         leg.continue_from(self.last_cseq.max(cseq));
+        if !response.headers.has(Name::Allow) && self.late_caller.takes_update(response) {
+            leg.session.allow_update();
+        }
         Some(leg)
     }
 

@@ -166,6 +166,25 @@ impl Leg {
         self.dialog.local_cseq
     }
 
+    /// Sends an UPDATE without an offer within this dialog before the answer (RFC 3311 §5.1), which
+    /// says nothing of the session timer: there is none yet. Its transaction comes back, and the
+    /// number of our last request as [`Leg::prack`] has it.
+    pub(super) fn early_update(
+        &mut self,
+        core: &mut Core,
+        call_id: CallId,
+        entries: &mut Entries,
+        last_cseq: u32,
+        fill: impl FnOnce(&mut Request),
+    ) -> (Option<ClientId>, u32) {
+        self.continue_from(last_cseq);
+        let mut update = self.dialog.request(Method::Update);
+        update.headers.push(Name::Contact, self.contact(core));
+        fill(&mut update);
+        let client = core.request(call_id, entries, update, self.flow, &self.side);
+        (client, self.dialog.local_cseq)
+    }
+
     /// A request of ours within this dialog has been sent again with this number.
     pub(crate) fn renumber(&mut self, tag: &str, cseq: u32) {
         if self.dialog.id.local_tag == tag {

@@ -78,6 +78,16 @@ impl Session {
         }
     }
 
+    /// The other side has said before that it takes UPDATE.
+    pub(super) fn allow_update(&mut self) {
+        self.knows_update = true;
+    }
+
+    /// Whether it has said so.
+    pub(super) fn takes_update(&self) -> bool {
+        self.knows_update
+    }
+
     /// Takes the Min-SE of a 422; whether asking again is of use.
     pub(super) fn insist(&mut self, refusal: &Response) -> bool {
         let Some(min_se_s) = refusal.headers.min_se_s().filter(|least| *least > self.min_se_s)

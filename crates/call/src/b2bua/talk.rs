@@ -270,6 +270,9 @@ impl Call {
             Method::Invite | Method::Update => self.ask(core, &mut talk, from, server, request),
             Method::Refer => self.refer(core, &mut talk, from, server, &request),
             Method::Info | Method::Message => {
+                if from == self.caller_lane {
+                    self.caller_changed(core, &request);
+                }
                 if from == Lane::Agent
                     && let Some(digit) = info_digit(&request)
                 {

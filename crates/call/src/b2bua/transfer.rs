@@ -84,6 +84,11 @@ impl Transfer {
         &mut self.forks
     }
 
+    /// Whom it rings next.
+    pub(super) fn hunt_mut(&mut self) -> &mut Hunt {
+        &mut self.hunt
+    }
+
     /// Whom it rings.
     pub(super) fn sides(&self) -> Vec<(&Side, Hold)> {
         rings_at(&self.forks, Hold::Ringing)

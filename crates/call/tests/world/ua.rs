@@ -96,6 +96,10 @@ pub struct Ua {
     pub redirects_to: Option<String>,
     /// Extra headers of its 200 to INVITE, re-INVITE and UPDATE.
     pub answers_with: Vec<(&'static str, String)>,
+    /// Extra headers of its provisional responses.
+    pub rings_with: Vec<(&'static str, String)>,
+    /// UPDATEs received, whole.
+    pub updates: Vec<Request>,
     /// Leaves the description out of its 200, having said it in a 183.
     pub answers_without_sdp: bool,
     /// Offers anew in its PRACK, with this direction.
@@ -147,6 +151,8 @@ impl Ua {
             registered: None,
             redirects_to: None,
             answers_with: Vec::new(),
+            rings_with: Vec::new(),
+            updates: Vec::new(),
             answers_without_sdp: false,
             prack_offers: None,
             refusals: VecDeque::new(),
@@ -380,6 +386,20 @@ impl Ua {
         self.in_dialog.push(("Refer-To", format!("<sip:{to}{host}>")));
         self.say(now, Method::Refer, None);
         self.in_dialog.pop();
+    }
+
+    /// Sends a request without a body before the answer.
+    pub fn early(&mut self, now: Instant, method: Method) {
+        let (flow, contact) = (self.flow(), self.contact());
+        let leg = self.legs.last_mut().unwrap();
+        let dialog = leg.early_dialog.as_mut().unwrap();
+        let mut request = dialog.request(method);
+        leg.early = Some(dialog.local_cseq);
+        request.headers.push(Name::Contact, contact);
+        for (name, value) in &self.in_dialog {
+            request.headers.push(*name, value);
+        }
+        self.endpoint.request(now, flow, request).unwrap();
     }
 
     /// Offers anew before the answer, from another port.

@@ -72,6 +72,9 @@ impl Ua {
             Method::Notify => self.log.push(format!("NOTIFY {}", body.trim_end())),
             _ => self.log.push(request.method.to_string()),
         }
+        if request.method == Method::Update {
+            self.updates.push(request.clone());
+        }
         let call_id = request.headers.call_id().unwrap().into_owned();
         let is_speakable = self.knows_any_of(Sdp::parse(&request.body).ok().as_ref());
         let in_dialog = self.legs.iter_mut().find(|leg| {
@@ -171,6 +174,9 @@ impl Ua {
         let tag = self.legs[at].dialog.as_ref().unwrap().id.local_tag.clone();
         let mut response = Response::to(&self.legs[at].invite, status, "", Some(&tag));
         response.headers.push(Name::Contact, contact);
+        for (name, value) in self.rings_with.iter().filter(|_| status < 200) {
+            response.headers.push(*name, value);
+        }
         for (name, value) in self.answers_with.iter().filter(|_| status == 200) {
             response.headers.push(*name, value);
         }
