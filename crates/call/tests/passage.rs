@@ -6,98 +6,17 @@ use std::time::Duration;
 
 use cheling_call::advertise::AdvertiseTo;
 use cheling_call::io::{Input, Settings};
-use cheling_model::TapKind;
-use cheling_model::directory::{CallerHeader, Trunk, TrunkRole};
-use cheling_sip::{Flow, Method, Name, NameAddr, Request, Uri};
+use cheling_model::directory::{CallerHeader, Trunk};
+use cheling_sip::{Flow, Method, Name, Request};
 
 mod hand;
 mod world;
 
+use hand::pbx::{PBX, incoming, invite, ok, pbx, register, registered, request, story};
 use hand::{Bench, PHONE, address, sdp, udp};
 
-const PBX: &str = "198.51.100.9:5060";
 const GATEWAY: &str = "198.51.100.50:5060";
 const SECOND: Duration = Duration::from_secs(1);
-
-fn pbx() -> Trunk {
-    Trunk {
-        role: TrunkRole::Pbx,
-        host: "pbx.example".into(),
-        port: None,
-        ..Trunk::at("pbx", address(PBX))
-    }
-}
-
-fn request(method: Method, uri: &str, from: &str, to: &str, call_id: &str, cseq: u32) -> Request {
-    let from = NameAddr::parse(&format!("<{from}>")).unwrap().with_tag("p");
-    let to = NameAddr::parse(&format!("<{to}>")).unwrap();
-    let uri = Uri::parse(uri).unwrap();
-    let branch = format!("z9hG4bK{method}{call_id}{cseq}");
-    let mut request = Request::outside_dialog(method, uri, &from, &to, call_id, cseq);
-    request.headers.push(Name::Via, format!("SIP/2.0/UDP {PHONE};branch={branch};rport"));
-    request.headers.push(Name::Contact, "<sip:8001-x@10.9.9.9:5060>");
-    request
-}
-
-fn register(cseq: u32) -> Request {
-    let aor = "sip:8001@192.0.2.1";
-    let mut register = request(Method::Register, "sip:192.0.2.1", aor, aor, "reg", cseq);
-    register.headers.push(Name::Expires, 3600);
-    register
-}
-
-/// 8001 registers through us; the Contact that the telephone system has got.
-fn registered(bench: &mut Bench) -> String {
-    bench.say(udp(PHONE), &register(1));
-    let asked = bench.request(Method::Register);
-    let contact = asked.1.headers.contact().unwrap().uri.to_string();
-    bench.grant(&asked, 3600);
-    assert_eq!(bench.responses.pop().unwrap().status, 200);
-    contact
-}
-
-fn invite(cseq: u32, number: &str) -> Request {
-    let uri = format!("sip:{number}@192.0.2.1");
-    let mut invite = request(Method::Invite, &uri, "sip:8001@192.0.2.1", &uri, "call", cseq);
-    invite.set_body("application/sdp", sdp(PHONE).to_bytes());
-    invite
-}
-
-/// A call of somebody behind a trunk, to this Request-URI.
-fn incoming(uri: &str, to: &str, from: &str) -> Request {
-    let mut invite = request(Method::Invite, uri, from, to, &format!("in-{from}"), 1);
-    invite.headers.set(Name::Contact, format!("<sip:x@{PBX}>"));
-    invite.set_body("application/sdp", sdp(PBX).to_bytes());
-    invite
-}
-
-fn ok(bench: &mut Bench, asked: &(Flow, Request), from: &str, identity: Option<&str>) {
-    bench.answer(asked, 200, |response| {
-        response.headers.push(Name::Contact, format!("<sip:far@{from}>"));
-        if let Some(identity) = identity {
-            response.headers.push(Name::PAssertedIdentity, format!("<sip:{identity}@pbx>"));
-        }
-        response.set_body("application/sdp", sdp(from).to_bytes());
-    });
-}
-
-fn story(bench: &Bench) -> Vec<String> {
-    let tell = |kind: &TapKind| match kind {
-        TapKind::Offered(offer) => Some(format!(
-            "offered {:?} {}>{} {}",
-            offer.direction,
-            offer.caller.number,
-            offer.called,
-            offer.extension.as_deref().unwrap_or("-")
-        )),
-        TapKind::Ringing { extension, .. } => Some(format!("ringing {extension}")),
-        TapKind::Withdrawn { extension, why, .. } => Some(format!("withdrawn {extension} {why:?}")),
-        TapKind::Answered { extension } => Some(format!("answered {extension}")),
-        TapKind::Ended { cause, .. } => Some(format!("ended {cause:?}")),
-        _ => None,
-    };
-    bench.taps.iter().filter_map(tell).collect()
-}
 
 #[test]
 fn a_phone_registers_through_us_with_its_own_password() {
@@ -546,97 +465,4 @@ fn a_call_that_wants_tls_goes_no_other_way() {
     let refused = answers.iter().find(|it| it.status == 480).unwrap();
     assert!(refused.headers.get(Name::Warning).unwrap().starts_with("380 "));
     assert!(bench.sent.iter().all(|(_, it)| it.method != Method::Invite), "not in the clear");
-}
-
-/// A customer's call comes by the telephone system for the phone of 8002, which rings; its INVITE
-/// there, and the dialog as the telephone system knows it.
-fn customer_rings(bench: &mut Bench) -> ((Flow, Request), String) {
-    let contact = "sip:8002~uc000020c13c4~@192.0.2.1:5060";
-    let call = incoming(contact, "sip:8002@pbx.example", "sip:13812345678@pbx.example");
-    bench.say(udp(PBX), &call);
-    let ring = bench.request(Method::Invite);
-    bench.responses.clear();
-    bench.answer(&ring, 180, |_| {});
-    let tag = bench.responses.pop().unwrap().headers.to().unwrap().tag().unwrap().to_owned();
-    let call_id = call.headers.call_id().unwrap().into_owned();
-    (ring, format!("{call_id};to-tag={tag};from-tag=p"))
-}
-
-#[test]
-fn a_pick_up_of_what_the_telephone_system_has_told_of_goes_there() {
-    let mut bench = Bench::start(vec![pbx()]);
-    registered(&mut bench);
-    let (_, replaces) = customer_rings(&mut bench);
-    let mut pick_up = invite(1, "8002");
-    pick_up.headers.push(Name::Replaces, &replaces);
-    bench.say(udp(PHONE), &pick_up);
-    let asked = bench.request(Method::Invite);
-    assert_eq!(asked.0.remote, address(PBX));
-    assert_eq!(asked.1.uri.to_string(), "sip:8002@pbx.example");
-    assert_eq!(asked.1.headers.get(Name::Replaces).unwrap(), replaces, "its own dialog, untouched");
-    assert!(asked.1.headers.require().contains(&"replaces".to_owned()));
-    ok(&mut bench, &asked, PBX, None);
-    // It is the customer's call that 8001 has now.
-    let want = [
-        "offered Inbound 13812345678>8002 -",
-        "ringing 8002",
-        "offered Inbound 13812345678>8002 8001",
-        "ringing 8001",
-        "answered 8001",
-    ];
-    assert_eq!(story(&bench), want);
-}
-
-#[test]
-fn a_dialog_that_nobody_knows_here_is_the_telephone_systems_to_find() {
-    let mut bench = Bench::start(vec![pbx()]);
-    registered(&mut bench);
-    let mut pick_up = invite(1, "8007");
-    pick_up.headers.push(Name::Replaces, "far;to-tag=a;from-tag=b");
-    bench.say(udp(PHONE), &pick_up);
-    let asked = bench.request(Method::Invite);
-    assert_eq!(asked.1.headers.get(Name::Replaces).unwrap(), "far;to-tag=a;from-tag=b");
-    ok(&mut bench, &asked, PBX, None);
-    assert_eq!(story(&bench)[0], "offered Internal 8001>8007 8001");
-    // Without a telephone system there is nobody to ask.
-    let mut alone = Bench::start(vec![Trunk { role: TrunkRole::Trunk, ..pbx() }]);
-    let mut call = incoming("sip:61234567@192.0.2.1", "sip:1@192.0.2.1", "sip:139@pbx.example");
-    call.headers.push(Name::Replaces, "far;to-tag=a;from-tag=b");
-    let answers = alone.say(udp(PBX), &call);
-    assert_eq!(answers.last().unwrap().status, 481);
-}
-
-/// What the phone of 8001 sends within the dialog that its call has made.
-fn within(invite: &Request, tag: &str, method: Method, cseq: u32) -> Request {
-    let (uri, to) = (invite.uri.clone(), invite.headers.to().unwrap().with_tag(tag));
-    let from = invite.headers.from().unwrap();
-    let call_id = invite.headers.call_id().unwrap();
-    let mut request = Request::outside_dialog(method, uri, &from, &to, &call_id, cseq);
-    request.headers.push(Name::Via, format!("SIP/2.0/UDP {PHONE};branch=z9hG4bKwithin{cseq}"));
-    request.headers.push(Name::Contact, "<sip:8001-x@10.9.9.9:5060>");
-    request
-}
-
-#[test]
-fn a_transfer_to_a_dialog_of_the_telephone_system_replaces_it_there() {
-    let mut bench = Bench::start(vec![pbx()]);
-    registered(&mut bench);
-    let invite = invite(1, "13812345678");
-    bench.say(udp(PHONE), &invite);
-    let asked = bench.request(Method::Invite);
-    bench.responses.clear();
-    ok(&mut bench, &asked, PBX, None);
-    let accepted = bench.responses.iter().find(|it| it.status == 200).unwrap();
-    let tag = accepted.headers.to().unwrap().tag().unwrap().to_owned();
-    bench.say(udp(PHONE), &within(&invite, &tag, Method::Ack, 1));
-    let mut refer = within(&invite, &tag, Method::Refer, 2);
-    let target = "<sip:8007@192.0.2.1?Replaces=far%3Bto-tag%3Da%3Bfrom-tag%3Db>";
-    refer.headers.push(Name::ReferTo, target);
-    bench.sent.clear();
-    let answers = bench.say(udp(PHONE), &refer);
-    assert_eq!(answers.last().unwrap().status, 202);
-    let asked = bench.request(Method::Invite);
-    assert_eq!(asked.0.remote, address(PBX));
-    assert_eq!(asked.1.headers.get(Name::Replaces).unwrap(), "far;to-tag=a;from-tag=b");
-    assert_eq!(asked.1.uri.user(), Some("8007"));
 }

@@ -17,6 +17,8 @@ use cheling_sip::{Flow, Message, Method, Name, NameAddr, Request, Response, Uri}
 
 use crate::world;
 
+pub mod pbx;
+
 pub const PHONE: &str = "192.0.2.11:5060";
 
 pub fn address(text: &str) -> SocketAddr {
