@@ -24,6 +24,7 @@ use cheling_sip::{
     ClientId, Contacts, Flow, Method, Name, NameAddr, Request, Response, ServerId, Transport, Uri,
 };
 
+use crate::b2bua::Side;
 use crate::core::{Core, RETRY_AFTER_S};
 use crate::registrar::Grant;
 use crate::router;
@@ -238,13 +239,41 @@ fn towards(core: &Core, request: &mut Request, from: Flow, pbx: &Trunk) {
     }
 }
 
+/// Whether this side is the telephone system that phones register at through us.
+pub(crate) fn is_with_pbx(core: &Core, side: &Side) -> bool {
+    pbx(core).is_some_and(|pbx| side.trunk() == Some(&pbx.name))
+}
+
+/// The Refer-To of a request of the telephone system's as a phone on this way is to have it: with
+/// our address in place of the telephone system's, so that what it dials comes by us.
+pub(crate) fn by_us(core: &Core, request: &Request, flow: Flow) -> String {
+    let value = request.headers.get(Name::ReferTo).unwrap_or_default();
+    let (Some(pbx), Ok(mut refer_to)) = (pbx(core), NameAddr::parse(&value)) else {
+        return value.into_owned();
+    };
+    if let Uri::Sip(sip) = &mut refer_to.uri {
+        let is_there = |ip| pbx.is_at(ip);
+        let Uri::Sip(ours) = core.contact(flow, sip.scheme).uri else { return value.into_owned() };
+        if sip.host.eq_ignore_ascii_case(&pbx.host) || sip.ip().is_some_and(is_there) {
+            (sip.host, sip.port) = (ours.host, ours.port);
+            match ours.params.get("transport") {
+                Some(transport) => sip.params.set("transport", Some(transport)),
+                None => sip.params.remove("transport"),
+            }
+        }
+    }
+    refer_to.to_string()
+}
+
 /// The same URI, with the telephone system's domain where it had ours.
 fn renamed(core: &Core, uri: &Uri, from: Flow, pbx: &Trunk) -> Uri {
     let mut renamed = uri.clone();
     if let Uri::Sip(sip) = &mut renamed {
         let ip = sip.ip();
-        let is_ours = ip.is_some_and(|ip| ip == core.settings.advertise || ip == from.local.ip())
-            || sip.host.eq_ignore_ascii_case(&core.directory.realm);
+        let told = |ip| core.settings.advertise_to.iter().any(|rule| rule.address == ip);
+        let is_own = |ip| ip == core.settings.advertise || ip == from.local.ip() || told(ip);
+        let is_ours =
+            ip.is_some_and(is_own) || sip.host.eq_ignore_ascii_case(&core.directory.realm);
         if is_ours {
             sip.host.clone_from(&pbx.host);
             sip.port = pbx.port;

@@ -3,13 +3,13 @@
 #![allow(clippy::unwrap_used)]
 
 use cheling_model::directory::{Trunk, TrunkRole};
-use cheling_sip::{Flow, Method, Name, Request};
+use cheling_sip::{Flow, Method, Name, NameAddr, Request, Response};
 
 mod hand;
 mod world;
 
 use hand::pbx::{PBX, incoming, invite, ok, pbx, registered, story};
-use hand::{Bench, PHONE, address, udp};
+use hand::{Bench, PHONE, address, sdp, udp};
 
 /// A customer's call comes by the telephone system for the phone of 8002, which rings; its INVITE
 /// there, and the dialog as the telephone system knows it.
@@ -102,4 +102,134 @@ fn a_transfer_to_a_dialog_of_the_telephone_system_replaces_it_there() {
     assert_eq!(asked.0.remote, address(PBX));
     assert_eq!(asked.1.headers.get(Name::Replaces).unwrap(), "far;to-tag=a;from-tag=b");
     assert_eq!(asked.1.uri.user(), Some("8007"));
+}
+
+/// A call of the telephone system's that the phone of 8001 has answered.
+struct Answered {
+    bench: Bench,
+    /// The INVITE as it came to us, and our answer to it.
+    call: Request,
+    to: NameAddr,
+    /// The INVITE as it came to the phone.
+    ring: (Flow, Request),
+}
+
+/// A customer of the telephone system talks to 8001, whose phone allows this.
+fn customer_talks(allow: &str) -> Answered {
+    let mut bench = Bench::start(vec![pbx()]);
+    let contact = registered(&mut bench);
+    let call = incoming(&contact, "sip:8001@pbx.example", "sip:13812345678@pbx.example");
+    bench.say(udp(PBX), &call);
+    let ring = bench.request(Method::Invite);
+    bench.responses.clear();
+    bench.answer(&ring, 200, |response| {
+        response.headers.push(Name::Contact, format!("<sip:8001@{PHONE}>"));
+        response.headers.push(Name::Allow, allow);
+        response.set_body("application/sdp", sdp(PHONE).to_bytes());
+    });
+    let accepted = bench.responses.iter().find(|it| it.status == 200).unwrap();
+    let to = accepted.headers.to().unwrap();
+    let mut answered = Answered { bench, call, to, ring };
+    answered.pbx_says(Method::Ack, 1, |_| {});
+    answered.bench.sent.clear();
+    answered
+}
+
+impl Answered {
+    /// The telephone system says this within its dialog; what it hears at once.
+    fn pbx_says(
+        &mut self,
+        method: Method,
+        cseq: u32,
+        fill: impl FnOnce(&mut Request),
+    ) -> Vec<Response> {
+        let from = self.call.headers.from().unwrap();
+        let call_id = self.call.headers.call_id().unwrap();
+        let uri = self.call.uri.clone();
+        let mut request = Request::outside_dialog(method, uri, &from, &self.to, &call_id, cseq);
+        request.headers.push(Name::Via, format!("SIP/2.0/UDP {PBX};branch=z9hG4bKpbx{cseq}"));
+        request.headers.push(Name::Contact, format!("<sip:x@{PBX}>"));
+        fill(&mut request);
+        self.bench.say(udp(PBX), &request)
+    }
+
+    /// It hands its call on to this address.
+    fn refers(&mut self, cseq: u32, to: &str) -> Vec<Response> {
+        self.pbx_says(Method::Refer, cseq, |refer| {
+            refer.headers.push(Name::ReferTo, to);
+            refer.headers.push(Name::ReferredBy, "<sip:8002@pbx.example>");
+        })
+    }
+
+    /// The phone tells how it gets on; what it hears at once.
+    fn notifies(&mut self, cseq: u32, event: &str, state: &str) -> Vec<Response> {
+        let ring = &self.ring.1.headers;
+        let (from, to) = (ring.to().unwrap().with_tag("far"), ring.from().unwrap());
+        let (uri, call_id) = (ring.contact().unwrap().uri, ring.call_id().unwrap());
+        let mut notify = Request::outside_dialog(Method::Notify, uri, &from, &to, &call_id, cseq);
+        notify.headers.push(Name::Via, format!("SIP/2.0/UDP {PHONE};branch=z9hG4bKphone{cseq}"));
+        notify.headers.push(Name::Contact, format!("<sip:8001@{PHONE}>"));
+        notify.headers.push(Name::Event, event);
+        notify.headers.push(Name::SubscriptionState, state);
+        notify.set_body("message/sipfrag", "SIP/2.0 100 Trying\r\n");
+        self.bench.say(udp(PHONE), &notify)
+    }
+}
+
+#[test]
+fn a_refer_of_the_telephone_system_reaches_the_phone_and_what_it_tells_goes_back() {
+    let mut call = customer_talks("INVITE, ACK, BYE, CANCEL, NOTIFY, REFER");
+    assert!(
+        call.refers(7, "<sip:8003@pbx.example?Replaces=a%3Bto-tag%3Db%3Bfrom-tag%3Dc>").is_empty()
+    );
+    let refer = call.bench.request(Method::Refer);
+    assert_eq!(refer.0.remote, address(PHONE));
+    let to = refer.1.headers.get(Name::ReferTo).unwrap().into_owned();
+    // By us, or what follows would not be recorded.
+    assert_eq!(to, "<sip:8003@192.0.2.1:5060?Replaces=a%3Bto-tag%3Db%3Bfrom-tag%3Dc>");
+    assert_eq!(refer.1.headers.get(Name::ReferredBy).unwrap(), "<sip:8002@pbx.example>");
+    assert!(refer.1.headers.has(Name::Contact));
+    call.bench.responses.clear();
+    call.bench.answer(&refer, 202, |_| {});
+    assert_eq!(call.bench.responses.pop().unwrap().status, 202);
+
+    // The number of the REFER is another on either side.
+    let ours = refer.1.headers.cseq().unwrap().number;
+    for (cseq, event, state, want) in [
+        (1, "refer".to_owned(), "active;expires=60", "refer"),
+        (2, format!("refer;id={ours}"), "active;expires=60", "refer;id=7"),
+        (3, format!("refer;id={ours}"), "terminated;reason=noresource", "refer;id=7"),
+    ] {
+        assert!(call.notifies(cseq, &event, state).is_empty());
+        let (flow, notify) = call.bench.request(Method::Notify);
+        assert_eq!(flow.remote, address(PBX));
+        assert_eq!(notify.headers.get(Name::Event).unwrap(), want);
+        assert_eq!(notify.headers.get(Name::SubscriptionState).unwrap(), state);
+        assert_eq!(notify.body, "SIP/2.0 100 Trying\r\n");
+        // Whoever listens no more says so, and the call goes on.
+        let status = if cseq == 2 { 481 } else { 200 };
+        call.bench.responses.clear();
+        call.bench.answer(&(flow, notify), status, |_| {});
+        assert_eq!(call.bench.responses.pop().unwrap().status, status);
+    }
+    assert_eq!(call.notifies(4, "refer", "active")[0].status, 481, "it is over");
+    assert_eq!(call.bench.switch.live_calls(), 1);
+    assert_eq!(story(&call.bench).last().unwrap(), "answered 8001");
+}
+
+#[test]
+fn a_phone_that_does_not_allow_refer_is_not_handed_on() {
+    let mut call = customer_talks("INVITE, ACK, BYE, CANCEL");
+    assert_eq!(call.refers(2, "<sip:8003@pbx.example>")[0].status, 405);
+    assert_eq!(call.notifies(1, "refer", "active")[0].status, 481);
+    assert!(call.bench.sent.is_empty());
+    // Not more at once than one dialog has use for.
+    let mut call = customer_talks("INVITE, ACK, BYE, CANCEL, NOTIFY, REFER");
+    let answers: Vec<_> =
+        (2..40).flat_map(|cseq| call.refers(cseq, "<sip:8003@pbx.example>")).collect();
+    assert_eq!(answers[0].status, 503, "{answers:?}");
+    // What the telephone system wants is for a phone alone to follow, and a call is all it can begin.
+    let mut call = customer_talks("REFER");
+    assert_eq!(call.refers(2, "<sip:8003@pbx.example;method=BYE>")[0].status, 501);
+    assert_eq!(call.refers(3, "nothing")[0].status, 400);
 }

@@ -126,6 +126,16 @@ impl Leg {
         Some(Self { side, flow, dialog, unacknowledged: None, lost: None, session, is_ours: false })
     }
 
+    /// The way there.
+    pub(super) fn flow(&self) -> Flow {
+        self.flow
+    }
+
+    /// The CSeq number of our last request.
+    pub(super) fn last_cseq(&self) -> u32 {
+        self.dialog.local_cseq
+    }
+
     /// Our Contact in it.
     pub(super) fn contact(&self, core: &Core) -> NameAddr {
         core.contact(self.flow, self.dialog.contact_scheme)

@@ -32,6 +32,8 @@ pub(super) struct Session {
     agreed: Option<(u32, SessionTimer)>,
     /// Whether an UPDATE can refresh it; otherwise a re-INVITE does.
     knows_update: bool,
+    /// Whether it follows a REFER.
+    knows_refer: bool,
     /// The least interval that the other side has insisted on, in seconds.
     min_se_s: u32,
     /// The sign of life under way that is no exchange of the talk.
@@ -75,6 +77,7 @@ impl Session {
     pub(super) fn learn(&mut self, headers: &Headers) {
         if headers.has(Name::Allow) {
             self.knows_update = headers.lists(Name::Allow, Method::Update.as_str());
+            self.knows_refer = headers.lists(Name::Allow, Method::Refer.as_str());
         }
     }
 
@@ -86,6 +89,11 @@ impl Session {
     /// Whether it has said so.
     pub(super) fn takes_update(&self) -> bool {
         self.knows_update
+    }
+
+    /// Whether the other side has said that it follows a REFER.
+    pub(super) fn takes_refer(&self) -> bool {
+        self.knows_refer
     }
 
     /// Takes the Min-SE of a 422; whether asking again is of use.

@@ -12,6 +12,7 @@ use super::fork::{ANSWERED_ELSEWHERE, ENDED_BY_US, Fork, SHUTDOWN};
 use super::leg::{Leg, Side};
 use super::media::read_body;
 use super::pause::info_digit;
+use super::referral::Referral;
 use super::session::EXPIRED;
 use super::transfer::Transfer;
 use super::{Call, Ending, Event, State};
@@ -24,7 +25,7 @@ pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(300);
 const GONE: &str = "SIP;cause=408;text=\"The other side is gone\"";
 /// What both sides hear when whoever has taken a place says nothing of its media.
 const NO_ANSWER_TO_OURS: &str = "SIP;cause=488;text=\"No answer to the offer\"";
-/// INFO and MESSAGE on their way at once; more are refused.
+/// Requests that are merely passed on, on their way at once; more are refused.
 const MAX_RELAYED: usize = 16;
 
 /// Two connected sides.
@@ -42,6 +43,8 @@ pub(crate) struct Talk {
     pub(super) transfer: Option<Box<Transfer>>,
     /// Whether there has been a REFER: others need an id in their NOTIFYs.
     pub(super) has_referred: bool,
+    /// REFERs of the telephone system that a phone follows.
+    pub(super) referrals: Vec<Referral>,
     /// A side that has hung up while it handed on, or left its place to a guest.
     pub(super) gone: Option<Lane>,
     /// OPTIONS whose answer says that a side is still there.
@@ -52,7 +55,8 @@ pub(crate) struct Talk {
     pub(super) turn: Option<(Lane, Direction)>,
 }
 
-/// An INFO or MESSAGE that waits for the other side's answer.
+/// A request that was merely passed on (INFO, MESSAGE, REFER, NOTIFY) and waits for the other side's
+/// answer.
 #[derive(Debug)]
 struct Relayed {
     client: ClientId,
@@ -81,6 +85,7 @@ impl Talk {
             winner,
             transfer: None,
             has_referred: false,
+            referrals: Vec::new(),
             gone: None,
             asked_alive: Vec::new(),
             ask_alive_at: now + KEEP_ALIVE,
@@ -268,7 +273,11 @@ impl Call {
                 core.refuse(server, &request, 491);
             }
             Method::Invite | Method::Update => self.ask(core, &mut talk, from, server, request),
+            Method::Refer if talk.legs[from.index()].side.extension().is_none() => {
+                self.pass_refer(core, &mut talk, from, server, request);
+            }
             Method::Refer => self.refer(core, &mut talk, from, server, &request),
+            Method::Notify => self.pass_notify(core, &mut talk, from, server, request),
             Method::Info | Method::Message => {
                 if from == self.caller_lane {
                     self.caller_changed(core, &request);
@@ -278,7 +287,10 @@ impl Call {
                 {
                     self.dialled_digit(core, digit);
                 }
-                self.pass(core, &mut talk, from, server, request);
+                let copy_package = |passed: &mut Request, request: &Request| {
+                    passed.headers.copy_from(&request.headers, "Info-Package");
+                };
+                self.pass(core, &mut talk, from, (server, request), copy_package);
             }
             Method::Options => core.refuse_with(server, &request, 200, |response| {
                 response.headers.push(Name::Accept, CONTENT_TYPE);
@@ -332,11 +344,19 @@ impl Call {
             let Relayed { server, request, .. } = talk.relayed.swap_remove(at);
             let mut passed = Response::to(&request, response.status, "", None);
             passed.headers.copy_from(&response.headers, Name::ContentType);
+            if request.method == Method::Refer {
+                passed.headers.copy_from(&response.headers, "Refer-Sub");
+                if !response.is_success() {
+                    Self::refer_refused(talk, &request);
+                }
+            }
             passed.body = response.body.clone();
             core.respond(server, passed);
-            // It knows the dialog no more (RFC 5057 §5.1), while 408 is the request's own affair.
+            // It knows the dialog no more (RFC 5057 §5.1), while 408 is the request's own affair, and
+            // whoever listens no more to how a transfer goes knows that alone no more.
+            let is_gone = response.status == 481 && request.method != Method::Notify;
             let ending = Ending { cause: EndCause::Failed, by: None, status: Some(481) };
-            return (response.status == 481).then_some(ending);
+            return is_gone.then_some(ending);
         }
         if let Some(ending) = self.update_answered(core, talk, client, response) {
             return ending;
@@ -463,17 +483,18 @@ impl Call {
         None
     }
 
-    /// Passes INFO and MESSAGE on as they are.
-    fn pass(
+    /// Passes a request on with its body, and what `fill` takes from it; false if it was refused.
+    pub(super) fn pass(
         &mut self,
         core: &mut Core,
         talk: &mut Talk,
         from: Lane,
-        server: ServerId,
-        request: Request,
-    ) {
+        (server, request): (ServerId, Request),
+        fill: impl FnOnce(&mut Request, &Request),
+    ) -> bool {
         if talk.relayed.len() >= MAX_RELAYED {
-            return core.refuse(server, &request, 503);
+            core.refuse(server, &request, 503);
+            return false;
         }
         let to = &mut talk.legs[from.other().index()];
         let method = request.method.clone();
@@ -481,12 +502,14 @@ impl Call {
             for name in [Name::ContentType, Name::ContentDisposition, Name::ContentEncoding] {
                 passed.headers.copy_from(&request.headers, name);
             }
-            passed.headers.copy_from(&request.headers, "Info-Package");
+            fill(passed, &request);
             passed.body = request.body.clone();
         });
-        match client {
-            Some(client) => talk.relayed.push(Relayed { client, server, request }),
-            None => core.refuse(server, &request, 503),
-        }
+        let Some(client) = client else {
+            core.refuse(server, &request, 503);
+            return false;
+        };
+        talk.relayed.push(Relayed { client, server, request });
+        true
     }
 }

@@ -100,7 +100,7 @@ impl Transfer {
 }
 
 impl Call {
-    /// A REFER within the call.
+    /// A REFER of a phone within the call.
     pub(super) fn refer(
         &mut self,
         core: &mut Core,
@@ -109,9 +109,7 @@ impl Call {
         server: ServerId,
         request: &Request,
     ) {
-        let Side::Phone { extension } = talk.legs[by.index()].side.clone() else {
-            return core.refuse(server, request, 403);
-        };
+        let extension = talk.legs[by.index()].side.extension().unwrap_or_default().to_owned();
         if talk.transfer.is_some() {
             return core.refuse(server, request, 491);
         }

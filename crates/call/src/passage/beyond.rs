@@ -4,9 +4,8 @@
 //! An INVITE with Replaces of a phone that means such a dialog goes to the telephone system as it
 //! is, and so does the INVITE that we make of a REFER. What means a dialog of a phone with us is
 //! carried out by us as ever (`b2bua`), and needs nothing of the telephone system but two calls; it
-//! sees no transfer then. A REFER of the telephone system's own, sent to one of our phones, is
-//! refused (403), and it goes on as it does with phones that know no REFER; out of a dialog a REFER
-//! passes as any request.
+//! sees no transfer then. A REFER of the telephone system's own within a call passes to the phone
+//! (`b2bua::referral`), if that allows REFER; out of a dialog one passes as any request.
 //!
 //! Belongs here: whose dialog is meant, and what is known of the call that it belongs to.
 
