@@ -20,6 +20,7 @@ pub mod ports;
 pub mod recording;
 pub mod sipp;
 pub mod telephone_system;
+pub mod voice;
 pub mod wire;
 
 use std::future::Future;

@@ -482,6 +482,22 @@ impl Wire {
         self.number(&mut request, cseq);
         request
     }
+
+    /// The next request of the dialog that our 2xx to this INVITE made, with this CSeq.
+    pub fn within_dialog_of(&mut self, invite: &Request, method: Method, cseq: u32) -> Request {
+        let target = invite.headers.contact().expect("a Contact").uri;
+        let headers = &invite.headers;
+        let tag = format!("t{}", self.local.port());
+        let own = headers.to().expect("To").with_tag(&tag);
+        let (theirs, call_id) = (headers.from().expect("From"), headers.call_id());
+        let call_id = call_id.expect("a Call-ID");
+        let mut request = Request::outside_dialog(method, target, &own, &theirs, &call_id, cseq);
+        for proxy in headers.record_route() {
+            request.headers.push(Name::Route, proxy);
+        }
+        self.number(&mut request, cseq);
+        request
+    }
 }
 
 /// Answers a challenge.

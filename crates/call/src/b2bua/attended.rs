@@ -4,7 +4,7 @@
 //! its own that ends here. Its far side is taken over with its dialog and offered the relay of the
 //! call that goes on.
 
-use cheling_model::{EndCause, Lane, TapKind};
+use cheling_model::{Direction, EndCause, Lane, TapKind};
 use cheling_sip::refer::{Progress, Replaces};
 use cheling_sip::sdp::Sdp;
 use cheling_sip::subscription::EventType;
@@ -55,10 +55,14 @@ impl Call {
         Some(&talk.legs[lane.index()].side)
     }
 
-    /// Whether one side is a trunk: then it is the customer's call.
-    pub(crate) fn has_trunk(&self) -> bool {
+    /// Whether it is the customer's call: one side is a trunk. Before a telephone system one always
+    /// is, though a call may stay in the house.
+    pub(crate) fn is_customers(&self, core: &Core) -> bool {
         let State::Talking(talk) = &self.state else { return false };
-        talk.legs.iter().any(|leg| matches!(leg.side, Side::Trunk { .. }))
+        let is_within = self.offer.direction == Direction::Internal;
+        let sides = talk.legs.iter().map(|leg| &leg.side);
+        let mut trunks = sides.filter(|side| side.trunk().is_some());
+        trunks.any(|side| !(is_within && core.is_pbx(side)))
     }
 
     /// Tells who asked for it that the transfer is done.
@@ -91,12 +95,14 @@ impl Call {
         Some((given, protection.unwrap_or_default()))
     }
 
-    /// Puts a side of another call in the place of `by`.
+    /// Puts a side of another call in the place of `by`; `beyond` is the extension that is there, if
+    /// it is a telephone system.
     pub(crate) fn adopt(
         &mut self,
         core: &mut Core,
         by: Lane,
         (mut leg, protection): (Leg, Protection),
+        beyond: Option<String>,
     ) {
         core.bind_tag(self.id, &mut self.entries, leg.tag());
         let offer = self.media.as_ref().and_then(|media| media.wide_offer(by));
@@ -110,13 +116,15 @@ impl Call {
             media.protect(by, protection);
         }
         let client = leg.reinvite(core, self.id, &mut self.entries, &offer);
-        let shown = leg.side.clone();
+        let taker = leg.side.extension().map(str::to_owned).or(beyond);
         let mut former = std::mem::replace(&mut talk.legs[by.index()], leg);
-        let extension = talk.legs[by.index()].side.extension().or(former.side.extension());
+        let extension = taker.as_deref().or(former.side.extension());
         let extension = extension.unwrap_or_default().to_owned();
         former.bye(core, self.id, &mut self.entries, Some(HANDED_ON));
         talk.exchange = client.map(|client| Exchange::adopting(by, client, offer));
-        self.show_taker(core, &shown);
+        if let Some(extension) = taker {
+            self.show_taker(core, &Side::Phone { extension });
+        }
         core.tap(self.id, TapKind::Answered { extension });
     }
 

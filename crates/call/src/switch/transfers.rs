@@ -3,7 +3,7 @@
 use cheling_model::CallId;
 
 use super::Switch;
-use crate::b2bua::{Attended, Event};
+use crate::b2bua::{Attended, Call, Event};
 use crate::passage;
 
 impl Switch {
@@ -15,7 +15,8 @@ impl Switch {
             let other = &self.calls.get(&other_id)?.call;
             let lane = other.joinable(&attended.replaces)?;
             let ours = &self.calls.get(&call_id)?.call;
-            ours.is_steady().then(|| (other_id, lane, other.has_trunk() && !ours.has_trunk()))
+            let is_customers = |call: &Call| call.is_customers(&self.core);
+            ours.is_steady().then(|| (other_id, lane, is_customers(other) && !is_customers(ours)))
         });
         let is_beyond = passage::is_beyond(self, &attended.replaces).is_some();
         if let (None, Some(other_id), false) = (&found, other_id, is_beyond) {
@@ -35,9 +36,10 @@ impl Switch {
         if let Some(slot) = self.calls.get_mut(&call_id) {
             slot.call.tell_attended(core, &attended);
         }
+        let beyond = core.joined.answerer(giver.0);
         let leg = self.calls.get_mut(&giver.0).and_then(|slot| slot.call.release(core, giver.1));
         if let (Some(leg), Some(slot)) = (leg, self.calls.get_mut(&keeper.0)) {
-            slot.call.adopt(core, keeper.1, leg);
+            slot.call.adopt(core, keeper.1, leg, beyond);
         }
         self.settle(giver.0);
         self.settle(keeper.0);
