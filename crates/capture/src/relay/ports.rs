@@ -3,9 +3,15 @@
 //! A pair rests so that packets still under way to the old call find no socket, and carries who
 //! was heard on it to its next call ([`Strays`]), so that a phone which never learned that its call
 //! ended is not mistaken for a party of the next one, nor of the one after that.
+//!
+//! Those that served nobody yet come in an order of chance: nobody outside can tell the ports of
+//! the next call, those of the calls before a restart are not the first to be used after it, and
+//! another program that holds a hundred ports in a row is met once in a while instead of a hundred
+//! times running, which no call survives.
 
 use super::strays::Strays;
 use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
@@ -43,10 +49,13 @@ impl PortPool {
         let first = range.start().saturating_add(range.start() & 1);
         let count = (u32::from(*range.end()) + 1).saturating_sub(u32::from(first)) / 2;
         let pair = Pair { generation: 0, is_leased: false, strays: Strays::default() };
+        let mut fresh: Vec<usize> = (0..count as usize).collect();
+        let chance = RandomState::new();
+        fresh.sort_by_cached_key(|index| chance.hash_one(index));
         Self {
             first,
             pairs: vec![pair; count as usize],
-            fresh: (0..count as usize).collect(),
+            fresh: fresh.into(),
             resting: VecDeque::new(),
             rest,
         }
@@ -110,10 +119,20 @@ mod tests {
         ] {
             let mut pool = PortPool::new(range.clone(), REST);
             let now = Instant::now();
-            let got: Vec<u16> =
+            let mut got: Vec<u16> =
                 std::iter::from_fn(|| pool.lease(now)).map(|lease| lease.rtp_port).collect();
+            got.sort();
             assert_eq!(got, want, "{range:?}");
         }
+    }
+
+    #[test]
+    fn two_programs_with_the_same_range_do_not_go_through_it_side_by_side() {
+        let now = Instant::now();
+        let [mut one, mut other] = [(); 2].map(|()| PortPool::new(10_000..=29_999, REST));
+        let mut next = || [&mut one, &mut other].map(|pool| pool.lease(now).unwrap().rtp_port);
+        let same = (0..1000).filter(|_| next()[0] == next()[1]).count();
+        assert!(same < 100, "{same} of a thousand");
     }
 
     #[test]
