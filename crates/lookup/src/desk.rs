@@ -42,6 +42,8 @@ use std::time::Duration;
 const WRITE_AFTER: Duration = Duration::from_millis(100);
 /// Calls written in one transaction at most.
 const AT_ONCE: usize = 200;
+/// How long the end of a call may still be on its way here when its recording is done.
+const END_PATIENCE: Duration = Duration::from_secs(2);
 /// Calls that wait to be written, at which whoever tells of more waits too.
 const MANY: usize = 2 * AT_ONCE;
 
@@ -59,6 +61,7 @@ pub struct Desk {
     /// One transaction at a time; whoever has it has seen the one before end.
     writing: tokio::sync::Mutex<()>,
     has_changed: tokio::sync::Notify,
+    has_ended: tokio::sync::Notify,
 }
 
 /// What is asked for each event and changes seldom.
@@ -88,6 +91,7 @@ impl Desk {
             order: tokio::sync::Mutex::default(),
             writing: tokio::sync::Mutex::default(),
             has_changed: tokio::sync::Notify::new(),
+            has_ended: tokio::sync::Notify::new(),
         };
         desk.reload().await?;
         Ok(desk)
@@ -166,6 +170,51 @@ impl Desk {
             }
         }
         notices
+    }
+
+    /// Writes the rows of answered calls that are over, their ends included: for whoever makes the
+    /// journal forget them, so that a crash cannot leave a call without its end. An end that is
+    /// still on its way here is waited for.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unavailable`].
+    pub async fn write_ended(&self, calls: &[CallId]) -> Result<()> {
+        self.await_ends(calls).await;
+        let _one_at_a_time = self.writing.lock().await;
+        let is_unwritten = |call_id: &CallId| self.book().is_unwritten(*call_id);
+        let unwritten: Vec<_> = calls.iter().copied().filter(is_unwritten).collect();
+        if unwritten.is_empty() {
+            return Ok(());
+        }
+        for &call_id in &unwritten {
+            self.make_up(call_id).await;
+        }
+        if !self.patience.is_away() {
+            self.write_calls(&unwritten).await;
+        }
+        match self.patience.is_away() {
+            true => Err(crate::Error::Unavailable("the calls' rows are not written yet".into())),
+            false => Ok(()),
+        }
+    }
+
+    /// Waits until none of these calls goes on, but not for ever: an event may have been lost.
+    async fn await_ends(&self, calls: &[CallId]) {
+        let goes_on =
+            |call_id: &CallId| self.book().row(*call_id).is_some_and(|row| row.ended_at.is_none());
+        let ends = async {
+            loop {
+                let ended = self.has_ended.notified();
+                if !calls.iter().any(goes_on) {
+                    return;
+                }
+                ended.await;
+            }
+        };
+        if tokio::time::timeout(END_PATIENCE, ends).await.is_err() {
+            let call_id = calls.iter().find(|call_id| goes_on(call_id));
+            tracing::warn!(?call_id, "the recording of a call is done whose end was not told");
+        }
     }
 
     async fn write_calls(&self, calls: &[CallId]) {

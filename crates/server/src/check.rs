@@ -12,7 +12,7 @@ pub async fn run(command: Check, config: &Config) -> anyhow::Result<ExitCode> {
     let facts = facts::open_existing(config).await?;
     let files = node::files(config)?;
     let journals = config.journal_dirs();
-    let rows = Rows(facts.database);
+    let rows = Rows::of(facts.database);
     let mut report = check(&rows, &files, &journals, Depth::Hashes, facts::now()).await?;
     if command.repair {
         mend(&rows, &mut report).await?;

@@ -89,7 +89,12 @@ impl Drop for Converter {
 }
 
 fn conversion(config: &Config, facts: &Facts, files: RecordingFiles) -> Conversion<Rows> {
-    Conversion::new(files, Rows(facts.database.clone()), config.recording.opus(), Handle::current())
+    Conversion::new(
+        files,
+        Rows::of(facts.database.clone()),
+        config.recording.opus(),
+        Handle::current(),
+    )
 }
 
 fn before(age: Duration) -> Timestamp {

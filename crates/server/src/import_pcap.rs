@@ -4,7 +4,7 @@ use crate::cli::ImportPcap;
 use crate::config::Config;
 use crate::facts::{self, private_dir};
 use crate::node;
-use crate::tap::JournalSink;
+use crate::tap::{JournalSink, Rows};
 use anyhow::Context as _;
 use cheling_capture::TapSink;
 use cheling_capture::pcap::{ImportReport, Perspective, import};
@@ -45,7 +45,9 @@ pub async fn run(command: ImportPcap, config: Config) -> anyhow::Result<ExitCode
     let queue = RenderQueue::default();
     let (journal, _) = node::journal(&journal_config, &files, &queue)?;
     let (landed, mut landings) = mpsc::channel(QUEUE);
-    let workers = node::workers(&config, &facts, &journal, &files, &queue, landed)?;
+    let desk = Arc::new(Desk::new(facts.database.clone()).await?);
+    let rows = Rows::beside(Arc::clone(&desk), facts.database.clone());
+    let workers = node::workers(&config, rows, &journal, &files, &queue, landed)?;
     let perspective = Perspective {
         dealership_id: facts.dealership.dealership_id,
         directory: Arc::new(
@@ -54,7 +56,6 @@ pub async fn run(command: ImportPcap, config: Config) -> anyhow::Result<ExitCode
         trunks: config.trunks()?,
     };
 
-    let desk = Desk::new(facts.database.clone()).await?;
     let (told, mut events) = mpsc::channel(QUEUE);
     let sink = Arc::new(ImportSink { journal: JournalSink(journal.handle()), told });
     let handle = journal.handle();

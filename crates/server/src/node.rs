@@ -115,12 +115,13 @@ impl Node {
         let queue = RenderQueue::default();
         let (journal, report) = journal(config, &files, &queue)?;
         let (landed, landings) = mpsc::channel(LANDED_QUEUE);
-        let workers = workers(config, &facts, &journal, &files, &queue, landed)?;
+        let rows = Rows::beside(Arc::clone(&desk), database.clone());
+        let workers = workers(config, rows, &journal, &files, &queue, landed)?;
         let converter = Converter::start(config, &facts, &files)?;
         recovery::run(&report, &journal.handle(), &desk, &queue).await?;
         desk.close_stale(facts::now()).await?;
         if journal.handle().disks().count() == config.journal_dirs().len() {
-            let rows = Rows(database.clone());
+            let rows = Rows::of(database.clone());
             let told = recovery::tell_unrecorded(&rows, &report, &desk, facts::now());
             if let Err(error) = told.await {
                 tracing::error!(%error, "calls without a recording are left to `cheling check`");
@@ -350,7 +351,7 @@ pub fn journal(
 /// The render workers; each recording that has its row goes to `landed`.
 pub fn workers(
     config: &Config,
-    facts: &Facts,
+    rows: Rows,
     journal: &Journal,
     files: &RecordingFiles,
     queue: &RenderQueue,
@@ -365,7 +366,7 @@ pub fn workers(
             utc_offset_s: config.utc_offset_s(),
             inband_digits: config.recording.inband_digits(),
         },
-        rows: Rows(facts.database.clone()),
+        rows,
         on_landed: Box::new(move |recording| {
             // A worker may wait; the desk is gone only when the process ends, and then the next
             // start attaches it.

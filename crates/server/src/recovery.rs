@@ -137,7 +137,7 @@ mod tests {
         let (_journal, report) = Journal::open(settings, |_| {}).unwrap();
 
         let desk = Desk::new(database.clone()).await.unwrap();
-        let rows = Rows(database.clone());
+        let rows = Rows::of(database.clone());
         let now = Timestamp::from_micros(facts::now().as_micros() + 1);
         for _ in 0..2 {
             tell_unrecorded(&rows, &report, &desk, now).await.unwrap();

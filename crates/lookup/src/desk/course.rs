@@ -326,6 +326,7 @@ impl Desk {
                 entry.row().clone()
             })
             .await;
+        self.has_ended.notify_waiters();
         if let Some(Call { direction: Direction::Outbound, answered_at, .. }) = row {
             self.link(call_id).await;
             let method = self.book().row(call_id).and_then(|row| row.attach_method);

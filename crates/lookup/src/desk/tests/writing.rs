@@ -71,6 +71,56 @@ async fn a_call_whose_end_nobody_tells_is_closed_at_the_next_start() {
 }
 
 #[tokio::test]
+async fn a_call_is_written_with_its_end_before_the_journal_forgets_it() {
+    on_both(async |db| {
+        let s = scene(db).await;
+        let (here, later) = (Script::new(&s), Script::new(&s));
+        let [mut first, mut second] = [&here, &later].map(|it| it.story(Direction::Inbound, WANG));
+        let end = second.pop().unwrap();
+        for event in first.drain(..).chain(second) {
+            s.desk.handle(event).await;
+        }
+        let calls = [here.id, later.id];
+        // One call's end is still on its way.
+        let (written, _) = tokio::join!(s.desk.write_ended(&calls), s.desk.handle(end));
+        written.unwrap();
+        for call_id in calls {
+            let row = call::any(&s.db, call_id).await.unwrap().unwrap();
+            assert_eq!((row.ended_at, row.cause), (Some(after(65)), Some(EndCause::HungUp)));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_end_that_was_lost_is_not_waited_for_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("x.db").display());
+    let s = scene(Database::open(&url).await.unwrap()).await;
+    let script = Script::new(&s);
+    script.inbound(WANG).await;
+    // The database is not asked, and the clock runs on as soon as nothing else happens.
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    s.desk.await_ends(&[script.id]).await;
+    assert!(began.elapsed() >= END_PATIENCE);
+}
+
+#[tokio::test]
+async fn nothing_is_forgotten_of_a_call_while_the_database_is_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("x.db").display());
+    let s = scene(Database::open(&url).await.unwrap()).await;
+    let script = Script::new(&s);
+    for event in script.story(Direction::Inbound, WANG) {
+        s.desk.handle(event).await;
+    }
+    s.db.close().await;
+    assert!(s.desk.write_ended(&[script.id]).await.is_err());
+    assert_eq!(s.desk.backlog(), 1);
+}
+
+#[tokio::test]
 async fn a_call_that_the_database_refuses_costs_no_other_its_rows() {
     on_both(async |db| {
         let s = scene(db).await;
