@@ -1,7 +1,7 @@
 //! The threads that make recordings of calls that are over.
 //!
-//! Each takes one call at a time, at low priority: calls go on while recordings wait. Short calls
-//! that are over together are made durable together: their files are synced, their folder and
+//! Each takes one call at a time, at low priority: calls go on while recordings wait. Calls that
+//! are over within a moment are made durable together: their files are synced, their folder and
 //! their rows are written once. A call that fails is tried again by itself, later each time, until
 //! it works: the journal keeps it. Done twice, it gives the same recording, so nothing has to be
 //! remembered across a crash.
@@ -33,7 +33,7 @@ const MAX_PANICS: u32 = 3;
 /// Calls made durable together at most …
 const GROUP: usize = 16;
 
-/// … and how long the first of them waits for the others to be rendered.
+/// … and how long the first of them waits for others to be over, and rendered.
 const GROUP_TIME: Duration = Duration::from_millis(100);
 
 /// How nice the threads are to those that relay.
@@ -48,8 +48,10 @@ pub struct RenderQueue {
 #[derive(Debug, Default)]
 struct QueueInner {
     state: Mutex<QueueState>,
-    /// For one worker: there is a job.
+    /// For one worker that has nothing to do: there is a job.
     has_job: Condvar,
+    /// For one that has begun a group: there is a job for it.
+    has_job_for_group: Condvar,
     /// No call waits any more.
     is_empty: Condvar,
 }
@@ -59,6 +61,8 @@ struct QueueState {
     ready: VecDeque<Job>,
     /// Jobs that failed, and when they are due again.
     later: Vec<(Instant, Job)>,
+    /// Workers that wait for another job for their group.
+    gathering: usize,
     /// Every call in `ready`, in `later` or in work: bounded by the calls in the journal.
     known: BTreeSet<CallId>,
     is_closed: bool,
@@ -90,7 +94,11 @@ impl RenderQueue {
         let mut state = self.inner.lock();
         if state.known.insert(job.call_id) {
             state.ready.push_back(job);
-            self.inner.has_job.notify_one();
+            // Few large groups rather than many small ones.
+            match state.ready.len() <= state.gathering {
+                true => self.inner.has_job_for_group.notify_one(),
+                false => self.inner.has_job.notify_one(),
+            }
         }
     }
 
@@ -102,6 +110,7 @@ impl RenderQueue {
     fn close(&self) {
         self.inner.lock().is_closed = true;
         self.inner.has_job.notify_all();
+        self.inner.has_job_for_group.notify_all();
     }
 
     /// Waits for the next job; `None` when the queue is closed.
@@ -130,10 +139,29 @@ impl RenderQueue {
         }
     }
 
-    /// The next job that is ready for the first time, if there is one now.
-    fn next_ready(&self) -> Option<Job> {
+    /// Waits until `deadline` for the next job that is ready for the first time.
+    fn next_for_group(&self, deadline: Instant) -> Option<Job> {
         let mut state = self.inner.lock();
-        if state.is_closed { None } else { state.ready.pop_front() }
+        loop {
+            if state.is_closed {
+                return None;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                // One that was meant for this group.
+                if !state.ready.is_empty() {
+                    self.inner.has_job.notify_one();
+                }
+                return None;
+            }
+            if let Some(job) = state.ready.pop_front() {
+                return Some(job);
+            }
+            state.gathering += 1;
+            let waited = self.inner.has_job_for_group.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.gathering -= 1;
+        }
     }
 
     fn retry(&self, job: Job) {
@@ -283,25 +311,26 @@ struct Worker<R> {
 type Containers = HashMap<DealershipId, Container>;
 
 impl<R: RecordingRows> Worker<R> {
-    /// Makes the recording of a call and, if that was quick, of those that wait behind it.
+    /// Makes the recording of a call and, if that is quick, of those that are over next.
     fn work(&self, first: Job) {
-        let began = Instant::now();
+        let deadline = Instant::now() + GROUP_TIME;
         let mut containers = Containers::new();
         let mut group = Vec::new();
         let mut next = Some(first);
         while let Some(job) = next {
             let is_alone = job.failures > 0;
+            let began = Instant::now();
             match self.guarded(job, || self.make(job, &mut containers)) {
                 Some(Made::New(rendered)) => group.push((job, *rendered)),
                 Some(Made::Landed(recording)) => self.landed(job, Some(&recording)),
                 Some(Made::Nothing) => self.landed(job, None),
                 None => {}
             }
-            let is_full = group.len() >= GROUP || began.elapsed() >= GROUP_TIME;
-            next = if is_alone || is_full { None } else { self.queue.next_ready() };
+            let busy_us = began.elapsed().as_micros() as u64;
+            self.counters.busy_us.fetch_add(busy_us, Ordering::Relaxed);
+            let is_whole = is_alone || group.is_empty() || group.len() >= GROUP;
+            next = if is_whole { None } else { self.queue.next_for_group(deadline) };
         }
-        let busy_us = began.elapsed().as_micros() as u64;
-        self.counters.busy_us.fetch_add(busy_us, Ordering::Relaxed);
         self.keep(group);
     }
 
@@ -447,4 +476,45 @@ fn give_up(records: &CallRecords) -> Result<Made, WorkError> {
     let why = "rendering failed";
     let recording = not_recorded(records.call_id(), dealership_id, answered_at, why);
     Ok(Made::New(Box::new(Rendered { recording, files: Vec::new() })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cheling_model::Timestamp;
+    use std::thread;
+
+    #[test]
+    fn whoever_gathers_a_group_gets_the_next_call_and_an_idle_worker_the_one_after() {
+        let queue = RenderQueue::default();
+        let call = |n| CallId::mint(Timestamp::from_micros(1), [n; 10]);
+        let (group, idle) = (queue.clone(), queue.clone());
+        let deadline = Instant::now() + Duration::from_secs(3600);
+        let gathering = thread::spawn(move || {
+            let job = group.next_for_group(deadline).unwrap();
+            assert!(group.next_for_group(Instant::now()).is_none(), "its time is over");
+            job.call_id
+        });
+        while queue.inner.lock().gathering == 0 {
+            thread::yield_now();
+        }
+        queue.push_fresh(call(1));
+        assert_eq!(gathering.join().unwrap(), call(1));
+        let idle = thread::spawn(move || idle.next().unwrap().call_id);
+        queue.push_fresh(call(2));
+        assert_eq!(idle.join().unwrap(), call(2));
+    }
+
+    #[test]
+    fn a_closed_queue_ends_a_group_at_once() {
+        let queue = RenderQueue::default();
+        let group = queue.clone();
+        let deadline = Instant::now() + Duration::from_secs(3600);
+        let gathering = thread::spawn(move || group.next_for_group(deadline).is_none());
+        while queue.inner.lock().gathering == 0 {
+            thread::yield_now();
+        }
+        queue.close();
+        assert!(gathering.join().unwrap());
+    }
 }
