@@ -86,6 +86,10 @@ async fn calls_alone(calls: usize, rate: f64, talk: Duration) -> f64 {
         "cheling, each call recorded, its rows written: {each_ms:.3} ms of CPU a call{}",
         told(&report)
     );
+    if report.lost() > 0 {
+        // Whatever refused a call has said why.
+        print!("{}", cheling.process().said());
+    }
     let recordings = count_recordings(&cheling).await;
     println!("  {recordings} recordings of {} calls", calls + 100);
     each_ms
@@ -186,6 +190,9 @@ async fn rate_on_one_core(rates: &[f64]) {
         let cpu = cheling.process().cpu_seconds().unwrap() - before;
         let share = cpu / began.elapsed().as_secs_f64() * 100.0;
         println!("{rate:>6} calls/s: {share:.0} % of the core{}", told(&report));
+        if report.lost() > 0 {
+            print!("{}", cheling.process().said());
+        }
         cheling.kill().await;
         if report.lost() > 0 {
             break;
