@@ -43,8 +43,7 @@ impl Peaks {
         while at < len {
             let to = len.min(at + self.window_samples - self.filled);
             for (highest, lane) in self.highest.iter_mut().zip(lanes) {
-                let peak = lane[at..to].iter().map(|sample| sample.unsigned_abs()).max();
-                *highest = (*highest).max(peak.unwrap_or(0));
+                *highest = (*highest).max(loudest(&lane[at..to]));
             }
             self.filled += to - at;
             at = to;
@@ -73,6 +72,12 @@ impl Peaks {
         bytes.extend(self.windows.iter().flatten());
         bytes
     }
+}
+
+/// The absolute value of the loudest of some samples; 0 if there are none.
+pub(crate) fn loudest(samples: &[i16]) -> u16 {
+    let (low, high) = samples.iter().fold((0, 0), |(low, high), &it| (it.min(low), it.max(high)));
+    i16::unsigned_abs(low).max(i16::unsigned_abs(high))
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ impl<W: Write> WavWriter<W> {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "WAV file too long"));
         };
         out.write_all(&header(format, frames, data_bytes))?;
-        Ok(Self { out, left_samples, bytes: Vec::with_capacity(2 * CHUNK_SAMPLES) })
+        Ok(Self { out, left_samples, bytes: vec![0; 2 * CHUNK_SAMPLES] })
     }
 
     /// Writes interleaved samples.
@@ -67,9 +67,11 @@ impl<W: Write> WavWriter<W> {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "more samples than announced"));
         };
         for chunk in samples.chunks(CHUNK_SAMPLES) {
-            self.bytes.clear();
-            self.bytes.extend(chunk.iter().flat_map(|sample| sample.to_le_bytes()));
-            self.out.write_all(&self.bytes)?;
+            let bytes = &mut self.bytes[..2 * chunk.len()];
+            for (bytes, sample) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(chunk) {
+                *bytes = sample.to_le_bytes();
+            }
+            self.out.write_all(bytes)?;
         }
         self.left_samples = left;
         Ok(())
