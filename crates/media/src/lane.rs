@@ -304,8 +304,12 @@ impl Lane {
             self.spans.pop_front();
         }
         let base = until.saturating_sub(self.samples_of_ms(REPEATED_MS)).max(self.base);
-        self.samples.drain(..(base - self.base) as usize);
-        self.base = base;
+        // What is ahead is moved only when as much is behind it: a short step must not move it all.
+        let behind = (base - self.base) as usize;
+        if behind >= self.samples.len() / 2 {
+            self.samples.drain(..behind);
+            self.base = base;
+        }
     }
 
     /// Fills the gaps that begin before `until` and whose end is known.

@@ -15,6 +15,7 @@ pub mod g711;
 pub mod g722;
 pub mod gsm;
 pub mod half_band;
+pub mod keyed;
 pub mod lane;
 pub mod live;
 pub mod mixer;

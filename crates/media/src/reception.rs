@@ -142,8 +142,11 @@ impl Reception {
 
     /// RFC 3550 §A.8, in sixteenths of a tick.
     fn measure_jitter(&mut self, arrival_us: i64, timestamp: Timestamp) {
-        let arrival_ticks =
-            (i128::from(arrival_us) * i128::from(self.clock_rate_hz) / 1_000_000) as i64;
+        let (clock_rate_hz, second_us) = (i64::from(self.clock_rate_hz), 1_000_000);
+        // Whole seconds apart from the rest: their product with the rate would not fit together.
+        let arrival_ticks = (arrival_us / second_us).wrapping_mul(clock_rate_hz);
+        let rest = arrival_us % second_us * clock_rate_hz / second_us;
+        let arrival_ticks = arrival_ticks.wrapping_add(rest);
         if let Some((last_ticks, last_timestamp)) = self.last_transit {
             let sent = i64::from(timestamp.0.wrapping_sub(last_timestamp) as i32);
             let difference = (arrival_ticks.wrapping_sub(last_ticks)).saturating_sub(sent);

@@ -39,6 +39,18 @@ impl<T> Default for Reorder<T> {
 }
 
 impl<T> Reorder<T> {
+    /// Takes note of a packet that needs no waiting, for none waits and it follows the last; any
+    /// other is for [`Reorder::push`].
+    pub fn pass(&mut self, number: SequenceNumber) -> bool {
+        let Some(last) = self.last.filter(|_| self.waiting.is_empty()) else { return false };
+        let number = last.nearest(number);
+        let is_next = number.0 == last.0 + 1;
+        if is_next {
+            self.last = Some(number);
+        }
+        is_next
+    }
+
     /// Takes a packet that arrived at `now_us`; gives it back if it is a duplicate or its turn is
     /// over.
     ///
@@ -119,6 +131,32 @@ mod tests {
             (&[65_535, 1, 0], &[(65_535, 0), (0, 0), (1, 0)]),
         ] {
             assert_eq!(sorted(numbers), want, "{numbers:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_passes_would_have_been_next_after_pushing(
+            steps in proptest::collection::vec((-3..6_i16, 0..100_000_i64), 0..300)
+        ) {
+            let (mut passing, mut pushing) = (Reorder::default(), Reorder::default());
+            let (mut number, mut now_us) = (65_500_u16, 0);
+            for (step, step_us) in steps {
+                number = number.wrapping_add_signed(step);
+                now_us += step_us;
+                let wire = SequenceNumber(number);
+                let mut got = Vec::new();
+                if passing.pass(wire) {
+                    got.push(InOrder { lost_packets: 0, item: number });
+                } else {
+                    passing.push(now_us, wire, number);
+                }
+                got.extend(std::iter::from_fn(|| passing.pop(now_us)));
+                pushing.push(now_us, wire, number);
+                let want: Vec<_> = std::iter::from_fn(|| pushing.pop(now_us)).collect();
+                proptest::prop_assert_eq!(got, want);
+            }
+            proptest::prop_assert_eq!(passing.late_packets(), pushing.late_packets());
         }
     }
 

@@ -17,9 +17,8 @@
 mod places;
 mod runs;
 
-use std::collections::HashMap;
-
 use crate::RATE_HZ;
+use crate::keyed::Keyed;
 use crate::rtp::{ExtendedTimestamp, Ssrc, Timestamp};
 use runs::{BASELINE_US, Runs};
 
@@ -104,8 +103,8 @@ struct Stream {
 #[derive(Debug)]
 pub struct Timeline {
     origin_us: i64,
-    keys: HashMap<(Ssrc, u32), u16>,
-    streams: Vec<Stream>,
+    /// By SSRC and clock rate.
+    streams: Keyed<(Ssrc, u32), Stream>,
     /// In the order they were pushed.
     waiting: Vec<Entry>,
     /// What arrived before this has been judged.
@@ -119,8 +118,7 @@ impl Timeline {
     pub fn new(origin_us: i64) -> Self {
         Self {
             origin_us,
-            keys: HashMap::new(),
-            streams: Vec::new(),
+            streams: Keyed::default(),
             waiting: Vec::new(),
             judged_us: i64::MAX,
             newest_us: i64::MIN,
@@ -134,17 +132,10 @@ impl Timeline {
     /// events do not belong here: their timestamp stands still.
     pub fn push(&mut self, packet: PacketTime) {
         let clock_rate_hz = packet.clock_rate_hz.max(1);
+        let new = || Stream { clock_rate_hz, last: None, runs: Runs::default() };
         let key = (packet.ssrc, clock_rate_hz);
-        let stream = match self.keys.get(&key) {
-            Some(&stream) => stream,
-            None if self.streams.len() < MAX_STREAMS => {
-                let stream = self.streams.len() as u16;
-                self.streams.push(Stream { clock_rate_hz, last: None, runs: Runs::default() });
-                self.keys.insert(key, stream);
-                stream
-            }
-            None => NO_STREAM,
-        };
+        let stream = self.streams.find_or_add(key, MAX_STREAMS, new);
+        let stream = stream.map_or(NO_STREAM, |stream| stream as u16);
         let arrival_us = packet.arrival_us.saturating_sub(self.origin_us);
         let fate = if stream == NO_STREAM { Fate::Unplaced } else { Fate::Waiting };
         let timestamp = packet.timestamp;
@@ -194,7 +185,7 @@ impl Timeline {
             let is_other = |index: &&u32| entries[**index as usize].stream != stream;
             let count = rest.iter().position(|index| is_other(&index)).unwrap_or(rest.len());
             let (indices, others) = rest.split_at(count);
-            self.streams[usize::from(stream)].judge(entries, indices, until_us, give_up_us);
+            self.streams.at(usize::from(stream)).judge(entries, indices, until_us, give_up_us);
             rest = others;
         }
         let is_judged = |entry: &Entry| entry.fate != Fate::Waiting;

@@ -1,8 +1,9 @@
 //! First look at a call's packets: headers and arrival times only.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use cheling_media::codec::{Codec, PayloadFormat};
+use cheling_media::keyed::Keyed;
 use cheling_media::quality::{Conditions, Impairment};
 use cheling_media::reception::Reception;
 use cheling_media::rtp::{RtpPacket, Ssrc};
@@ -66,8 +67,8 @@ pub struct LaneScan {
     /// Packets with sound that cannot be decoded.
     pub undecodable_packets: u64,
     /// By voice, stream, and the pauses before it.
-    receptions: HashMap<(u8, Ssrc, u32), Reception>,
-    codecs: HashMap<Codec, u64>,
+    receptions: Keyed<(u8, Ssrc, u32), Reception>,
+    codecs: Keyed<Codec, u64>,
     reports: LaneReports,
 }
 
@@ -78,8 +79,8 @@ impl LaneScan {
             voices: BTreeMap::new(),
             decodable_packets: 0,
             undecodable_packets: 0,
-            receptions: HashMap::new(),
-            codecs: HashMap::new(),
+            receptions: Keyed::default(),
+            codecs: Keyed::default(),
             reports: LaneReports::default(),
         }
     }
@@ -152,18 +153,12 @@ impl LaneScan {
         clock_rate_hz: u32,
         rtp: &RtpPacket<'_>,
     ) {
-        let has_room = self.receptions.len() < MAX_STREAMS;
         let (header, arrival_us) = (&rtp.header, packet.at.as_micros());
         let stream = (packet.voice, header.ssrc, pauses);
-        match self.receptions.get_mut(&stream) {
-            Some(reception) => reception.push(arrival_us, header.sequence_number, header.timestamp),
-            None if has_room => self
-                .receptions
-                .entry(stream)
-                .or_insert_with(|| Reception::new(clock_rate_hz))
-                .push(arrival_us, header.sequence_number, header.timestamp),
-            None => return,
-        };
+        let new = || Reception::new(clock_rate_hz);
+        if let Some(reception) = self.receptions.get_or_add(stream, MAX_STREAMS, new) {
+            reception.push(arrival_us, header.sequence_number, header.timestamp);
+        }
     }
 
     /// Takes a packet with sound that can be decoded.
@@ -224,10 +219,11 @@ pub fn scan(
             facts.formats(packet.lane, packet.voice, packet.at).format(rtp.header.payload_type);
         lane.count(&packet, facts.pauses.before(packet.at), format.clock_rate_hz, &rtp);
         let Some(sound) = Sound::of(format) else { return Ok(()) };
-        if let Some(packets) = lane.codecs.get_mut(&format.codec) {
-            *packets += 1;
-        } else if lane.codecs.len() < MAX_CODECS {
-            lane.codecs.insert(format.codec.clone(), 1);
+        match lane.codecs.get_mut(&format.codec) {
+            Some(packets) => *packets += 1,
+            None => {
+                lane.codecs.find_or_add(format.codec.clone(), MAX_CODECS, || 1);
+            }
         }
         if sound == Sound::Undecodable {
             lane.undecodable_packets += 1;
