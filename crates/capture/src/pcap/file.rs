@@ -68,7 +68,8 @@ pub fn read_frames(
         let is_too_small = match reader.next() {
             Ok((len, block)) => {
                 state.block(&block, &mut each);
-                reader.consume(len);
+                // What is left is moved to the front when more is read, and only then.
+                reader.consume_noshift(len);
                 continue;
             }
             Err(PcapError::Eof | PcapError::UnexpectedEof) => return Ok(state.frames),

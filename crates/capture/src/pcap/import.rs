@@ -10,9 +10,9 @@ use crate::sink::TapSink;
 use cheling_call::observer::{Observer, Perspective, Seen};
 use cheling_media::srtp::MasterKey;
 use cheling_model::call::Format;
+use cheling_model::quick_map::QuickMap;
 use cheling_model::tap::{PacketKind, TapBlock, TapPacket};
 use cheling_model::{CallId, Lane, TapEvent, TapKind, Timestamp};
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,8 @@ use std::time::Duration;
 
 /// A block is handed on at this size.
 const BLOCK_BYTES: usize = 64 * 1024;
+/// Room of a block for the packet that fills it: any but the longest.
+const USUAL_FRAME_BYTES: usize = 2048;
 /// How often progress is told.
 const FRAMES_PER_PROGRESS: u64 = 4096;
 /// How long to wait when the sink is full: nobody is talking, so there is time.
@@ -136,7 +138,7 @@ impl<'a> Import<'a> {
             decoder: Decoder::default(),
             streams: Streams::default(),
             media: MediaTable::default(),
-            recorder: Recorder { sink, block: TapBlock::default(), calls: HashMap::new() },
+            recorder: Recorder { sink, block: TapBlock::default(), calls: QuickMap::default() },
             report: ImportReport::default(),
             last: Timestamp::default(),
         }
@@ -211,7 +213,7 @@ struct Recorder<'a> {
     sink: &'a dyn TapSink,
     block: TapBlock,
     /// Calls that are being recorded.
-    calls: HashMap<CallId, Recording>,
+    calls: QuickMap<CallId, Recording>,
 }
 
 struct Recording {
@@ -252,6 +254,9 @@ impl Recorder<'_> {
                 report.rtp_packets += 1;
             }
             PacketKind::Rtcp => report.rtcp_packets += 1,
+        }
+        if self.block.is_empty() {
+            self.block = TapBlock::with_capacity(BLOCK_BYTES + USUAL_FRAME_BYTES);
         }
         self.block.push(TapPacket { call_id, lane, voice: 0, kind, at, bytes });
         if self.block.len() >= BLOCK_BYTES {

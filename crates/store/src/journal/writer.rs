@@ -2,13 +2,14 @@
 //!
 //! Time is an argument, so that tests need not wait for it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use cheling_model::quick_map::QuickMap;
 use cheling_model::tap::{TapBlock, TapPacket};
 use cheling_model::{CallId, TapEvent, TapKind};
 
@@ -92,7 +93,7 @@ pub(super) struct Writer {
     segment: Option<OpenSegment>,
     batch: Vec<u8>,
     staged: Vec<Staged>,
-    pending: HashMap<CallId, Pending>,
+    pending: QuickMap<CallId, Pending>,
     waiting: VecDeque<Waiting>,
     finished: Vec<CallId>,
     /// Calls that were never answered, and since when they are over.
@@ -142,7 +143,7 @@ impl Writer {
             segment: None,
             batch: Vec::new(),
             staged: Vec::new(),
-            pending: HashMap::new(),
+            pending: QuickMap::default(),
             waiting: VecDeque::new(),
             finished: Vec::new(),
             unanswered: VecDeque::new(),
