@@ -207,6 +207,22 @@ fn an_agent_who_leaves_before_the_third_is_in_is_not_waited_for() {
 }
 
 #[test]
+fn an_answer_that_comes_after_the_agent_has_left_is_acknowledged() {
+    let (mut world, _) = joined(1);
+    let now = world.now.monotonic;
+    // He presses hold and hangs up before the customer's phone has answered that.
+    world.uas[1].reinvite(now, Direction::SendOnly);
+    world.uas[1].hang_up(now);
+    world.run(40 * SECOND);
+    let asked = world.sent_to(0).iter().filter(|line| line.starts_with("INVITE")).count();
+    let acknowledged = world.sent_to(0).iter().filter(|line| line.starts_with("ACK")).count();
+    assert!(asked > 1 && acknowledged == asked, "{:?}", world.sent_to(0));
+    assert_eq!(port(&mut world, 3), 30002, "he has the agent's place");
+    hang_up(&mut world, 3);
+    world.settle();
+}
+
+#[test]
 fn who_cannot_be_brought_in_leaves_the_two_alone() {
     for status in [488, 481, 603] {
         let (mut world, call_id) = consulting(1, Manner::Answer(SECOND));

@@ -122,6 +122,22 @@ impl Exchange {
         }
     }
 
+    /// The side that a request of ours went to and that has not answered.
+    pub(super) fn asks(&self) -> Option<Lane> {
+        match &self.step {
+            Step::Asked(_) | Step::Ours { .. } | Step::Refreshing { .. } => Some(self.from.other()),
+            Step::Adopting { .. } => Some(self.from),
+            Step::Again { step, .. } => match **step {
+                Step::Adopting { .. } => Some(self.from),
+                _ => Some(self.from.other()),
+            },
+            Step::WaitsForAnswer { .. }
+            | Step::Taking { .. }
+            | Step::BothLate(_)
+            | Step::WaitsForAck => None,
+        }
+    }
+
     /// When something is to be done about it.
     pub(super) fn until(&self) -> Option<Instant> {
         match &self.step {

@@ -192,11 +192,10 @@ impl Call {
         mut exchange: Exchange,
         response: &Response,
     ) -> Option<Exchange> {
-        let lane = match &exchange.step {
-            Step::Refreshing { .. } => return Some(exchange),
-            Step::Adopting { .. } => exchange.from,
-            _ => exchange.from.other(),
-        };
+        if matches!(exchange.step, Step::Refreshing { .. }) {
+            return Some(exchange);
+        }
+        let Some(lane) = exchange.asks() else { return Some(exchange) };
         let leg = talk.leg(lane);
         let is_own = !matches!(exchange.step, Step::Asked(_));
         if response.status == 422 && leg.session.insist(response) {

@@ -11,7 +11,8 @@ use cheling_model::{EndCause, GuestRole, Lane, TapKind};
 use super::exchange::Exchange;
 use super::guest::{Guest, GuestState, Joined};
 use super::leg::Side;
-use super::talk::Talk;
+use super::session::Session;
+use super::talk::{Relayed, Talk};
 use super::transfer::HANDED_ON;
 use super::{Call, Ending, State};
 use crate::core::Core;
@@ -25,7 +26,7 @@ impl Call {
         talk: &mut Talk,
         by: Lane,
     ) -> CommandReply {
-        if !self.leaves(talk, by) {
+        if !self.leaves(core, talk, by) {
             return CommandReply::NotNow;
         }
         talk.legs[by.index()].bye(core, self.id, &mut self.entries, Some(HANDED_ON));
@@ -33,14 +34,29 @@ impl Call {
     }
 
     /// Whether a side that has hung up, or is to go, may leave its place to a guest. If so, it has.
-    pub(super) fn leaves(&self, talk: &mut Talk, by: Lane) -> bool {
+    pub(super) fn leaves(&mut self, core: &mut Core, talk: &mut Talk, by: Lane) -> bool {
         let is_ours = matches!(talk.legs[by.index()].side, Side::Phone { .. });
         let is_free = talk.gone.is_none() && talk.transfer.is_none();
         let is_left = is_ours && is_free && self.guests.all.iter().any(is_heir);
         if is_left {
             talk.gone = Some(by);
+            self.ask_no_more(core, talk, by);
         }
         is_left
+    }
+
+    /// What is under way with a side that has left decides nothing: it answers 481, or not at all,
+    /// and the call goes on without it.
+    fn ask_no_more(&mut self, core: &mut Core, talk: &mut Talk, by: Lane) {
+        if let Some(exchange) = talk.exchange.take_if(|it| it.asks() == Some(by)) {
+            exchange.refuse(core, 491);
+        }
+        for Relayed { server, request, client } in talk.relayed.drain(..) {
+            core.refuse(server, &request, 487);
+            core.forget_client(&mut self.entries, client);
+        }
+        talk.asked_alive.clear();
+        talk.leg(by).session = Session::default();
     }
 
     /// Gives a place that was left to the first guest who has come; without any the call is over.

@@ -34,7 +34,7 @@ pub(crate) struct Talk {
     /// By lane.
     pub(super) legs: [Leg; 2],
     pub(super) exchange: Option<Exchange>,
-    relayed: Vec<Relayed>,
+    pub(super) relayed: Vec<Relayed>,
     /// INVITEs given up whose last answer is still to come.
     pub(super) forks: Vec<Fork>,
     /// The one that was answered: a proxy beyond may have more than one phone answer it.
@@ -48,7 +48,7 @@ pub(crate) struct Talk {
     /// A side that has hung up while it handed on, or left its place to a guest.
     pub(super) gone: Option<Lane>,
     /// OPTIONS whose answer says that a side is still there.
-    asked_alive: Vec<ClientId>,
+    pub(super) asked_alive: Vec<ClientId>,
     /// When to ask next.
     ask_alive_at: Instant,
     /// What the side that holds by an order is to be told when the other knows.
@@ -58,10 +58,10 @@ pub(crate) struct Talk {
 /// A request that was merely passed on (INFO, MESSAGE, REFER, NOTIFY) and waits for the other side's
 /// answer.
 #[derive(Debug)]
-struct Relayed {
-    client: ClientId,
-    server: ServerId,
-    request: Request,
+pub(super) struct Relayed {
+    pub(super) client: ClientId,
+    pub(super) server: ServerId,
+    pub(super) request: Request,
 }
 
 fn gone(ending: Ending) -> Option<&'static str> {
@@ -117,6 +117,17 @@ impl Talk {
         &mut self.legs[lane.index()]
     }
 
+    /// A re-INVITE whose answer nobody waits for any more is acknowledged like any other, or the
+    /// side that gave it would hang up (RFC 3261 §13.3.1.4).
+    fn acknowledge(&mut self, core: &mut Core, client: ClientId, response: &Response) {
+        let is_invite = response.headers.cseq().is_some_and(|it| it.method == Method::Invite);
+        let leg = self.legs.iter_mut().find(|leg| leg.is_from_there(response));
+        if let Some(leg) = leg.filter(|_| is_invite && response.is_success()) {
+            leg.renewed(core.now.monotonic, client, response);
+            leg.ack(core, None);
+        }
+    }
+
     pub(super) fn lane_of(&self, request: &Request) -> Option<Lane> {
         let to = request.headers.to()?;
         Lane::BOTH.into_iter().find(|lane| to.tag() == Some(self.legs[lane.index()].tag()))
@@ -157,6 +168,8 @@ impl Call {
                     core.cancel(asked.client, None);
                 }
             }
+            // Who has left acknowledges nothing, and somebody else is about to take the place.
+            Event::NotAcknowledged if talk.gone.is_some() => {}
             Event::NotAcknowledged => {
                 // RFC 3261 §13.3.1.4: whoever does not acknowledge is not there.
                 tracing::warn!(call_id = %self.id, "2xx was never acknowledged");
@@ -262,7 +275,7 @@ impl Call {
                 if self.referrer_left(&mut talk, from) {
                     return State::Talking(talk);
                 }
-                if self.leaves(&mut talk, from) {
+                if self.leaves(core, &mut talk, from) {
                     return self.filled(core, talk);
                 }
                 let ending = Ending { cause: EndCause::HungUp, by: Some(from), status: None };
@@ -361,7 +374,10 @@ impl Call {
         if let Some(ending) = self.update_answered(core, talk, client, response) {
             return ending;
         }
-        let exchange = talk.exchange.take_if(|exchange| exchange.is_for(client))?;
+        let Some(exchange) = talk.exchange.take_if(|exchange| exchange.is_for(client)) else {
+            talk.acknowledge(core, client, response);
+            return None;
+        };
         let exchange = self.put_off(core, talk, exchange, response)?;
         match exchange {
             Exchange { from, step: Step::Asked(asked), .. } => {
