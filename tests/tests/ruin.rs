@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use cheling_dice::Dice;
 use cheling_phone::{Call, Event, Gateway, Phone, Sound, Transport};
 use cheling_tests::cheling::{Cheling, DID, incoming};
 use cheling_tests::desk::Desk;
@@ -23,17 +24,6 @@ const MAY_LOSE_S: f64 = 2.0;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % limit
-    }
 }
 
 /// Rounds that one dealership lives through: `check` reads every recording there is, twice a round.
@@ -101,8 +91,8 @@ impl House {
     async fn kill(&mut self, dice: &mut Dice) -> u64 {
         self.cheling.kill().await;
         let mut kills = 1;
-        while dice.below(4) == 0 {
-            let moment = Duration::from_millis(dice.below(1500));
+        while dice.percent(25) {
+            let moment = Duration::from_millis(dice.roll() % 1500);
             self.cheling.run_until_killed(moment).await;
             kills += 1;
         }
@@ -115,10 +105,10 @@ impl House {
         for _ in 0..calls {
             talks.push(self.talk().await);
         }
-        let moment = Duration::from_millis(dice.below(4000));
+        let moment = Duration::from_millis(dice.roll() % 4000);
         within("some talk", talks.last().unwrap().agent.hears(moment)).await.unwrap();
         // Some have just ended: their recordings are being made, or have just landed.
-        for talk in talks.iter().filter(|_| dice.below(5) == 0) {
+        for talk in talks.iter().filter(|_| dice.percent(20)) {
             talk.agent.hang_up().await;
         }
         toll.kills += self.kill(dice).await;
@@ -187,7 +177,7 @@ impl House {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_moment_every_call_keeps_all_but_two_seconds() {
     let (kills, calls) = (number("RUIN_KILLS", 4), number("RUIN_CALLS", 3));
-    let mut dice = Dice(number("RUIN_SEED", 0x5eed_1122).max(1));
+    let mut dice = Dice::new(number("RUIN_SEED", 0x5eed_1122));
     let (mut toll, mut round, mut house) = (Toll::default(), 0, None);
     while toll.kills < kills {
         if round % ROUNDS_OF_A_HOUSE == 0 {

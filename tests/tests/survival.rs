@@ -4,6 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use cheling_dice::Dice;
 use cheling_phone::{Sound, Transport};
 use cheling_tests::cheling::{Cheling, DID, incoming};
 use cheling_tests::recording::Recording;
@@ -102,15 +103,7 @@ async fn garbage_on_every_port_harms_nobody() {
 
 /// Broken messages of every protocol that listens.
 fn garbage() -> Vec<Vec<u8>> {
-    let mut noise = vec![0_u8; 1500];
-    let mut state = 0x2545_f491_u32;
-    for byte in &mut noise {
-        // xorshift32: the same noise in every run.
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        *byte = state as u8;
-    }
+    let noise = Dice::new(1).octets(1500..=1500);
     let invite = "INVITE sip:58998000@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bKg\r\n\
                   From: <sip:1@h>;tag=g\r\nTo: <sip:2@h>\r\nCall-ID: g\r\nCSeq: 1 INVITE\r\n";
     let long = format!("{invite}X-Long: {}\r\n\r\n", "a".repeat(60_000));

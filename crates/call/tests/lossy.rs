@@ -44,6 +44,13 @@ fn check_order(seed: u64, call_id: CallId, events: &[&TapKind]) {
     }
 }
 
+fn hang_up_all(world: &mut World) {
+    let now = world.now.monotonic;
+    for ua in &mut world.uas {
+        while ua.hang_up(now) {}
+    }
+}
+
 /// Some calls of a seed's choosing; how many were answered.
 fn run(seed: u64, link: Link) -> usize {
     let mut world = World::dealership(seed);
@@ -107,12 +114,11 @@ fn run(seed: u64, link: Link) -> usize {
                 _ => {}
             }
         }
-        for ua in 0..world.uas.len() {
-            let now = world.now.monotonic;
-            while world.uas[ua].hang_up(now) {}
-        }
+        hang_up_all(&mut world);
         world.run(60 * SECOND);
     }
+    // What came about so late that nobody could hang up yet.
+    hang_up_all(&mut world);
     world.run(400 * SECOND);
     assert!(world.switch.is_idle(), "seed {seed} {:#?}", world.switch);
     let mut calls: HashMap<CallId, Vec<&TapKind>> = HashMap::new();

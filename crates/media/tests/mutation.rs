@@ -4,6 +4,7 @@
 
 use std::io::Cursor;
 
+use cheling_dice::Dice;
 use cheling_media::codec::{Codec, PayloadFormat, PayloadMap};
 use cheling_media::decoder::Decoder;
 use cheling_media::dtls::{Association, Event, Identity, Role};
@@ -15,36 +16,11 @@ use cheling_media::rtp::{DatagramKind, RtpHeader, RtpPacket, SequenceNumber, Ssr
 use cheling_media::stun;
 use cheling_media::wav::{Wav, WavFormat, WavReader};
 
-struct Dice(u64);
+/// Damaged octets are at most this many.
+const LONGEST: usize = 8 << 10;
 
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % limit.max(1)
-    }
-
-    /// Damages some bytes in one to four ways.
-    fn mutate(&mut self, good: &[u8]) -> Vec<u8> {
-        let mut bytes = good.to_vec();
-        for _ in 0..=self.below(3) {
-            let at = self.below(bytes.len());
-            match self.below(6) {
-                0 if !bytes.is_empty() => bytes[at] ^= 1 << self.below(8),
-                1 if !bytes.is_empty() => bytes[at] = [0, 0x7f, 0x80, 0xff][self.below(4)],
-                2 => bytes.truncate(at),
-                3 => bytes.insert(at, self.below(256) as u8),
-                4 if !bytes.is_empty() => drop(bytes.remove(at)),
-                _ => {
-                    let some: Vec<u8> =
-                        (0..self.below(40)).map(|_| self.below(256) as u8).collect();
-                    bytes.extend(some);
-                }
-            }
-        }
-        bytes
-    }
+fn damaged(dice: &mut Dice, good: &[u8]) -> Vec<u8> {
+    dice.damaged(good, &[], LONGEST)
 }
 
 fn rtp(payload_type: u8, payload: &[u8]) -> Vec<u8> {
@@ -62,7 +38,7 @@ fn rtp(payload_type: u8, payload: &[u8]) -> Vec<u8> {
 
 #[test]
 fn damaged_rtp_is_refused_or_read_within_its_bytes() {
-    let mut dice = Dice(0x5eed_0001);
+    let mut dice = Dice::new(0x5eed_0001);
     // One plain, one with CSRCs, an extension and padding.
     let plain = rtp(8, &[0xd5; 160]);
     let mut rich = rtp(0, &[0xff; 40]);
@@ -72,7 +48,7 @@ fn damaged_rtp_is_refused_or_read_within_its_bytes() {
     assert_eq!(RtpPacket::parse(&rich).unwrap().payload.len(), 40);
     let formats = PayloadMap::default();
     for n in 0..40_000 {
-        let bytes = dice.mutate(if n % 2 == 0 { &plain } else { &rich });
+        let bytes = damaged(&mut dice, if n % 2 == 0 { &plain } else { &rich });
         DatagramKind::of(&bytes);
         let Ok(packet) = RtpPacket::parse(&bytes) else { continue };
         assert!(packet.payload.len() + 12 <= bytes.len());
@@ -83,7 +59,7 @@ fn damaged_rtp_is_refused_or_read_within_its_bytes() {
 
 #[test]
 fn damaged_rtcp_gives_few_reports_or_none() {
-    let mut dice = Dice(0x5eed_0002);
+    let mut dice = Dice::new(0x5eed_0002);
     let mut good = vec![0x81, 200, 0, 12, 0, 0, 0, 1];
     good.extend([7; 44]);
     good.extend([0x80, 207, 0, 10, 0, 0, 0, 1, 7, 0, 0, 8, 0, 0, 0, 2]);
@@ -92,18 +68,18 @@ fn damaged_rtcp_gives_few_reports_or_none() {
     good.extend([0x81, 203, 0, 1, 0, 0, 0, 1]);
     assert_eq!(reports(&good).len(), 4);
     for _ in 0..40_000 {
-        assert!(reports(&dice.mutate(&good)).len() <= 32);
+        assert!(reports(&damaged(&mut dice, &good)).len() <= 32);
     }
 }
 
 #[test]
 fn a_damaged_check_is_refused_or_says_what_was_signed() {
-    let mut dice = Dice(0x5eed_0003);
+    let mut dice = Dice::new(0x5eed_0003);
     let (name, password) = ("ours:theirs", "a password of enough letters");
     let good = stun::check([7; 12], name, password, stun::Candidate::Tried);
     let mut still_signed = 0;
     for _ in 0..40_000 {
-        let bytes = dice.mutate(&good);
+        let bytes = damaged(&mut dice, &good);
         DatagramKind::of(&bytes);
         let Some(request) = stun::Request::read(&bytes) else { continue };
         assert!(request.error(401).len() <= 40);
@@ -123,13 +99,13 @@ fn damaged_handshakes_come_to_an_end() {
     let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
     let certificate = params.self_signed(&key).unwrap().der().to_vec();
     let identity = Identity::new(certificate, key.serialize_der()).unwrap();
-    let mut dice = Dice(0x5eed_0004);
+    let mut dice = Dice::new(0x5eed_0004);
     #[allow(clippy::disallowed_methods)] // An instant to count from.
     let now = std::time::Instant::now();
     for role in [Role::Server, Role::Client] {
         for _ in 0..30 {
             let theirs = || identity.fingerprint().clone();
-            let mut damaged = Association::new(&identity, role, theirs(), now);
+            let mut hurt = Association::new(&identity, role, theirs(), now);
             let other = if role == Role::Server { Role::Client } else { Role::Server };
             let mut honest = Association::new(&identity, other, theirs(), now);
             let mut said = 0;
@@ -137,12 +113,12 @@ fn damaged_handshakes_come_to_an_end() {
                 while let Some(event) = honest.poll() {
                     let Event::Send(datagram) = event else { continue };
                     said += 1;
-                    damaged.receive(now, &dice.mutate(&datagram));
+                    hurt.receive(now, &damaged(&mut dice, &datagram));
                 }
-                while let Some(event) = damaged.poll() {
+                while let Some(event) = hurt.poll() {
                     match event {
                         Event::Send(datagram) => honest.receive(now, &datagram),
-                        Event::Agreed(_) => assert!(damaged.is_agreed()),
+                        Event::Agreed(_) => assert!(hurt.is_agreed()),
                         Event::Failed(_) => {}
                     }
                 }
@@ -200,17 +176,17 @@ fn payloads() -> Vec<(PayloadFormat, Vec<Vec<u8>>)> {
 
 #[test]
 fn damaged_payloads_make_no_more_samples_than_they_may() {
-    let mut dice = Dice(0x5eed_0003);
+    let mut dice = Dice::new(0x5eed_0003);
     for (format, good) in payloads() {
         let mut decoder = Decoder::new(&format).unwrap();
         let mut pcm = Vec::new();
         for n in 0..1500 {
             let bytes = match n % 10 {
-                0 => (0..dice.below(400)).map(|_| dice.below(256) as u8).collect(),
+                0 => dice.octets(0..=400),
                 1 => good[dice.below(good.len())].clone(),
                 _ => {
                     let which = dice.below(good.len());
-                    dice.mutate(&good[which])
+                    damaged(&mut dice, &good[which])
                 }
             };
             pcm.clear();
@@ -233,7 +209,7 @@ fn damaged_payloads_make_no_more_samples_than_they_may() {
 
 #[test]
 fn damaged_files_end_and_are_no_longer_than_their_bytes() {
-    let mut dice = Dice(0x5eed_0004);
+    let mut dice = Dice::new(0x5eed_0004);
     let samples: Vec<i16> = (0..8000).map(|n| (n * 37 % 9000) as i16).collect();
     let mut wav = Vec::new();
     let format = WavFormat { channels: 2, rate_hz: 8000 };
@@ -246,7 +222,7 @@ fn damaged_files_end_and_are_no_longer_than_their_bytes() {
     for _ in 0..3000 {
         out.clear();
         // Mostly the header is of interest.
-        let mut bytes = dice.mutate(&wav[..64]);
+        let mut bytes = damaged(&mut dice, &wav[..64]);
         bytes.extend(&wav[64..]);
         if let Ok(mut reader) = WavReader::new(bytes.as_slice()) {
             while reader.read(&mut out).is_ok_and(|is_more| is_more) {}
@@ -255,7 +231,7 @@ fn damaged_files_end_and_are_no_longer_than_their_bytes() {
     }
     for _ in 0..500 {
         out.clear();
-        let bytes = dice.mutate(&opus);
+        let bytes = damaged(&mut dice, &opus);
         if let Ok(mut reader) = OggOpusReader::new(Cursor::new(&bytes), 8000) {
             while reader.read(&mut out).is_ok_and(|is_more| is_more) {}
             assert!(out.len() <= 2 * 960 * bytes.len());

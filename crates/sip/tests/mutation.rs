@@ -6,17 +6,13 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+
+use cheling_dice::{Mutations, seeds, try_mutations};
 
 #[path = "../fuzz/src/lib.rs"]
 mod checks;
 
-/// How many mutations of each seed are tried.
-const MUTATIONS: usize = 300;
-/// The longest mutation, in bytes; every 64th may be [`LONGEST`].
-const LONG: usize = 4096;
-const LONGEST: usize = 65_536;
 /// Memory in use at once, for each byte read and besides.
 const BYTES_PER_BYTE: usize = 128;
 const BYTES_BESIDES: usize = 128 * 1024;
@@ -63,19 +59,6 @@ fn most_bytes(run: impl FnOnce()) -> usize {
     usize::try_from(MOST.get() - before).unwrap_or(0)
 }
 
-/// A generator whose numbers depend on its seed alone (xorshift64*).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let number = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
-        usize::try_from(number).unwrap() % end.max(1)
-    }
-}
-
 /// What parsers trip over.
 const TOKENS: [&[u8]; 40] = [
     b"\r\n",
@@ -120,71 +103,15 @@ const TOKENS: [&[u8]; 40] = [
     b"SIP/2.0 ",
 ];
 
-fn mutate(random: &mut Random, octets: &mut Vec<u8>, other: &[u8], longest: usize) {
-    for _ in 0..=random.below(6) {
-        let at = random.below(octets.len() + 1);
-        let end = (at + 1 + random.below(32)).min(octets.len());
-        match random.below(9) {
-            0 if at < octets.len() => octets[at] ^= 1 << random.below(8),
-            1 if at < octets.len() => octets[at] = u8::try_from(random.below(256)).unwrap(),
-            2 => {
-                octets.drain(at.min(end)..end);
-            }
-            3 => octets.truncate(at),
-            4 => {
-                let from = random.below(other.len() + 1);
-                let to = (from + random.below(200)).min(other.len());
-                octets.splice(at..at, other[from..to].iter().copied());
-            }
-            5 => {
-                let again = octets[at.min(end)..end].repeat(1 + random.below(longest / 32));
-                octets.splice(at..at, again);
-            }
-            6 if at < octets.len() => octets.swap(at, 0),
-            _ => {
-                let token = TOKENS[random.below(TOKENS.len())];
-                octets.splice(at..at, token.iter().copied());
-            }
-        }
-        if octets.is_empty() {
-            octets.push(b'x');
-        }
-    }
-    octets.truncate(longest);
-}
-
-fn seeds(target: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
-    let mut files: Vec<_> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    assert!(!files.is_empty(), "{target} has seeds");
-    files.iter().map(|file| std::fs::read(file).unwrap()).collect()
-}
-
-fn check(target: &str, check: checks::Check, octets: &[u8]) {
-    let mut result = Ok(());
-    let most = most_bytes(|| result = catch_unwind(AssertUnwindSafe(|| check(octets))));
-    let shown = || octets.escape_ascii().to_string();
-    assert!(result.is_ok(), "{target}: {}", shown());
-    let limit = octets.len() * BYTES_PER_BYTE + BYTES_BESIDES;
-    assert!(most <= limit, "{target}: {most} bytes in use for {}: {:.2000}", octets.len(), shown());
-}
-
 fn run(name: &str) {
     let (_, target) = checks::TARGETS.into_iter().find(|(target, _)| *target == name).unwrap();
-    let seeds = seeds(name);
-    let mut random = Random(0x5eed_0001);
-    for seed in &seeds {
-        check(name, target, seed);
-        for number in 0..MUTATIONS {
-            let longest = if number % 64 == 63 { LONGEST } else { LONG };
-            let mut octets = seed.clone();
-            let other = &seeds[random.below(seeds.len())];
-            mutate(&mut random, &mut octets, other, longest);
-            check(name, target, &octets);
-        }
-    }
+    let seeds = seeds(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(name));
+    let how = Mutations { of_each: 300, longest: 4096, pieces: &TOKENS };
+    try_mutations(&seeds, how, |octets| {
+        let most = most_bytes(|| target(octets));
+        let limit = octets.len() * BYTES_PER_BYTE + BYTES_BESIDES;
+        assert!(most <= limit, "{most} bytes in use for {}", octets.len());
+    });
 }
 
 macro_rules! targets {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use cheling_call::Switch;
 use cheling_call::io::{Command, CommandReply, Input, MixPlan, Output, RelayProtection, Settings};
+use cheling_dice::Dice;
 use cheling_model::directory::{
     CallerHeader, Dealership, Destination, Directory, Extension, Line, RingGroup, Trunk,
 };
@@ -67,7 +68,7 @@ pub struct World {
     pub spent: Duration,
     packets: Vec<Packet>,
     relays: Vec<(Instant, Input<'static>)>,
-    random: u64,
+    dice: Dice,
     order: u64,
     next_port: u16,
 }
@@ -156,7 +157,7 @@ impl World {
             spent: Duration::ZERO,
             packets: Vec::new(),
             relays: Vec::new(),
-            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            dice: Dice::new(seed),
             order: 0,
             next_port: 30000,
         }
@@ -200,10 +201,7 @@ impl World {
     }
 
     pub fn random(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random
+        self.dice.roll()
     }
 
     fn carry(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use cheling_dice::Dice;
 use cheling_sip::endpoint::Config;
 use cheling_sip::{Endpoint, Flow, Message, Method, Name, NameAddr, Request, Uri};
 
@@ -31,7 +32,7 @@ pub struct Link {
     pub caller: Endpoint,
     pub callee: Endpoint,
     weather: Weather,
-    random: u64,
+    dice: Dice,
     on_the_way: Vec<(Instant, Side, Message)>,
     /// Start lines of all that was sent, lost or not.
     pub sent: Vec<String>,
@@ -47,7 +48,7 @@ impl Link {
             caller: Endpoint::new(Config::default(), [1; 32]),
             callee: Endpoint::new(Config::default(), [2; 32]),
             weather,
-            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            dice: Dice::new(seed),
             on_the_way: Vec::new(),
             sent: Vec::new(),
         }
@@ -105,21 +106,14 @@ impl Link {
             while let Some((_, bytes)) = self.endpoint(from).poll() {
                 let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
                 self.sent.push(String::from_utf8_lossy(line).into_owned());
-                if self.next_random() % 100 < self.weather.lost {
+                if self.dice.percent(self.weather.lost) {
                     continue;
                 }
-                let ms = 5 + self.next_random() % (self.weather.jitter_ms + 1);
+                let ms = 5 + self.dice.roll() % (self.weather.jitter_ms + 1);
                 let at = self.now + Duration::from_millis(ms);
                 self.on_the_way.push((at, to, Message::parse(&bytes).unwrap()));
             }
         }
-    }
-
-    fn next_random(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random >> 11
     }
 }
 

@@ -3,23 +3,13 @@
 
 use std::collections::HashSet;
 
+use cheling_dice::Dice;
 use cheling_model::tap::{PacketKind, Packets, TapPacket};
 use cheling_model::{EndCause, Lane, TapKind, Timestamp};
 use uuid::Uuid;
 
 use super::segment::{RecordKind, append_record, scan, segment_header, segment_path};
 use super::*;
-
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % limit.max(1)
-    }
-}
 
 fn call(n: usize) -> CallId {
     CallId(Uuid::from_u128(n as u128 + 1))
@@ -61,35 +51,20 @@ fn segment() -> Vec<u8> {
     bytes
 }
 
-fn mutate(dice: &mut Dice, good: &[u8]) -> Vec<u8> {
-    let mut bytes = good.to_vec();
-    for _ in 0..=dice.below(3) {
-        let at = dice.below(bytes.len());
-        match dice.below(5) {
-            0 if !bytes.is_empty() => bytes[at] ^= 1 << dice.below(8),
-            1 if !bytes.is_empty() => bytes[at] = [0, 0x7f, 0x80, 0xff][dice.below(4)],
-            2 => bytes.truncate(at),
-            3 => bytes.insert(at, dice.below(256) as u8),
-            _ => {
-                // A stretch lost, as a bad block does.
-                let end = (at + dice.below(200)).min(bytes.len());
-                bytes[at..end].fill(0);
-            }
-        }
-    }
-    bytes
+fn damaged(dice: &mut Dice, good: &[u8]) -> Vec<u8> {
+    dice.damaged(good, &[], 2 * good.len())
 }
 
 #[test]
 fn a_damaged_segment_never_invents_a_record() {
-    let mut dice = Dice(0x5eed_0011);
+    let mut dice = Dice::new(0x5eed_0011);
     let good = segment();
     let mut whole = HashSet::new();
     scan(&good, |_, record| {
         whole.insert((record.call_id, record.body.to_vec()));
     });
     for _ in 0..3000 {
-        let bytes = mutate(&mut dice, &good);
+        let bytes = damaged(&mut dice, &good);
         let found = scan(&bytes, |at, record| {
             assert!(at as usize + record.body.len() <= bytes.len());
             assert!(whole.contains(&(record.call_id, record.body.to_vec())));
@@ -100,7 +75,7 @@ fn a_damaged_segment_never_invents_a_record() {
 
 #[test]
 fn damaged_tap_frames_are_read_within_their_bytes() {
-    let mut dice = Dice(0x5eed_0012);
+    let mut dice = Dice::new(0x5eed_0012);
     let mut block = TapBlock::default();
     for m in 0..8 {
         block.push(TapPacket {
@@ -113,7 +88,7 @@ fn damaged_tap_frames_are_read_within_their_bytes() {
         });
     }
     for _ in 0..20_000 {
-        let bytes = mutate(&mut dice, block.as_bytes());
+        let bytes = damaged(&mut dice, block.as_bytes());
         let read: usize = Packets::new(&bytes).flatten().map(|packet| packet.bytes.len()).sum();
         assert!(read <= bytes.len());
     }
@@ -121,15 +96,15 @@ fn damaged_tap_frames_are_read_within_their_bytes() {
 
 #[test]
 fn a_journal_opens_over_damage_and_each_call_gets_only_its_own() {
-    let mut dice = Dice(0x5eed_0013);
+    let mut dice = Dice::new(0x5eed_0013);
     let good = segment();
     for round in 0..60 {
         let folder = tempfile::tempdir().unwrap();
         let path = segment_path(folder.path(), 1);
-        std::fs::write(&path, mutate(&mut dice, &good)).unwrap();
+        std::fs::write(&path, damaged(&mut dice, &good)).unwrap();
         // An older segment that is damaged too, now and then.
         if round % 3 == 0 {
-            std::fs::write(segment_path(folder.path(), 0), mutate(&mut dice, &good)).unwrap();
+            std::fs::write(segment_path(folder.path(), 0), damaged(&mut dice, &good)).unwrap();
         }
         inspect(folder.path()).unwrap();
         let settings =
