@@ -33,13 +33,16 @@ pub const TODAY: &str = "2026-11-22";
 /// If the test does, or PostgreSQL is not installed.
 pub async fn on_both(test: impl AsyncFn(Database)) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let url = format!("sqlite://{}", folder.path().join("test.db").display());
-    for url in [url, postgres_url().await] {
+    let file = format!("sqlite://{}", folder.path().join("test.db").display());
+    let name = new_postgres().await;
+    for url in [file, cluster().url(&name)] {
         let db = Database::open(&url).await.expect("an empty database opens");
         let _told = Told(db.engine());
         test(db.clone()).await;
         db.close().await;
     }
+    // A hundred of them are a gigabyte.
+    administer(format!("drop database {name}")).await;
 }
 
 /// Says on which engine a test failed.
@@ -59,17 +62,29 @@ impl Drop for Told {
 /// # Panics
 /// If PostgreSQL is not installed or does not start.
 pub async fn postgres_url() -> String {
-    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    cluster().url(&new_postgres().await)
+}
+
+/// Its name.
+async fn new_postgres() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let cluster = CLUSTER.get_or_init(Cluster::start);
     let name = format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    let mut admin = sqlx::PgConnection::connect(&cluster.url("postgres"))
+    administer(format!("create database {name}")).await;
+    name
+}
+
+async fn administer(statement: String) {
+    let mut admin = sqlx::PgConnection::connect(&cluster().url("postgres"))
         .await
         .expect("the test's own PostgreSQL answers");
-    let create = sqlx::AssertSqlSafe(format!("create database {name}"));
-    sqlx::query(create).execute(&mut admin).await.expect("a new database");
+    let done = sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut admin).await;
+    done.expect("its administrator may do everything");
     admin.close().await.expect("the connection closes");
-    cluster.url(&name)
+}
+
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(Cluster::start)
 }
 
 struct Cluster {
