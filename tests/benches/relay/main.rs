@@ -1,7 +1,7 @@
 //! What relaying and recording costs, beside the bare system calls and beside rtpengine, in one run.
 //!
 //! `cargo bench -p cheling-tests --bench relay`; `CALLS=500` chooses how many calls, `SECONDS=8` how
-//! long each is measured, `SLICES=8` in how many bursts the phones of each 20 ms speak, `ONLY=least,relay`
+//! long each is measured, `SLICES=20` in how many bursts the phones of each 20 ms speak, `ONLY=least,relay`
 //! which relays are measured (least, relay, journal, slow, rtpengine). On a machine that does other work
 //! put `chrt -f 10` before the program: what others compute meanwhile is added to the delays otherwise.
 //!
@@ -11,7 +11,9 @@
 //!   `recv` of the same datagram over 256 connected loopback sockets, measured before it and after
 //!   it: nanoseconds of two machines do not compare;
 //! * the median and the 99th percentile of the time from one phone's `send` to the other's `recv`.
-//!   It has the waiting behind the burst in which it came: 125 packets of other calls at 500 calls;
+//!   It has the waiting behind the burst in which it came: 50 packets of other calls at 500 calls;
+//! * of how much time other machines on the same host robbed this one meanwhile (`steal`): with
+//!   more than a few milliseconds the 99th percentile is theirs;
 //! * memory a call, as the process grew; write calls a second.
 //!
 //! `least` is the floor: `epoll_wait`, `recv`, `send`, and nothing else. With a disk of two seconds a
@@ -99,9 +101,7 @@ fn main() {
     let is_wanted = |name: &str| wanted.is_empty() || wanted.split(',').any(|it| it == name);
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("{calls} calls, {seconds} s each; load before: {}", load.trim());
-    if is_wanted("least") {
-        measure("least relay", || least::run(calls, seconds));
-    }
+    let floor = is_wanted("least").then(|| measure("least relay", || least::run(calls, seconds)));
     if is_wanted("relay") {
         measure("relay alone", || ours(calls, seconds, Recording::Off));
     }
@@ -119,6 +119,13 @@ fn main() {
             measure("rtpengine, pcap recording", || rtpengine::run(calls, seconds).unwrap());
         if let Some(ours) = recording {
             println!("relay + journal costs {:.2} of rtpengine with its recording", ours / theirs);
+            if let Some(floor) = floor {
+                println!(
+                    "the least relay costs {:.2} of it; above that, ours is {:.2} of rtpengine's",
+                    floor / theirs,
+                    (ours - floor) / (theirs - floor)
+                );
+            }
         }
     }
 }
@@ -127,12 +134,15 @@ fn main() {
 /// is bare pairs a packet.
 fn measure(name: &str, run: impl FnOnce() -> Seen) -> f64 {
     let before = speakers::bare_pair();
+    let stolen_before = stolen_ms();
     let seen = run();
+    let stolen_ms = stolen_ms() - stolen_before;
     let pair = f64::midpoint(before, speakers::bare_pair());
     let cost = seen.cpu_seconds / seen.packets.max(1) as f64 / pair;
     println!(
         "{name:<26} {cost:>5.2} bare pairs of {:.0} ns a packet, {} packets, {} lost, \
-         {} not recorded, added p50 {:.2} p99 {:.2} ms, {:.1} KiB a call, {:.0} writes/s",
+         {} not recorded, added p50 {:.2} p99 {:.2} ms ({stolen_ms} ms stolen), \
+         {:.1} KiB a call, {:.0} writes/s",
         pair * 1e9,
         seen.packets,
         seen.lost,
@@ -143,6 +153,14 @@ fn measure(name: &str, run: impl FnOnce() -> Seen) -> f64 {
         seen.writes_per_second,
     );
     cost
+}
+
+/// Milliseconds that the host gave to others while this machine wanted them, all cores together.
+fn stolen_ms() -> u64 {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    // In hundredths of a second, the eighth of the first line.
+    let ticks = text.lines().next().and_then(|line| line.split_whitespace().nth(8)?.parse().ok());
+    10 * ticks.unwrap_or(0)
 }
 
 struct Sink(JournalHandle);

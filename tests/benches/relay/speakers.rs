@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const PACKET_BYTES: usize = 172;
 const PTIME: Duration = Duration::from_millis(20);
-/// Slices of each 20 ms: calls are not in step, yet the generator sleeps seldom.
-const SLICES: u32 = 8;
+/// Slices of each 20 ms: calls are not in step, and what comes at once would come within a
+/// millisecond.
+const SLICES: u32 = 20;
 
 /// Pairs of phones: 2n and 2n + 1 talk to each other.
 pub struct Speakers {
