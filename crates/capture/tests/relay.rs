@@ -62,11 +62,7 @@ fn multiplexed_rtcp_goes_to_the_rtp_port_of_the_side_that_asked_for_it() {
 #[test]
 fn only_what_follows_the_start_is_tapped_in_order_and_before_the_close_is_reported() {
     let mut bench = Bench::at(V4);
-    let id = call(1);
-    let local = bench.open(id);
-    let mut phones = [Phone::at(V4, 11), Phone::at(V4, 22)];
-    bench.point(id, Lane::Customer, phones[0].address());
-    bench.point(id, Lane::Agent, phones[1].address());
+    let (id, local, mut phones) = bench.talk(V4);
     bench.settle();
     // Early media is relayed and not tapped.
     let early = phones[1].say(local[1]);
@@ -171,11 +167,7 @@ fn a_party_at_its_sdp_address_cannot_be_talked_over_and_can_move_by_a_new_sdp() 
 #[test]
 fn hold_mutes_one_side_only() {
     let mut bench = Bench::at(V4);
-    let id = call(1);
-    let local = bench.open(id);
-    let mut phones = [Phone::at(V4, 11), Phone::at(V4, 22)];
-    bench.point(id, Lane::Customer, phones[0].address());
-    bench.point(id, Lane::Agent, phones[1].address());
+    let (id, local, mut phones) = bench.talk(V4);
     bench.relays.point(id, Lane::Customer, None);
     bench.settle();
     phones[1].say(local[1]);
@@ -191,11 +183,7 @@ fn hold_mutes_one_side_only() {
 #[test]
 fn a_full_tap_queue_costs_the_recording_and_never_the_call() {
     let mut bench = Bench::at(V4);
-    let id = call(1);
-    let local = bench.open(id);
-    let mut phones = [Phone::at(V4, 11), Phone::at(V4, 22)];
-    bench.point(id, Lane::Customer, phones[0].address());
-    bench.point(id, Lane::Agent, phones[1].address());
+    let (id, local, mut phones) = bench.talk(V4);
     bench.relays.start_recording(id);
     bench.sink.is_full.store(true, Ordering::Relaxed);
     bench.settle();
@@ -215,11 +203,7 @@ fn a_full_tap_queue_costs_the_recording_and_never_the_call() {
 #[test]
 fn a_call_whose_packets_nobody_takes_still_closes_and_says_what_was_lost() {
     let mut bench = Bench::at(V4);
-    let id = call(1);
-    let local = bench.open(id);
-    let mut phones = [Phone::at(V4, 11), Phone::at(V4, 22)];
-    bench.point(id, Lane::Customer, phones[0].address());
-    bench.point(id, Lane::Agent, phones[1].address());
+    let (id, local, mut phones) = bench.talk(V4);
     bench.relays.start_recording(id);
     bench.sink.is_full.store(true, Ordering::Relaxed);
     bench.settle();
@@ -283,11 +267,7 @@ fn a_phone_that_talks_on_into_a_reused_port_is_not_heard_in_the_next_call() {
 #[test]
 fn garbage_on_the_media_ports_is_counted_and_harms_nothing() {
     let mut bench = Bench::at(V4);
-    let id = call(1);
-    let local = bench.open(id);
-    let mut phones = [Phone::at(V4, 11), Phone::at(V4, 22)];
-    bench.point(id, Lane::Customer, phones[0].address());
-    bench.point(id, Lane::Agent, phones[1].address());
+    let (id, local, mut phones) = bench.talk(V4);
     bench.settle();
     let garbage = UdpSocket::bind((V4, 0)).unwrap();
     let long = vec![0x80; 60_000];
@@ -336,11 +316,7 @@ fn stopping_closes_and_reports_every_call() {
 #[test]
 fn nothing_of_a_pause_is_recorded_and_no_digit_ever_is() {
     let mut bench = Bench::at(V4);
-    let id = call(1);
-    let local = bench.open(id);
-    let mut phones = [Phone::at(V4, 11), Phone::at(V4, 22)];
-    bench.point(id, Lane::Customer, phones[0].address());
-    bench.point(id, Lane::Agent, phones[1].address());
+    let (id, local, mut phones) = bench.talk(V4);
     // A pause of what is not recorded is no pause.
     bench.relays.pause_recording(id, true);
     bench.relays.start_recording(id);

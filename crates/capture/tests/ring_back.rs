@@ -65,11 +65,7 @@ fn the_tone_is_played_from_the_announced_port_until_media_may_pass() {
 fn who_is_held_hears_the_music_while_the_other_sends_nothing() {
     let music = (0..1600).map(|at| if at % 16 < 8 { 8000 } else { -8000 }).collect();
     let mut bench = Bench::playing(V4, Some(music));
-    let id = call(1);
-    let local = bench.open(id);
-    let mut phones = [Phone::at(V4, 11), Phone::at(V4, 22)];
-    bench.point(id, Lane::Customer, phones[0].address());
-    bench.point(id, Lane::Agent, phones[1].address());
+    let (id, local, mut phones) = bench.talk(V4);
     let format = Format { payload_type: 8, encoding: "PCMA".into(), clock_hz: 8000, channels: 1 };
     let voice = MixedVoice {
         who: Speaker::Side(Lane::Customer),

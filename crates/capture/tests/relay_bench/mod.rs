@@ -111,6 +111,17 @@ impl Bench {
         }
     }
 
+    /// A call between two phones, customer and agent, that are where their SDP says; and where each
+    /// talks to.
+    pub fn talk(&mut self, address: IpAddr) -> (CallId, [SocketAddr; 2], [Phone; 2]) {
+        let id = call(1);
+        let local = self.open(id);
+        let phones = [Phone::at(address, 11), Phone::at(address, 22)];
+        self.point(id, Lane::Customer, phones[0].address());
+        self.point(id, Lane::Agent, phones[1].address());
+        (id, local, phones)
+    }
+
     pub fn close(&mut self, id: CallId) -> ([u64; 2], [u64; 2]) {
         assert!(self.relays.close(id));
         match self.report() {
