@@ -3,6 +3,11 @@
 //!
 //! `cargo bench -p cheling-tests --bench pcap`; `CALLS=40` of a minute each, two lanes of A-law. CPU
 //! of all threads, least of five runs; disks are those of the temporary folder.
+//!
+//! Of the 1.25 µs that it took where it was last measured, our code spends about 0.65. The rest no
+//! code of ours can save: 0.18 are the SHA-256 of the 320 bytes that a packet is in the file, at the
+//! 1.8 GB/s of the processor's own instructions, and about 0.4 the kernel's: 0.09 to write the
+//! file, 0.08 to sync it, 0.08 for the journal, 0.07 to read the journal twice and 0.02 the capture.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::net::{Ipv4Addr, SocketAddrV4};
