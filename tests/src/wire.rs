@@ -118,9 +118,17 @@ impl Wire {
     /// # Panics
     /// If openssl does not start.
     pub async fn tls(remote: SocketAddr, certificate: &Path) -> Self {
+        Self::tls_with(remote, certificate, &[]).await
+    }
+
+    /// The same with more arguments of `openssl s_client`.
+    ///
+    /// # Panics
+    /// See [`Wire::tls`].
+    pub async fn tls_with(remote: SocketAddr, certificate: &Path, more: &[&str]) -> Self {
         let mut command = Command::new("openssl");
         command.args(["s_client", "-quiet", "-verify_return_error", "-CAfile"]).arg(certificate);
-        command.args(["-connect", &remote.to_string()]);
+        command.args(["-connect", &remote.to_string()]).args(more);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let child = command.kill_on_drop(true).spawn();
         let mut child = child.expect("openssl; scripts/bootstrap test installs it");

@@ -335,8 +335,8 @@ impl Transports {
         let (writer, queue) = mpsc::channel(WRITE_QUEUE);
         // A new queue has room for one message.
         let _ = writer.try_send(bytes);
-        let connection =
-            Connection { flow, queue, pongs: writer.downgrade(), shared: self.shared.clone() };
+        let (pongs, shared) = (writer.downgrade(), self.shared.clone());
+        let connection = Connection { flow, queue, pongs, is_ours: true, shared };
         self.insert(flow, writer);
         self.shared.tasks.spawn(tcp::connect(connection, client, ticket));
         Ok(())

@@ -9,6 +9,11 @@ use crate::header::Name;
 use crate::reader::{MAX_MESSAGE_BYTES, content_length};
 
 /// Cuts one connection's octets into messages. After an error the connection must be closed.
+///
+/// A ping and two answers to pings look alike where they arrive in parts. Who opened a connection
+/// sends the pings (RFC 5626 §4.4.1), so what came to us is a ping in two parts, and what we opened
+/// brings answers. A ping that comes in one piece is one either way: some who were called ping too
+/// (RFC 6223), and whoever does not ping passes an answer over.
 #[derive(Debug, Default)]
 pub struct Framer {
     buffer: BytesMut,
@@ -18,6 +23,8 @@ pub struct Framer {
     message_bytes: Option<usize>,
     /// A lone CRLF has been reported; another one makes it a ping.
     has_half_ping: bool,
+    /// We opened the connection, and send the pings.
+    is_ours: bool,
 }
 
 /// What was found in the stream.
@@ -27,7 +34,7 @@ pub enum Frame {
     Message(Bytes),
     /// CRLF CRLF: answer with CRLF.
     Ping,
-    /// One CRLF: the answer to our ping, or a stray line end.
+    /// One CRLF: the answer to our ping, a stray line end, or the first half of a ping.
     Pong,
 }
 
@@ -46,6 +53,11 @@ pub enum FramingError {
 }
 
 impl Framer {
+    /// For a connection that we have opened.
+    pub fn of_ours() -> Self {
+        Self { is_ours: true, ..Self::default() }
+    }
+
     /// Takes the next octets from the connection.
     pub fn push(&mut self, octets: &[u8]) {
         self.buffer.extend_from_slice(octets);
@@ -99,8 +111,9 @@ impl Framer {
         }
         if self.buffer.starts_with(b"\r\n") {
             self.skip(2);
-            self.has_half_ping = !self.has_half_ping;
-            return Some(if self.has_half_ping { Frame::Pong } else { Frame::Ping });
+            self.has_half_ping = !self.has_half_ping && !self.is_ours;
+            let is_answer = self.has_half_ping || self.is_ours;
+            return Some(if is_answer { Frame::Pong } else { Frame::Ping });
         }
         if !self.buffer.is_empty() && self.buffer[..] != b"\r"[..] {
             self.has_half_ping = false;
@@ -188,6 +201,23 @@ mod tests {
         assert_eq!(frames(&mut framer), [Frame::Ping]);
         framer.push(b"\r\n");
         assert_eq!(frames(&mut framer), [Frame::Pong]);
+    }
+
+    #[test]
+    fn answers_in_a_row_on_a_connection_of_ours_are_no_ping() {
+        let mut framer = Framer::of_ours();
+        for _ in 0..3 {
+            framer.push(b"\r\n");
+            assert_eq!(frames(&mut framer), [Frame::Pong]);
+        }
+        // In three parts, of which one ends within an answer.
+        for part in [&b"\r\n\r"[..], b"\n", TWO] {
+            framer.push(part);
+        }
+        let last = Frame::Message(Bytes::from_static(TWO));
+        assert_eq!(frames(&mut framer).last(), Some(&last));
+        framer.push(b"\r\n\r\n");
+        assert_eq!(frames(&mut framer), [Frame::Ping], "in one piece");
     }
 
     #[test]

@@ -13,6 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Sources remembered. Beyond it those with nothing open are forgotten.
 const MAX_SOURCES: usize = 4096;
+/// How long a source's failed handshakes are not logged after one was.
+const FAILURES_UNTOLD_FOR: Duration = Duration::from_secs(60);
 
 /// Lets connections in, and counts them.
 pub(super) struct Admission {
@@ -30,6 +32,8 @@ struct Source {
     paid_until: Instant,
     /// A refusal has been logged since it last behaved.
     is_told: bool,
+    /// When a failed handshake of it was logged.
+    failure_told_at: Option<Instant>,
 }
 
 /// The right to one connection, given back when dropped.
@@ -86,8 +90,12 @@ impl Admission {
                 sources.retain(|_, source| source.open > 0);
             }
         }
-        let source =
-            sources.entry(ip).or_insert(Source { open: 0, paid_until: now, is_told: false });
+        let source = sources.entry(ip).or_insert(Source {
+            open: 0,
+            paid_until: now,
+            is_told: false,
+            failure_told_at: None,
+        });
         let paid_until = source.paid_until.max(now);
         let why = if source.open >= self.max_per_source {
             Why::FromThere
@@ -107,6 +115,21 @@ impl Admission {
 
     fn sources(&self) -> MutexGuard<'_, HashMap<IpAddr, Source>> {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ticket {
+    /// Its handshake has failed: whether that is to be logged.
+    pub(super) fn is_failure_news(&self, now: Instant) -> bool {
+        let Some((ip, admission)) = &self.source else { return true };
+        let mut sources = admission.sources();
+        let Some(source) = sources.get_mut(ip) else { return false };
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < FAILURES_UNTOLD_FOR;
+        if source.failure_told_at.is_some_and(is_recent) {
+            return false;
+        }
+        source.failure_told_at = Some(now);
+        true
     }
 }
 
@@ -200,6 +223,21 @@ mod tests {
             }
         }
         assert_eq!(news, 2);
+    }
+
+    #[test]
+    fn failed_handshakes_of_a_source_are_told_of_once_a_minute() {
+        let admission = admission(|_| {});
+        let start = Instant::now();
+        let told = |address: &str, after_s| {
+            let now = start + Duration::from_secs(after_s);
+            admission.incoming(ip(address), now).ok().unwrap().is_failure_news(now)
+        };
+        let want = [true, false, true, false, true];
+        let of = ["192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.1"];
+        let got: Vec<_> =
+            of.into_iter().zip([0, 1, 1, 59, 60]).map(|(from, at_s)| told(from, at_s)).collect();
+        assert_eq!(got, want);
     }
 
     #[test]

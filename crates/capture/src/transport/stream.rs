@@ -39,6 +39,8 @@ pub(super) struct Connection {
     pub(super) queue: mpsc::Receiver<Bytes>,
     /// Weak, so that the connection ends when the SIP task lets go of it.
     pub(super) pongs: mpsc::WeakSender<Bytes>,
+    /// Whether it is we who opened it.
+    pub(super) is_ours: bool,
     pub(super) shared: Shared,
 }
 
@@ -49,7 +51,7 @@ impl Connection {
         let (writer, queue) = mpsc::channel(WRITE_QUEUE);
         let pongs = writer.downgrade();
         shared.arrivals.send(Arrived::Opened { flow, writer }).await.ok()?;
-        Some(Self { flow, queue, pongs, shared })
+        Some(Self { flow, queue, pongs, is_ours: false, shared })
     }
 
     /// Carries messages both ways until it ends.
@@ -91,7 +93,7 @@ impl Connection {
     }
 
     async fn read(&self, mut reader: impl AsyncRead + Unpin) -> Ended {
-        let mut framer = Framer::default();
+        let mut framer = if self.is_ours { Framer::of_ours() } else { Framer::default() };
         let mut buffer = BytesMut::with_capacity(8 * 1024);
         let mut deadline = Instant::now() + self.shared.config.first_message_within;
         loop {
@@ -121,6 +123,10 @@ impl Connection {
                             // A peer that pings and does not read gets no pong.
                             let _ = pongs.try_send(Bytes::from_static(b"\r\n"));
                         }
+                    }
+                    // Who answers our pings is there, however long nobody calls.
+                    Ok(Some(Frame::Pong)) if self.is_ours => {
+                        deadline = deadline.max(Instant::now() + self.shared.config.idle);
                     }
                     Ok(Some(Frame::Pong)) => {}
                     Ok(None) => break,

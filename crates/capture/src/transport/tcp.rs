@@ -110,7 +110,7 @@ async fn serve(
     spoken: Spoken,
     stream: TcpStream,
     flow: Flow,
-    _ticket: Ticket,
+    ticket: Ticket,
     shared: Shared,
 ) -> Option<()> {
     tune(&stream);
@@ -120,17 +120,17 @@ async fn serve(
             Connection::open(flow, shared).await?.run(reader, writer).await;
         }
         Spoken::Tls(server) => {
-            let stream = greet(&shared, flow, server.accept(stream)).await?;
+            let stream = greet(&shared, (flow, &ticket), server.accept(stream)).await?;
             let (reader, writer) = tokio::io::split(stream);
             Connection::open(flow, shared).await?.run(reader, writer).await;
         }
         Spoken::WebSocket => {
-            let socket = greet(&shared, flow, websocket::accept(stream)).await?;
+            let socket = greet(&shared, (flow, &ticket), websocket::accept(stream)).await?;
             websocket::run(Connection::open(flow, shared).await?, socket).await;
         }
         Spoken::SecureWebSocket(server) => {
             let greeting = async { websocket::accept(server.accept(stream).await?).await };
-            let socket = greet(&shared, flow, greeting).await?;
+            let socket = greet(&shared, (flow, &ticket), greeting).await?;
             websocket::run(Connection::open(flow, shared).await?, socket).await;
         }
     }
@@ -140,7 +140,7 @@ async fn serve(
 /// Waits for a handshake, as long as it may take.
 async fn greet<T>(
     shared: &Shared,
-    flow: Flow,
+    (flow, ticket): (Flow, &Ticket),
     handshake: impl Future<Output = io::Result<T>>,
 ) -> Option<T> {
     let within = shared.config.handshake_within;
@@ -152,7 +152,11 @@ async fn greet<T>(
         Ok(stream) => Some(stream),
         Err(err) => {
             TransportCounters::bump(&shared.counters.failed_handshakes);
-            tracing::debug!(%flow, %err, "handshake failed");
+            let why = tls::refusal(&err);
+            match ticket.is_failure_news(Instant::now().into_std()) {
+                true => tracing::warn!(%flow, %err, "handshake failed{why}"),
+                false => tracing::debug!(%flow, %err, "handshake failed{why}"),
+            }
             None
         }
     }

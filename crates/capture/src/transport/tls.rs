@@ -116,6 +116,19 @@ impl Server {
     }
 }
 
+/// What a failed handshake means by our settings, as the end of a sentence; empty if nothing.
+pub(super) fn refusal(err: &io::Error) -> &'static str {
+    match err.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(rustls::Error::NoCertificatesPresented) => {
+            ": it showed no certificate, and sip.tls_client_ca asks for one"
+        }
+        Some(rustls::Error::InvalidCertificate(_)) => {
+            ": its certificate is not of an authority in sip.tls_client_ca, or not valid now"
+        }
+        _ => "",
+    }
+}
+
 impl TlsFiles {
     fn stamps(&self) -> Vec<Option<Stamp>> {
         let pairs = self.certificates.iter().flat_map(|pair| [&pair.certificate, &pair.key]);
