@@ -15,6 +15,7 @@ pub mod http;
 pub mod kamailio;
 pub mod linphone;
 pub mod load;
+pub mod own_network;
 pub mod pcap;
 pub mod ports;
 pub mod recording;

@@ -11,7 +11,7 @@ use cheling_tests::baresip::{Baresip, BaresipConfig};
 use cheling_tests::cheling::{Cheling, secret};
 use cheling_tests::recording::write_wav;
 use cheling_tests::wire::Wire;
-use cheling_tests::within;
+use cheling_tests::{own_network, within};
 use tokio::process::Command;
 
 const DEVICE: &str = "urn:uuid:00000000-0000-4000-8000-00a95a0d0001";
@@ -284,28 +284,14 @@ async fn a_phone_on_ipv6_by_tcp_calls_and_is_called() {
     assert_eq!(asked.1.status, 486);
 }
 
-/// Runs in a network of its own: see the test below.
+/// Runs again in a network of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_phone_whose_power_is_cut_is_not_waited_for() {
-    const OWN_NETWORK: &str = "TEST_RUNS_IN_ITS_OWN_NETWORK";
     const PHONE: &str = "10.9.9.9";
-    if std::env::var_os(OWN_NETWORK).is_none() {
-        let permitted = Command::new("unshare").args(["-rn", "true"]).output().await;
-        if !permitted.is_ok_and(|it| it.status.success()) {
-            println!("no network namespaces here: nobody's address can be taken away");
-            return;
-        }
-        let script = format!(
-            "ip link set lo up && ip addr add {PHONE}/32 dev lo && exec \"$0\" --exact --nocapture \
-             a_phone_whose_power_is_cut_is_not_waited_for"
-        );
-        let mut command = Command::new("unshare");
-        command.args(["-rn", "sh", "-c", &script]).arg(std::env::current_exe().unwrap());
-        let output = command.env(OWN_NETWORK, "1").kill_on_drop(true).output();
-        let output = within("the call in its own network", output).await.unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let complaints = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && said.contains("1 passed"), "{said}\n{complaints}");
+    if !own_network::is_there() {
+        let before = format!("ip link set lo up && ip addr add {PHONE}/32 dev lo");
+        let own = "a_phone_whose_power_is_cut_is_not_waited_for";
+        own_network::run_there(&before, own, "true").await;
         return;
     }
     let cheling = Cheling::start().await;

@@ -7,9 +7,8 @@ use std::net::SocketAddr;
 use cheling_sip::{Method, Name, Request};
 use cheling_tests::cheling::{Cheling, GATEWAY_IP, secret};
 use cheling_tests::wire::Wire;
-use cheling_tests::within;
+use cheling_tests::{own_network, within};
 use tokio::net::TcpListener;
-use tokio::process::Command;
 
 /// A free port of the test on loopback.
 fn at(cheling: &Cheling, offset: u16) -> SocketAddr {
@@ -252,19 +251,11 @@ fn count_of(snmp: &str, group: &str, name: &str) -> Option<u64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_of_sixty_kilobytes_pass_a_link_of_1500_bytes_in_fragments() {
     // A network of our own, whose loopback carries no more than an Ethernet does.
-    let permitted = Command::new("unshare").args(["-rn", "true"]).output().await;
-    if !permitted.is_ok_and(|it| it.status.success()) {
-        println!("no network namespaces here: nothing is fragmented");
+    let before = "ip link set lo mtu 1500 up";
+    let whole = "messages_of_sixty_kilobytes_pass_whole_both_ways";
+    let Some(said) = own_network::run_there(before, whole, "cat /proc/net/snmp").await else {
         return;
-    }
-    let script = "ip link set lo mtu 1500 up && \"$0\" --exact \"$1\" && cat /proc/net/snmp";
-    let mut command = Command::new("unshare");
-    command.args(["-rn", "sh", "-c", script]).arg(std::env::current_exe().unwrap());
-    command.arg("messages_of_sixty_kilobytes_pass_whole_both_ways").kill_on_drop(true);
-    let output = within("the call in its own network", command.output()).await.unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let complaints = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}\n{complaints}");
+    };
     // Four messages of 58 KB, of forty fragments each, and every one was joined again.
     let made = count_of(&said, "Ip:", "FragCreates").unwrap();
     assert!(made >= 4 * 38, "{made} fragments");
