@@ -1,8 +1,6 @@
 //! Calls through the switch, seen from the phones, the gateway and the events.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
-
 use cheling_call::io::{Command, CommandReply, Input, Output};
 use cheling_model::CallId;
 use cheling_sip::digest::{Algorithm, Challenge, ha1};
@@ -11,11 +9,9 @@ use cheling_sip::{Flow, Message, Method, Name, Transport};
 
 mod world;
 
+use world::talk::{DID, SECOND};
 use world::ua::{Manner, Ua};
 use world::{World, id};
-
-const DID: &str = "02161234567";
-const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn an_inbound_call_rings_the_group_and_the_first_to_answer_talks() {

@@ -5,40 +5,25 @@ use std::time::Duration;
 
 mod world;
 
-use cheling_call::io::{Command, CommandReply, MixPlan, Order, Speaker};
-use cheling_model::{CallId, Lane};
+use cheling_call::io::{Command, CommandReply, Order, Speaker};
+use cheling_model::CallId;
 use cheling_sip::sdp::Direction;
-use world::ua::{Manner, Ua};
+use world::talk::{
+    AGENT, CUSTOMER, DID, SECOND, direction, has, hears, order, plan, port, talking,
+};
+use world::ua::Manner;
 use world::{World, id};
 
-const DID: &str = "02161234567";
-const SECOND: Duration = Duration::from_secs(1);
-const CUSTOMER: Speaker = Speaker::Side(Lane::Customer);
-const AGENT: Speaker = Speaker::Side(Lane::Agent);
 const THIRD: Speaker = Speaker::Guest(1);
 
 /// A customer (0) who waits while 8001 (1) speaks with 8003 (3).
 fn consulting(seed: u64, manner: Manner) -> (World, CallId) {
-    let mut world = World::dealership(seed);
-    let third = world.add(Ua::new("8003", "192.0.2.103:5060"));
-    world.register(third);
-    world.uas[2].manner = Manner::Ring;
-    world.call(0, DID);
-    world.run(5 * SECOND);
-    let call_id = world.taps[0].0;
-    world.taps.clear();
-    world.outputs.clear();
+    let (mut world, call_id) = talking(seed);
     world.uas[3].manner = manner;
     let consult = Order::Consult { consult_id: id(77), number: "8003".into() };
     assert_eq!(order(&mut world, call_id, consult), CommandReply::Accepted);
     world.run(5 * SECOND);
     (world, call_id)
-}
-
-fn order(world: &mut World, call_id: CallId, order: Order) -> CommandReply {
-    world.command(Command::Control { ticket: 1, call_id, extension: Some("8001".into()), order });
-    world.run(SECOND / 10);
-    world.replies.pop().unwrap()
 }
 
 /// The three talk.
@@ -53,35 +38,6 @@ fn hang_up(world: &mut World, ua: usize) {
     let now = world.now.monotonic;
     world.uas[ua].hang_up(now);
     world.run(2 * SECOND);
-}
-
-fn direction(world: &mut World, ua: usize) -> Direction {
-    world.uas[ua].leg().heard.clone().unwrap().audio().unwrap().direction
-}
-
-fn port(world: &mut World, ua: usize) -> u16 {
-    world.uas[ua].leg().heard.clone().unwrap().audio().unwrap().rtp.unwrap().port()
-}
-
-fn has(world: &World, ua: usize, word: &str) -> bool {
-    world.uas[ua].log.iter().any(|line| line.starts_with(word))
-}
-
-fn plan(world: &World, call_id: CallId) -> Option<MixPlan> {
-    world.plans.get(&call_id).cloned().flatten()
-}
-
-/// Whom this one hears by the mixer or across.
-fn hears(plan: &MixPlan, who: Speaker) -> Vec<Speaker> {
-    let mut heard = Vec::new();
-    if let Speaker::Side(lane) = who
-        && plan.forwards[lane.other().index()]
-    {
-        heard.push(Speaker::Side(lane.other()));
-    }
-    let voice = plan.voices.iter().find(|voice| voice.who == who);
-    heard.extend(voice.filter(|it| it.sends.is_some()).into_iter().flat_map(|it| it.hears.clone()));
-    heard
 }
 
 fn all_hear_all(world: &World, call_id: CallId) {

@@ -8,9 +8,8 @@ mod world;
 
 use cheling_sip::{Name, NameAddr};
 use world::World;
+use world::talk::SECOND;
 use world::ua::{Manner, Ua};
-
-const SECOND: Duration = Duration::from_secs(1);
 
 /// A device's registration by this flow of its.
 fn registers(world: &mut World, ua: usize, device: u128, reg_id: Option<u8>) {

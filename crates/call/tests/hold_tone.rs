@@ -1,19 +1,14 @@
 //! What a customer on hold hears of ours, and when nothing.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
-
 mod world;
 
-use cheling_call::io::{Command, CommandReply, MixPlan, Order, Played, Settings, Speaker};
-use cheling_model::{CallId, Lane};
+use cheling_call::io::{Command, CommandReply, Order, Played, Settings};
+use cheling_model::CallId;
 use cheling_sip::sdp::Direction;
+use world::talk::{CUSTOMER, DID, SECOND, plan};
 use world::ua::{Manner, Ua};
 use world::{World, id, settings};
-
-const DID: &str = "02161234567";
-const SECOND: Duration = Duration::from_secs(1);
-const CUSTOMER: Speaker = Speaker::Side(Lane::Customer);
 
 /// A customer (0) who talks to 8001 (1); 8003 (3) is free.
 fn talking() -> (World, CallId) {
@@ -38,10 +33,6 @@ fn turn(world: &mut World, ua: usize, direction: Direction) {
     let now = world.now.monotonic;
     world.uas[ua].reinvite(now, direction);
     world.run(SECOND);
-}
-
-fn plan(world: &World, call_id: CallId) -> Option<MixPlan> {
-    world.plans.get(&call_id).cloned().flatten()
 }
 
 /// The plan is that of a customer who is played to alone, with this passed across.

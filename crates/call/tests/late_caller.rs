@@ -2,18 +2,15 @@
 //! answered are told.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
-
 use cheling_model::directory::{RingGroup, Strategy};
 use cheling_sip::{Method, Name, Request};
 
 mod world;
 
+use world::talk::{DID, SECOND};
 use world::ua::Manner;
 use world::{World, directory, id};
 
-const DID: &str = "02161234567";
-const SECOND: Duration = Duration::from_secs(1);
 const NUMBER: &str = "13900000000";
 const TAKES_UPDATE: (&str, &str) = ("Allow", "INVITE, ACK, BYE, CANCEL, UPDATE");
 

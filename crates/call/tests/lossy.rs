@@ -11,10 +11,9 @@ use cheling_sip::sdp::Direction;
 
 mod world;
 
+use world::talk::SECOND;
 use world::ua::Manner;
 use world::{Link, World, id};
-
-const SECOND: Duration = Duration::from_secs(1);
 
 /// The events of one call in the order the model promises.
 fn check_order(seed: u64, call_id: CallId, events: &[&TapKind]) {

@@ -11,9 +11,10 @@ use cheling_sip::{Flow, Method, Name, NameAddr, Request, Transport, Uri};
 mod hand;
 mod world;
 
+use world::talk::SECOND;
+
 use hand::{Bench, PHONE, address, sdp};
 
-const SECOND: Duration = Duration::from_secs(1);
 const FIRST: &str = "198.51.100.1:5060";
 const SECOND_PLACE: &str = "198.51.100.2:5060";
 

@@ -2,8 +2,6 @@
 //! or we stand between it and the gateway.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-use std::time::Duration;
-
 use cheling_call::advertise::AdvertiseTo;
 use cheling_call::io::{Input, Settings};
 use cheling_model::directory::{CallerHeader, Trunk};
@@ -12,11 +10,12 @@ use cheling_sip::{Flow, Method, Name, Request};
 mod hand;
 mod world;
 
+use world::talk::SECOND;
+
 use hand::pbx::{PBX, incoming, invite, ok, pbx, register, registered, request, story};
 use hand::{Bench, PHONE, address, sdp, udp};
 
 const GATEWAY: &str = "198.51.100.50:5060";
-const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_phone_registers_through_us_with_its_own_password() {

@@ -10,9 +10,8 @@ use cheling_model::call::{Digit, PausedBy};
 use cheling_model::{CallId, Lane, TapKind, UserId};
 use cheling_sip::Method;
 use world::World;
+use world::talk::SECOND;
 use world::ua::Manner;
-
-const SECOND: Duration = Duration::from_secs(1);
 
 /// A customer (0) who talks to 8001 (1).
 fn talking() -> (World, CallId) {

@@ -8,11 +8,10 @@ use cheling_sip::sdp::Direction;
 
 mod world;
 
+use world::talk::{DID, SECOND, hang_up, has};
 use world::ua::{Manner, Ua};
 use world::{Link, World};
 
-const DID: &str = "02161234567";
-const SECOND: Duration = Duration::from_secs(1);
 const PICKER: usize = 3;
 
 /// A customer (0) calls 8001 (1) and 8002 (2), who only ring; 8003 (3) is idle, and a second phone
@@ -44,15 +43,6 @@ fn take(world: &mut World, ua: usize, from: usize, style: &str) {
     world.call(ua, "8001");
     world.run(SECOND);
     world.uas[ua].extra.clear();
-}
-
-fn hang_up(world: &mut World, ua: usize) {
-    let now = world.now.monotonic;
-    world.uas[ua].hang_up(now);
-}
-
-fn has(world: &World, ua: usize, word: &str) -> bool {
-    world.uas[ua].log.iter().any(|line| line.starts_with(word))
 }
 
 #[test]

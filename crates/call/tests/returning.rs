@@ -1,24 +1,11 @@
 //! Phones whose connection broke and who come back by another: their calls go on there.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
-
 mod world;
 
+use world::talk::{DID, SECOND, hang_up, has};
 use world::ua::{Manner, Ua};
 use world::{GATEWAY, World};
-
-const DID: &str = "02161234567";
-const SECOND: Duration = Duration::from_secs(1);
-
-fn hang_up(world: &mut World, ua: usize) {
-    let now = world.now.monotonic;
-    world.uas[ua].hang_up(now);
-}
-
-fn has(world: &World, ua: usize, word: &str) -> bool {
-    world.uas[ua].log.iter().any(|line| line.starts_with(word))
-}
 
 #[test]
 fn a_call_goes_on_where_the_phone_has_registered_anew() {

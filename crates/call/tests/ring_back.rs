@@ -1,18 +1,15 @@
 //! An agent who has clicked hears that the other side rings.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
-
 use cheling_call::io::{Command, Played, Speaker};
 use cheling_model::Lane;
 use cheling_model::directory::{EarlyMedia, TrunkManners};
 
 mod world;
 
+use world::talk::SECOND;
 use world::ua::Manner;
 use world::{World, id, settings};
-
-const SECOND: Duration = Duration::from_secs(1);
 
 fn dial(world: &mut World, number: &str) {
     world.command(Command::Dial {

@@ -7,11 +7,10 @@ use cheling_sip::{Method, Name};
 
 mod world;
 
+use world::talk::{DID, SECOND};
 use world::ua::Manner;
 use world::{Link, World};
 
-const DID: &str = "02161234567";
-const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// How often this word stands in a side's log.

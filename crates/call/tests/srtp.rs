@@ -9,11 +9,9 @@ use cheling_sip::sdp::Direction;
 
 mod world;
 
+use world::talk::{DID, SECOND};
 use world::ua::Manner;
 use world::{World, settings};
-
-const DID: &str = "02161234567";
-const SECOND: Duration = Duration::from_secs(1);
 
 /// What the side `ua` was last told of its media: the protocol, and the keys by suite.
 fn told(world: &mut World, ua: usize) -> (String, Vec<Vec<u8>>) {

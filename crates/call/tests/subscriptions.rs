@@ -2,18 +2,16 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use cheling_call::io::{Command, Input};
 use cheling_sip::{Method, Name};
 
 mod world;
 
+use world::talk::{DID, SECOND, has};
 use world::ua::{Manner, Ua};
 use world::{World, directory, id};
 
-const DID: &str = "02161234567";
-const SECOND: Duration = Duration::from_secs(1);
 const WATCHER: usize = 3;
 
 /// A gateway (0), 8001 (1), 8002 (2), and 8003 (3), who watches 8001.
@@ -41,10 +39,6 @@ fn states(world: &mut World, ua: usize) -> Vec<String> {
 fn between<'a>(text: &'a str, begin: &str, end: &str) -> Vec<&'a str> {
     let parts = text.split(begin).skip(1);
     parts.filter_map(|part| part.split(end).next()).collect()
-}
-
-fn has(world: &World, ua: usize, word: &str) -> bool {
-    world.uas[ua].log.iter().any(|line| line.starts_with(word))
 }
 
 fn hang_up(world: &mut World, ua: usize) {

@@ -6,48 +6,13 @@ use std::time::Duration;
 mod world;
 
 use cheling_sip::sdp::Direction;
+use world::talk::{DID, SECOND, hang_up, has, refer, talking, words};
 use world::ua::{Manner, Ua};
 use world::{GATEWAY, Link, World};
 
-const DID: &str = "02161234567";
-const SECOND: Duration = Duration::from_secs(1);
-
-fn has(world: &World, ua: usize, word: &str) -> bool {
-    world.uas[ua].log.iter().any(|line| line.starts_with(word))
-}
-
-/// A customer (0) who talks to 8001 (1); 8002 (2) and 8003 (3) are free.
-fn talking(seed: u64) -> World {
-    let mut world = World::dealership(seed);
-    let third = world.add(Ua::new("8003", "192.0.2.103:5060"));
-    world.register(third);
-    world.uas[0].extra.push(("From", "<sip:13812345678@gw>".into()));
-    world.uas[2].manner = Manner::Ring;
-    world.call(0, DID);
-    world.run(5 * SECOND);
-    world.uas[2].manner = Manner::Answer(2 * SECOND);
-    world.taps.clear();
-    world.outputs.clear();
-    world
-}
-
-fn refer(world: &mut World, from: usize, to: &str) {
-    let now = world.now.monotonic;
-    world.uas[from].refer(now, to);
-}
-
-fn hang_up(world: &mut World, ua: usize) {
-    let now = world.now.monotonic;
-    world.uas[ua].hang_up(now);
-}
-
-fn words(world: &World, ua: usize, prefix: &str) -> Vec<String> {
-    world.uas[ua].log.iter().filter(|line| line.starts_with(prefix)).cloned().collect()
-}
-
 #[test]
 fn a_blind_transfer_takes_the_place_of_who_handed_on() {
-    let mut world = talking(1);
+    let mut world = talking(1).0;
     // Phones hold before they hand on.
     let now = world.now.monotonic;
     world.uas[1].reinvite(now, Direction::SendOnly);
@@ -96,7 +61,7 @@ fn a_transfer_that_fails_gives_the_call_back() {
         (Manner::Refuse(603, SECOND), "NOTIFY SIP/2.0 603 Decline"),
         (Manner::Ring, "NOTIFY SIP/2.0 480 Temporarily Unavailable"),
     ] {
-        let mut world = talking(1);
+        let mut world = talking(1).0;
         world.uas[3].manner = manner;
         refer(&mut world, 1, "8003");
         world.run(100 * SECOND);
@@ -120,7 +85,7 @@ fn a_transfer_to_nobody_is_refused_at_once() {
         (0, "8003", "403 REFER"),
         (1, "8002@h?Replaces=x", "400 REFER"),
     ] {
-        let mut world = talking(1);
+        let mut world = talking(1).0;
         refer(&mut world, from, to);
         world.run(SECOND);
         assert!(has(&world, from, want), "{to} {:?}", world.uas[from].log);
@@ -134,7 +99,7 @@ fn who_hands_on_need_not_wait() {
     for (manner, is_answered) in
         [(Manner::Answer(2 * SECOND), true), (Manner::Refuse(486, SECOND), false)]
     {
-        let mut world = talking(1);
+        let mut world = talking(1).0;
         world.uas[3].manner = manner;
         refer(&mut world, 1, "8003");
         world.run(SECOND / 2);
@@ -152,7 +117,7 @@ fn who_hands_on_need_not_wait() {
 
 #[test]
 fn a_customer_who_hangs_up_ends_the_transfer() {
-    let mut world = talking(1);
+    let mut world = talking(1).0;
     world.uas[3].manner = Manner::Ring;
     refer(&mut world, 1, "8003");
     world.run(SECOND);
@@ -166,7 +131,7 @@ fn a_customer_who_hangs_up_ends_the_transfer() {
 
 #[test]
 fn a_call_can_be_handed_out_by_the_trunk() {
-    let mut world = talking(1);
+    let mut world = talking(1).0;
     refer(&mut world, 1, "913987654321");
     world.run(5 * SECOND);
     // The gateway's second leg is a call to the other number.
@@ -181,7 +146,7 @@ fn a_call_can_be_handed_out_by_the_trunk() {
 #[test]
 fn transfers_over_a_lossy_link_leave_nothing_behind() {
     for seed in 1..40 {
-        let mut world = talking(1);
+        let mut world = talking(1).0;
         world.link = Link { lost: 20, delay: Duration::from_millis(80), doubled: 10 };
         for _ in 0..seed {
             world.random();
@@ -203,7 +168,7 @@ fn transfers_over_a_lossy_link_leave_nothing_behind() {
 
 /// As [`talking`], and 8001 asks 8003.
 fn consulting(seed: u64) -> World {
-    let mut world = talking(seed);
+    let mut world = talking(seed).0;
     let now = world.now.monotonic;
     world.uas[1].reinvite(now, Direction::SendOnly);
     world.run(SECOND);
@@ -322,7 +287,7 @@ fn attended_transfers_over_a_lossy_link_leave_nothing_behind() {
 #[test]
 fn a_call_that_is_handed_on_while_the_other_still_rings_rings_there_anew() {
     for (to, ringing) in [("8003", 3), ("913987654321", 0)] {
-        let mut world = talking(1);
+        let mut world = talking(1).0;
         let manner = Manner::Answer(6 * SECOND);
         world.uas[ringing].manner = manner;
         world.call(1, to);
@@ -349,7 +314,7 @@ fn a_call_that_is_handed_on_while_the_other_still_rings_rings_there_anew() {
 
 #[test]
 fn handing_on_to_a_call_of_somebody_else_is_refused() {
-    let mut world = talking(1);
+    let mut world = talking(1).0;
     world.uas[3].manner = Manner::Ring;
     world.call(2, "8003");
     world.run(2 * SECOND);

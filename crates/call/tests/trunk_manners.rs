@@ -10,11 +10,9 @@ use cheling_sip::{Name, Request};
 
 mod world;
 
+use world::talk::{DID, SECOND};
 use world::ua::{Manner, Ua};
 use world::{World, settings};
-
-const DID: &str = "02161234567";
-const SECOND: Duration = Duration::from_secs(1);
 
 /// A gateway (0) of these manners, 8001 (1), 8002 (2) and 8003 (3).
 fn house(manners: TrunkManners) -> World {

@@ -18,6 +18,7 @@ use cheling_model::{CallId, DealershipId, GroupId, Lane, LineId, Now, TapKind, T
 use cheling_sip::digest::{Algorithm, ha1};
 use cheling_sip::{Flow, Message, Transport};
 
+pub mod talk;
 pub mod ua;
 
 use ua::Ua;
