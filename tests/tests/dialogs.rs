@@ -1,5 +1,5 @@
 //! What phones and carriers do beside plain calls, by SIPp through the running binary: session
-//! timers, busy lamps, picking up, another media profile after 488.
+//! timers, busy lamps, picking up, another media profile after 488, offers in PRACK.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::net::SocketAddr;
@@ -231,5 +231,45 @@ async fn a_carrier_that_takes_srtp_alone_and_says_488_is_offered_it() {
     within("the answer", call.answered()).await.unwrap();
     call.hang_up().await;
     carrier.succeeds().await;
+    cheling.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_carrier_without_an_offer_answers_ours_in_its_prack_and_offers_anew_in_the_next() {
+    let cheling = Cheling::start_with("ping_seconds = 0").await;
+    let (_phone, mut events) = cheling.phone("8001", Transport::Udp).await;
+    let mut desk = cheling.desk("agent8001").await;
+    let tone = alaw_tone(cheling.folder(), 500.0, 1);
+    let values = [
+        ("did", DID),
+        ("caller", "13812345678"),
+        ("tone", tone.to_str().unwrap()),
+        ("talk_ms", "2500"),
+    ];
+    let carrier = Sipp::start(
+        &SippRun {
+            scenario: "gateway_prack_offer",
+            local: local(GATEWAY_IP.octets(), cheling.ports.port(6)),
+            rtp_port: cheling.ports.port(20),
+            remote: cheling.sip(),
+            values: &values,
+            calls: 1,
+            more: &[],
+        },
+        cheling.folder(),
+    );
+    let call = incoming(&mut events).await;
+    call.ring().await;
+    // The card is there while all that is said.
+    desk.next_of("call.offered").await;
+    call.answer(Sound::tone(600.0)).await;
+    within("speech", call.hears(Duration::from_secs(1))).await.unwrap();
+    carrier.succeeds().await;
+    let ended = desk.next_of("call.ended").await;
+    let row = cheling.recording_of(&desk, ended.call_id()).await;
+    assert_eq!(row["verdict"], "ok", "{row}");
+    let path = format!("/recordings/{}/audio", row["recording_id"].as_str().unwrap());
+    let recording = Recording::read(&desk.get(&path).await.body);
+    recording.assert_tones(500.0, 600.0, recording.seconds());
     cheling.check().await;
 }

@@ -6,16 +6,10 @@ use std::time::Duration;
 
 mod world;
 
-use cheling_sip::sdp::Direction;
-use world::ua::{Manner, Ua};
+use cheling_sip::sdp::{Direction, Sdp};
+use world::talk::{DID, SECOND, hang_up, has, refer, talking, words};
+use world::ua::{Manner, Pracks, Ua};
 use world::{GATEWAY, World};
-
-const DID: &str = "02161234567";
-const SECOND: Duration = Duration::from_secs(1);
-
-fn has(world: &World, ua: usize, word: &str) -> bool {
-    world.uas[ua].log.iter().any(|line| line.starts_with(word))
-}
 
 #[test]
 fn provisional_responses_arrive_over_a_lossy_link_where_both_sides_know_how() {
@@ -75,35 +69,6 @@ fn a_caller_that_knows_nothing_of_it_gets_plain_provisional_responses() {
     let now = world.now.monotonic;
     world.uas[1].hang_up(now);
     world.settle();
-}
-
-/// A customer (0) who talks to 8001 (1); 8002 (2) and 8003 (3) are free.
-fn talking(seed: u64) -> World {
-    let mut world = World::dealership(seed);
-    let third = world.add(Ua::new("8003", "192.0.2.103:5060"));
-    world.register(third);
-    world.uas[0].extra.push(("From", "<sip:13812345678@gw>".into()));
-    world.uas[2].manner = Manner::Ring;
-    world.call(0, DID);
-    world.run(5 * SECOND);
-    world.uas[2].manner = Manner::Answer(2 * SECOND);
-    world.taps.clear();
-    world.outputs.clear();
-    world
-}
-
-fn refer(world: &mut World, from: usize, to: &str) {
-    let now = world.now.monotonic;
-    world.uas[from].refer(now, to);
-}
-
-fn hang_up(world: &mut World, ua: usize) {
-    let now = world.now.monotonic;
-    world.uas[ua].hang_up(now);
-}
-
-fn words(world: &World, ua: usize, prefix: &str) -> Vec<String> {
-    world.uas[ua].log.iter().filter(|line| line.starts_with(prefix)).cloned().collect()
 }
 
 #[test]
@@ -209,20 +174,88 @@ fn a_description_in_a_reliable_183_counts_where_the_200_has_none() {
     world.settle();
 }
 
-#[test]
-fn a_caller_that_wants_all_reliable_and_offers_nothing_is_offered_in_the_answer() {
+/// A gateway that wants everything reliable and makes no offer calls 8001.
+fn called_without_an_offer(prepare: impl FnOnce(&mut World)) -> World {
     let mut world = World::dealership(1);
     world.uas[0].extra.push(("Require", "100rel".into()));
     world.uas[0].has_late_offer = true;
     world.uas[1].manner = Manner::Answer(2 * SECOND);
     world.uas[2].manner = Manner::Ring;
+    prepare(&mut world);
     world.call(0, DID);
+    world
+}
+
+#[test]
+fn a_caller_that_wants_all_reliable_and_offers_nothing_is_offered_before_anybody_rings() {
+    for early in [false, true] {
+        let mut world = called_without_an_offer(|world| {
+            world.uas[0].speaks(&["PCMA"]);
+            if early {
+                world.uas[1].manner = Manner::EarlyMedia(2 * SECOND);
+            }
+        });
+        world.run(Duration::from_millis(500));
+        let log = world.uas[0].log.join(" ");
+        let status = if early { 183 } else { 180 };
+        let want = format!("100 INVITE 183 INVITE 200 PRACK {status} INVITE 200 PRACK");
+        // 8002 rings, too.
+        assert!(log.starts_with(&want), "{log}");
+        // Whoever rings is offered what the answer chose, and heard as soon as it speaks.
+        let rung = Sdp::parse(&world.uas[1].invites[0].body).unwrap().audio().unwrap();
+        let sounds = rung.formats.iter().filter(|it| !it.is("telephone-event"));
+        assert!(sounds.clone().all(|it| it.is("PCMA")) && sounds.count() == 1, "{rung:?}");
+        let heard = world.outputs.iter().any(|line| line == "Point Agent 4010");
+        assert_eq!(heard, early, "{:?}", world.outputs);
+        world.run(5 * SECOND);
+        assert_eq!(world.uas[0].leg_status(), Some(200));
+        let again = world.uas[1].log.iter().filter(|line| *line == "INVITE").count();
+        assert_eq!(again, 1, "{:?}", world.uas[1].log);
+        let story = world.story().join("\n");
+        assert!(story.contains("formats Customer PCMA") && story.contains("formats Agent PCMA"));
+        hang_up(&mut world, 0);
+        world.settle();
+    }
+}
+
+#[test]
+fn it_may_offer_anew_in_its_next_prack() {
+    let mut world = called_without_an_offer(|world| {
+        world.uas[0].prack_offers = Some(Direction::SendOnly);
+    });
+    world.run(SECOND);
+    let log = world.uas[0].log.join(" ");
+    assert_eq!(log, "100 INVITE 183 INVITE 200 PRACK 180 INVITE 200 PRACK");
+    let heard = world.uas[0].leg().heard.clone().unwrap().audio().unwrap();
+    assert_eq!(heard.direction, Direction::RecvOnly);
     world.run(5 * SECOND);
-    // A reliable 180 would have to bring an offer, and there was none yet.
-    assert!(!has(&world, 0, "180"), "{:?}", world.uas[0].log);
     assert_eq!(world.uas[0].leg_status(), Some(200));
+    let heard = world.uas[1].leg().heard.clone().unwrap().audio().unwrap();
+    assert_eq!(heard.direction, Direction::SendOnly, "who has answered is told");
     hang_up(&mut world, 0);
     world.settle();
+}
+
+#[test]
+fn nobody_rings_for_a_caller_that_does_not_answer_our_offer() {
+    // Without any PRACK, with one that says nothing, and with one that gives up.
+    for (answers, want) in [(None, 504), (Some(false), 488), (Some(true), 487)] {
+        let mut world = called_without_an_offer(|world| {
+            world.uas[0].pracks = match answers {
+                Some(false) => Pracks::WithoutSdp,
+                None | Some(true) => Pracks::Never,
+            };
+        });
+        if answers == Some(true) {
+            world.run(SECOND);
+            let now = world.now.monotonic;
+            world.uas[0].cancel(now);
+        }
+        world.run(60 * SECOND);
+        assert_eq!(world.uas[0].leg_status(), Some(want));
+        assert!(world.uas[1].invites.is_empty());
+        world.settle();
+    }
 }
 
 /// A response of the gateway's to the newest INVITE it got, as another phone behind it.
@@ -276,7 +309,7 @@ fn phones_that_a_trunk_rings_at_once_are_told_apart_and_one_wins() {
 
 #[test]
 fn a_re_invite_of_ours_that_meets_one_of_theirs_is_made_again() {
-    let mut world = talking(1);
+    let mut world = talking(1).0;
     let now = world.now.monotonic;
     world.uas[1].reinvite(now, Direction::SendOnly);
     world.run(SECOND);
@@ -295,7 +328,7 @@ fn a_re_invite_of_ours_that_meets_one_of_theirs_is_made_again() {
 #[test]
 fn an_info_whose_dialog_is_gone_ends_the_call_and_others_do_not() {
     for (status, lives) in [(481, false), (408, true), (415, true)] {
-        let mut world = talking(1);
+        let mut world = talking(1).0;
         world.uas[0].refusals.push_back((cheling_sip::Method::Info, status, "X", String::new()));
         let now = world.now.monotonic;
         let body = Some(("application/dtmf-relay", b"Signal=5".to_vec()));

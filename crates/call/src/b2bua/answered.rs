@@ -62,16 +62,18 @@ impl Call {
             _ => response.status,
         };
         let is_first = ringing.early.as_ref().is_none_or(|early| *early == here);
+        // Who has answered our offer hears it, too, and is told nothing of it.
+        let is_told = !ringing.caller.has_offered_anew();
         let is_passed = policy.unwrap_or_default() == EarlyMedia::Pass
             && is_first
-            && !ringing.caller.has_offered_anew();
+            && (is_told || ringing.early.is_none());
         if let (true, Some(offer), Some(sdp), Some(media)) =
             (is_passed, ringing.caller.offer(), sdp, self.media.as_mut())
             && fork.protection.check(&sdp).is_ok()
         {
             media.answered_by(lane.other(), fork.protection.clone(), fork.offer.clone());
             let changes = media.agree(lane, offer, &sdp);
-            passed = Some(media.pass_answer(lane, &sdp));
+            passed = is_told.then(|| media.pass_answer(lane, &sdp));
             ringing.early = Some(here);
             self.changed(core, changes);
         }

@@ -31,7 +31,8 @@ pub(crate) struct Invited {
     pub(crate) offer: Option<Sdp>,
     /// Provisional responses that the caller acknowledges.
     pub(crate) reliable: Uas,
-    /// Whether the caller has offered anew since, and been answered.
+    /// Whether the caller has offered anew since, and been answered; or has answered an offer of
+    /// ours. The 2xx says nothing of media then.
     pub(crate) has_offered_anew: bool,
 }
 
@@ -50,8 +51,6 @@ impl Invited {
         let is_reliable = match Wish::of(&self.request) {
             Wish::Unsupported => false,
             Wish::Supported => sdp.is_some(),
-            // An offer of ours would have to be in it (RFC 3261 §13.2.1), and there is none yet.
-            Wish::Required if self.offer.is_none() => return,
             Wish::Required => true,
         };
         if !is_reliable {
@@ -61,6 +60,21 @@ impl Invited {
             Ok(Some(response)) => core.respond(self.server, response),
             Ok(None) => {}
             Err(err) => tracing::debug!(from = %self.flow, %err, "provisional response left out"),
+        }
+    }
+
+    /// Whether the caller makes no offer and wants one before the answer: all that is said before it
+    /// is to be reliable, and the first reliable message brings the offer (RFC 3261 §13.2.1).
+    pub(super) fn wants_offer(&self) -> bool {
+        self.offer.is_none() && Wish::of(&self.request) == Wish::Required
+    }
+
+    /// Makes our offer in a reliable 183, which the PRACK is to answer (RFC 3262 §5).
+    pub(super) fn make_offer(&mut self, core: &mut Core, offer: &Sdp) {
+        let response = self.response(core, 183, Some(offer));
+        // Nothing has been sent before it.
+        if let Ok(Some(response)) = self.reliable.send(core.now.monotonic, response) {
+            core.respond(self.server, response);
         }
     }
 

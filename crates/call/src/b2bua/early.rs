@@ -40,7 +40,8 @@ impl Call {
         let lane = self.caller_lane;
         let Caller::Invited(invited) = &mut ringing.caller else { return Err(491) };
         // The first offer must have had its answer, and that must have arrived.
-        let is_answered = ringing.early.is_some() && invited.has_had_answer();
+        let is_first_over = ringing.early.is_some() || invited.has_offered_anew;
+        let is_answered = is_first_over && invited.has_had_answer();
         let offer = match read_body(&request.headers, &request.body) {
             Ok(Some(offer)) if is_answered => offer,
             Ok(_) => return Err(491),
@@ -54,6 +55,30 @@ impl Call {
         invited.has_offered_anew = true;
         self.changed(core, change);
         Ok(answer)
+    }
+
+    /// The caller answers the offer that we made before anybody rang: from now on it is as if the
+    /// answer had been its offer.
+    ///
+    /// # Errors
+    /// The status to refuse it with.
+    fn early_answer(
+        &mut self,
+        core: &mut Core,
+        ringing: &mut Ringing,
+        request: &Request,
+    ) -> Result<Option<Sdp>, u16> {
+        let lane = self.caller_lane;
+        let Caller::Invited(invited) = &mut ringing.caller else { return Err(481) };
+        let answer = read_body(&request.headers, &request.body).map_err(|err| err.status())?;
+        let answer = answer.filter(Sdp::has_audio).ok_or(488_u16)?;
+        let media = self.media.as_mut().ok_or(500_u16)?;
+        media.check(lane, &answer).map_err(|_| 488_u16)?;
+        let changes = media.says(lane, answer.clone());
+        invited.offer = Some(answer);
+        invited.has_offered_anew = true;
+        self.changed(core, changes);
+        Ok(None)
     }
 
     /// An UPDATE of the caller with an offer before the answer.
@@ -96,6 +121,7 @@ impl Call {
             Err(status) => return core.refuse(server, request, status),
         };
         let answer = match request.body.is_empty() {
+            _ if ringing.awaits.is_some() => self.early_answer(core, ringing, request),
             true => Ok(None),
             false => self.early_offer(core, ringing, request).map(Some),
         };

@@ -6,7 +6,7 @@ use super::caller::Caller;
 use super::fork::{Fork, ForkState};
 use super::leg::{Leg, Side};
 use super::rings_at;
-use crate::hunt::Hunt;
+use crate::hunt::{Hunt, Way};
 use crate::occupancy::Hold;
 use cheling_sip::sdp::Sdp;
 use cheling_sip::subscription::dialog_info::DialogState;
@@ -19,6 +19,8 @@ pub(crate) struct Ringing {
     pub(super) caller: Caller,
     pub(super) forks: Vec<Fork>,
     pub(super) hunt: Box<Hunt>,
+    /// What rings as soon as the caller has answered our offer.
+    pub(super) awaits: Option<Way>,
     /// Where the forks of the way that rings begin.
     pub(super) way_from: usize,
     /// When the way that rings is given up.
@@ -43,6 +45,7 @@ impl Ringing {
             caller,
             forks,
             hunt,
+            awaits: None,
             way_from: 0,
             rings_until: None,
             may_ring_until: None,

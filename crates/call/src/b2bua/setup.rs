@@ -137,6 +137,9 @@ impl Call {
                     let changes = invited.offer.as_ref().map(|sdp| media.point(lane, sdp));
                     self.changed(core, changes.into_iter().flatten());
                 }
+                if invited.wants_offer() {
+                    return self.offer_first(core, invited, way, hunt);
+                }
                 let caller = Caller::Invited(invited);
                 let mut ringing = Box::new(Ringing::new(caller, Vec::new(), hunt));
                 if self.ring_way(core, &mut ringing, way) {
@@ -158,6 +161,26 @@ impl Call {
                 State::Fetching(Box::new(Fetch { forks, hunt }))
             }
         }
+    }
+
+    /// Makes the caller an offer; who is called rings when it is answered.
+    fn offer_first(
+        &mut self,
+        core: &mut Core,
+        mut invited: Box<Invited>,
+        way: Way,
+        hunt: Box<Hunt>,
+    ) -> State {
+        let lane = self.caller_lane;
+        if let Some(media) = self.media.as_mut() {
+            let protection = media.protection(lane).clone();
+            let offer = media.any_offer(lane, protection);
+            invited.make_offer(core, &offer);
+        }
+        let mut ringing = Box::new(Ringing::new(Caller::Invited(invited), Vec::new(), hunt));
+        ringing.told = (183, true);
+        ringing.awaits = Some(way);
+        State::Ringing(ringing)
     }
 
     /// Sends an INVITE to each target and tells which of our phones ring.
@@ -386,6 +409,16 @@ impl Call {
             }
             Event::Request { server, request, .. } if request.method == Method::Prack => {
                 self.early_prack(core, &mut ringing, server, &request);
+                if let Some(way) = ringing.awaits.take_if(|_| ringing.caller.offer().is_some()) {
+                    return match self.ring_way(core, &mut ringing, way) {
+                        true => State::Ringing(ringing),
+                        false => self.ring(core, ringing, Fate::Unreachable),
+                    };
+                }
+                if ringing.awaits.is_some() && ringing.caller.next_timeout().is_none() {
+                    // It has had our offer, and there is no answer to it.
+                    return self.give_up(core, *ringing, 488, Ending::unanswered(488));
+                }
                 return match ringing.held.take_if(|_| ringing.caller.may_accept()) {
                     Some((client, response)) => self.answered(core, ringing, client, &response),
                     None => State::Ringing(ringing),
@@ -431,6 +464,7 @@ impl Call {
                 let why = Withdrawal::Failed { status: 504 };
                 (why, CALLER_GONE, EndCause::Failed, None, 504)
             }
+            Event::Timeout if ringing.awaits.is_some() => return State::Ringing(ringing),
             Event::Timeout if ringing.rings_until.is_some_and(|at| at > core.now.monotonic) => {
                 return State::Ringing(ringing);
             }

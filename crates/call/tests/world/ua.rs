@@ -33,6 +33,16 @@ pub enum Manner {
     Dead,
 }
 
+/// How a caller acknowledges reliable provisional responses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pracks {
+    /// With an answer to the offer, if they bring one.
+    Always,
+    /// With nothing in it.
+    WithoutSdp,
+    Never,
+}
+
 #[derive(Debug)]
 enum Act {
     Answer(ServerId, u16),
@@ -102,6 +112,8 @@ pub struct Ua {
     pub updates: Vec<Request>,
     /// Leaves the description out of its 200, having said it in a 183.
     pub answers_without_sdp: bool,
+    /// How it acknowledges provisional responses.
+    pub pracks: Pracks,
     /// Offers anew in its PRACK, with this direction.
     pub prack_offers: Option<Direction>,
     /// How it refuses the next INVITEs, re-INVITEs and UPDATEs, and a header that goes with it.
@@ -154,6 +166,7 @@ impl Ua {
             rings_with: Vec::new(),
             updates: Vec::new(),
             answers_without_sdp: false,
+            pracks: Pracks::Always,
             prack_offers: None,
             refusals: VecDeque::new(),
             srtp: None,

@@ -1,6 +1,6 @@
 //! What the phone does about what comes in: requests it answers, responses it acts on.
 
-use super::{Act, Leg, Manner, Ua};
+use super::{Act, Leg, Manner, Pracks, Ua};
 use cheling_sip::digest::{Challenge, ha1};
 use cheling_sip::endpoint::Event;
 use cheling_sip::reliable::{self, Prack, Receipt, Wish};
@@ -257,13 +257,24 @@ impl Ua {
             if leg.early_dialog.is_none() {
                 leg.early_dialog = Dialog::uac(&leg.invite, response);
             }
-            if let Receipt::Acknowledge(rack) = leg.uac.receive(response) {
+            if let Receipt::Acknowledge(rack) = leg.uac.receive(response)
+                && self.pracks != Pracks::Never
+            {
+                let leg = &self.legs[at];
                 let mut dialog = Dialog::uac(&leg.invite, response).unwrap();
                 dialog.local_cseq = leg.early.unwrap_or(dialog.local_cseq);
                 let mut prack = rack.request(&mut dialog);
-                if let Some(direction) = self.prack_offers {
-                    self.port += 2;
-                    let sdp = self.sdp(direction, 2);
+                let is_offered = self.legs[at].invite.body.is_empty() && !response.body.is_empty();
+                let description = match self.prack_offers {
+                    _ if self.pracks == Pracks::WithoutSdp => None,
+                    _ if is_offered => Some(self.sdp(Direction::SendRecv, 1)),
+                    Some(direction) => {
+                        self.port += 2;
+                        Some(self.sdp(direction, 2))
+                    }
+                    None => None,
+                };
+                if let Some(sdp) = description {
                     prack.set_body(CONTENT_TYPE, sdp.to_bytes());
                 }
                 let leg = &mut self.legs[at];
@@ -302,7 +313,7 @@ impl Ua {
         let leg = &self.legs[at];
         let cseq = response.headers.cseq().unwrap().number;
         let mut ack = leg.dialog.as_ref().unwrap().ack(cseq);
-        if leg.invite.body.is_empty() {
+        if leg.invite.body.is_empty() && !response.body.is_empty() {
             ack.set_body(CONTENT_TYPE, self.sdp(Direction::SendRecv, 1).to_bytes());
         }
         let flow = self.flow();
