@@ -209,3 +209,15 @@ test('a recording says how it sounds and is downloaded as WAV or Opus', async ({
     await expect(link).toHaveAttribute('href', new RegExp(`format=${format}&download=1$`))
   }
 })
+
+test('a call that was not recorded says so and cannot be played', async ({ page }) => {
+  await page.route(/\/api\/v1\/calls(\?|$)/, async (route) => {
+    const response = await route.fetch()
+    const answer = await response.json()
+    for (const call of answer.items) call.verdict = 'not_recorded'
+    await route.fulfill({ response, json: answer })
+  })
+  await signIn(page, 'chenjing', '/calls')
+  await expect(page.getByText('未录音').first()).toBeVisible()
+  await expect(page.getByRole('button', { name: '播放录音' })).toHaveCount(0)
+})
