@@ -23,6 +23,7 @@ async fn a_stranger_sees_calls_and_recordings_without_doing_anything() {
         .args(["--web", &web.to_string(), "--sip", &format!("127.0.0.1:{}", ports.sip())])
         .env("CHELING_MEDIA__FIRST_PORT", first.to_string())
         .env("CHELING_MEDIA__LAST_PORT", last.to_string());
+    let demo_began_us = since_epoch_us();
     let mut demo = Process::start("demo", command, folder.path());
     eventually("readiness", || async {
         let answer = http::request(web, "GET", "/readyz", &[], b"").await?;
@@ -54,8 +55,26 @@ async fn a_stranger_sees_calls_and_recordings_without_doing_anything() {
         page["items"].as_array().filter(|items| !items.is_empty()).map(|_| ())
     })
     .await;
+    // The last calls that were there before have theirs, and nothing alarming is said of them.
+    let id = eventually("a recording of a call before", || async {
+        let page = desk.get("/recordings").await.good();
+        let started_us = demo_began_us;
+        page["items"].as_array()?.iter().find_map(|it| {
+            let is_before = it["started_at"].as_i64()? < started_us && it["verdict"] == "ok";
+            is_before.then(|| it["recording_id"].as_str().map(str::to_owned))?
+        })
+    })
+    .await;
+    let audio = desk.get(&format!("/recordings/{id}/audio")).await;
+    assert!(audio.status == 200 && audio.body.len() > 100_000, "{}", audio.body.len());
+    assert!(!demo.said().contains("left nothing"), "{}", demo.said());
     drop(desk);
     let status = demo.interrupt().await;
     assert!(status.success(), "{status}");
     assert!(http::request(web, "GET", "/readyz", &[], b"").await.is_none());
+}
+
+fn since_epoch_us() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.unwrap().as_micros() as i64
 }

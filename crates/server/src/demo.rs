@@ -1,5 +1,7 @@
 //! `cheling demo`: an invented dealership with simulated phones, in a throwaway folder.
 
+mod past;
+
 use crate::cli::Demo;
 use crate::config::{Config, TrunkEntry};
 use crate::facts::{Facts, now, private_dir};
@@ -35,6 +37,8 @@ pub async fn run(demo: Demo, config: Config) -> anyhow::Result<()> {
     eprintln!("making a dealership of {} customers …", demo.customers);
     let secrets = Secrets::generate();
     let (facts, made) = furnish(&config, &demo, &secrets).await?;
+    let (day, its_config) = (made.calls.clone(), config.clone());
+    tokio::task::spawn_blocking(move || past::leave(&day, &its_config, now())).await??;
     let node = Node::start(&config, facts).await?;
     let simulated: Vec<&str> = if demo.quiet_phones {
         Vec::new()

@@ -9,9 +9,10 @@ use cheling_store::render::not_recorded;
 use cheling_store::rows::{RecordingRows, RowError};
 use cheling_store::workers::RenderQueue;
 use std::collections::HashSet;
+use std::time::Duration;
 
 /// How far back a start looks for calls that left nothing: the process before may have been down.
-const LOOK_BACK_US: i64 = 24 * 3600 * 1_000_000;
+pub const LOOK_BACK: Duration = Duration::from_hours(24);
 
 /// Calls asked for at a time.
 const PAGE: u32 = 200;
@@ -69,7 +70,8 @@ pub async fn tell_unrecorded(
     desk: &Desk,
     now: Timestamp,
 ) -> Result<(), RowError> {
-    let since = Timestamp::from_micros(now.as_micros().saturating_sub(LOOK_BACK_US));
+    let since =
+        Timestamp::from_micros(now.as_micros().saturating_sub(LOOK_BACK.as_micros() as i64));
     // Ids are in the order of time.
     let mut after = CallId::mint(since, [0; 10]);
     // What it has may be rendered by now: then it has its row.
