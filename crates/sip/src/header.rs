@@ -3,6 +3,7 @@
 //! Belongs here: storing, finding and changing fields. Does not: what a value means (`fields`).
 
 use std::borrow::Cow;
+use std::io::Write as _;
 
 use bytes::Bytes;
 
@@ -150,7 +151,7 @@ impl Header {
         Self { known: Name::find(&name), name, value }
     }
 
-    fn written(key: Key<'_>, value: &str) -> Self {
+    fn written(key: Key<'_>, value: String) -> Self {
         let (known, name) = match key {
             Key::Known(name) => (Some(name), Bytes::from_static(name.as_str().as_bytes())),
             Key::Other(_) => (None, Bytes::copy_from_slice(key.as_str().as_bytes())),
@@ -180,12 +181,14 @@ impl Header {
 }
 
 /// A line end in a value would begin a header of somebody else's choosing.
-fn one_line(value: &str) -> Bytes {
-    let value = value.trim_matches([' ', '\t', '\r', '\n']);
-    if !value.contains(['\r', '\n', '\0']) {
-        return Bytes::copy_from_slice(value.as_bytes());
+fn one_line(value: String) -> Bytes {
+    let trimmed = value.trim_matches([' ', '\t', '\r', '\n']);
+    let is_one_line = !trimmed.contains(['\r', '\n', '\0']);
+    if is_one_line && trimmed.len() == value.len() {
+        // Not `from(value)`: what it has room for beyond its end would be kept.
+        return Bytes::from(value.into_bytes().into_boxed_slice());
     }
-    Bytes::from(value.replace(['\r', '\n', '\0'], " "))
+    Bytes::from(trimmed.replace(['\r', '\n', '\0'], " "))
 }
 
 /// The header fields of one message.
@@ -195,6 +198,11 @@ pub struct Headers(Vec<Header>);
 impl Headers {
     pub(crate) fn from_received(list: Vec<Header>) -> Self {
         Self(list)
+    }
+
+    /// None yet, with room for those of a usual message of ours.
+    pub(crate) fn with_room() -> Self {
+        Self(Vec::with_capacity(16))
     }
 
     /// All fields in their order.
@@ -250,12 +258,17 @@ impl Headers {
 
     /// Whether a comma-separated header lists `token`, without regard to case.
     pub fn lists<'a>(&self, name: impl Into<Key<'a>>, token: &str) -> bool {
-        self.values(name).iter().any(|value| value.eq_ignore_ascii_case(token))
+        let key = name.into();
+        self.fields(key).any(|header| {
+            let text = header.text();
+            let mut values = text::split_outside_quotes(&text, b',').into_iter();
+            values.any(|value| value.eq_ignore_ascii_case(token))
+        })
     }
 
     /// Appends a field. Line ends in `value` become spaces.
     pub fn push<'a>(&mut self, name: impl Into<Key<'a>>, value: impl ToString) {
-        self.0.push(Header::written(name.into(), &value.to_string()));
+        self.0.push(Header::written(name.into(), value.to_string()));
     }
 
     /// Appends a field as it stands in another message, octet by octet.
@@ -267,13 +280,13 @@ impl Headers {
     pub fn insert_front<'a>(&mut self, name: impl Into<Key<'a>>, value: impl ToString) {
         let key = name.into();
         let at = self.0.iter().position(|header| key.is(header)).unwrap_or(0);
-        self.0.insert(at, Header::written(key, &value.to_string()));
+        self.0.insert(at, Header::written(key, value.to_string()));
     }
 
     /// Replaces all fields of this name by one, at the place of the first, or appends it.
     pub fn set<'a>(&mut self, name: impl Into<Key<'a>>, value: impl ToString) {
         let key = name.into();
-        let header = Header::written(key, &value.to_string());
+        let header = Header::written(key, value.to_string());
         let Some(at) = self.0.iter().position(|header| key.is(header)) else {
             self.0.push(header);
             return;
@@ -287,12 +300,12 @@ impl Headers {
         let key = name.into();
         let value = value.to_string();
         let Some(at) = self.0.iter().position(|header| key.is(header)) else {
-            self.0.push(Header::written(key, &value));
+            self.0.push(Header::written(key, value));
             return;
         };
         let text = self.0[at].text();
         let rest = text::find_outside_quotes(&text, b',').map(|comma| text[comma..].to_owned());
-        let replaced = one_line(&(value + rest.as_deref().unwrap_or("")));
+        let replaced = one_line(value + rest.as_deref().unwrap_or(""));
         self.0[at].value = replaced;
     }
 
@@ -312,7 +325,6 @@ impl Headers {
 
     /// Writes all fields, one Content-Length among them, whose value the body decides.
     pub(crate) fn write(&self, out: &mut Vec<u8>, body_bytes: usize) {
-        let body_bytes = body_bytes.to_string();
         let mut has_length = false;
         for header in &self.0 {
             let is_length = header.known == Some(Name::ContentLength);
@@ -323,7 +335,7 @@ impl Headers {
             out.extend_from_slice(&header.name);
             out.extend_from_slice(b": ");
             if is_length {
-                out.extend_from_slice(body_bytes.as_bytes());
+                write_number(body_bytes, out);
             } else if header.value.contains(&b'\n') {
                 // Folds are written as one line: some gateways cannot read them.
                 write_unfolded(&header.value, out);
@@ -334,10 +346,15 @@ impl Headers {
         }
         if !has_length {
             out.extend_from_slice(b"Content-Length: ");
-            out.extend_from_slice(body_bytes.as_bytes());
+            write_number(body_bytes, out);
             out.extend_from_slice(b"\r\n");
         }
     }
+}
+
+fn write_number(number: usize, out: &mut Vec<u8>) {
+    // Nothing fails that is written to memory.
+    let _ = write!(out, "{number}");
 }
 
 fn write_unfolded(value: &[u8], out: &mut Vec<u8>) {

@@ -1,5 +1,8 @@
 //! SIP messages: requests and responses, made, changed and written.
 
+use std::fmt;
+use std::io::Write as _;
+
 use bytes::Bytes;
 
 use crate::fields::CSeq;
@@ -8,6 +11,9 @@ use crate::method::Method;
 use crate::name_addr::NameAddr;
 use crate::text;
 use crate::uri::Uri;
+
+/// Room for the first line of a message of ours, and for its Content-Length.
+const START_BYTES: usize = 128;
 
 /// One message, read by [`Message::parse`] or made by us.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +112,8 @@ impl Request {
         call_id: &str,
         cseq: u32,
     ) -> Self {
-        let mut request = Self::new(method.clone(), uri);
+        let headers = Headers::with_room();
+        let mut request = Self { method: method.clone(), uri, headers, body: Bytes::new() };
         request.headers.push(Name::MaxForwards, 70);
         request.headers.push(Name::From, from);
         request.headers.push(Name::To, to);
@@ -128,8 +135,7 @@ impl Request {
 
     /// Writes the request for the wire, fields as they came, Content-Length by the body.
     pub fn to_bytes(&self) -> Bytes {
-        let start_line = format!("{} {} SIP/2.0\r\n", self.method, self.uri);
-        write(start_line.as_bytes(), &self.headers, &self.body)
+        write(format_args!("{} {} SIP/2.0", self.method, self.uri), b"", &self.headers, &self.body)
     }
 }
 
@@ -140,7 +146,7 @@ impl Response {
     /// `to_tag` is put into To if the request had none; 100 takes none. An empty `reason` becomes
     /// the usual phrase.
     pub fn to(request: &Request, status: u16, reason: &str, to_tag: Option<&str>) -> Self {
-        let mut headers = Headers::default();
+        let mut headers = Headers::with_room();
         for name in [Name::Via, Name::From, Name::To, Name::CallId, Name::CSeq, Name::Timestamp] {
             headers.copy_from(&request.headers, name);
         }
@@ -152,13 +158,11 @@ impl Response {
         {
             headers.set(Name::To, to.with_tag(tag));
         }
-        let reason = if reason.is_empty() { reason_phrase(status) } else { reason };
-        Self {
-            status,
-            reason: Bytes::from(reason.replace(['\r', '\n'], " ")),
-            headers,
-            body: Bytes::new(),
-        }
+        let reason = match reason {
+            "" => Bytes::from_static(reason_phrase(status).as_bytes()),
+            reason => Bytes::from(reason.replace(['\r', '\n'], " ")),
+        };
+        Self { status, reason, headers, body: Bytes::new() }
     }
 
     /// Puts a body in, with its Content-Type.
@@ -184,18 +188,20 @@ impl Response {
 
     /// Writes the response for the wire, fields as they came, Content-Length by the body.
     pub fn to_bytes(&self) -> Bytes {
-        let mut start_line = format!("SIP/2.0 {:03} ", self.status).into_bytes();
-        start_line.extend_from_slice(&self.reason);
-        start_line.extend_from_slice(b"\r\n");
-        write(&start_line, &self.headers, &self.body)
+        let start = format_args!("SIP/2.0 {:03} ", self.status);
+        write(start, &self.reason, &self.headers, &self.body)
     }
 }
 
-fn write(start_line: &[u8], headers: &Headers, body: &[u8]) -> Bytes {
+/// `reason` ends the start line: octets that need not be text.
+fn write(start: fmt::Arguments<'_>, reason: &[u8], headers: &Headers, body: &[u8]) -> Bytes {
     let fields: usize =
         headers.iter().map(|header| header.name().len() + header.value().len() + 4).sum();
-    let mut out = Vec::with_capacity(start_line.len() + fields + body.len() + 32);
-    out.extend_from_slice(start_line);
+    let mut out = Vec::with_capacity(START_BYTES + fields + body.len());
+    // Nothing fails that is written to memory.
+    let _ = out.write_fmt(start);
+    out.extend_from_slice(reason);
+    out.extend_from_slice(b"\r\n");
     headers.write(&mut out, body.len());
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(body);
