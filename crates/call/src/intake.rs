@@ -96,6 +96,10 @@ pub(crate) fn request(switch: &mut Switch, server: ServerId, flow: Flow, request
 
 /// There is no room even for a transaction.
 pub(crate) fn overloaded(core: &mut Core, flow: Flow, request: &Request) {
+    if core.may_log() {
+        let (servers, clients) = core.endpoint.transactions();
+        tracing::warn!(from = %flow, servers, clients, "request refused: too many come from there, or there are too many transactions");
+    }
     let tag = core.token();
     let mut response = Response::to(request, 503, "", Some(&tag));
     response.headers.push(Name::RetryAfter, RETRY_AFTER_S);

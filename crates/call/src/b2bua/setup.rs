@@ -65,7 +65,11 @@ impl Call {
                 if matches!(event, Event::RelayFailed) {
                     self.relay = Relay::None;
                 }
-                tracing::warn!(call_id = %self.id, "no relay for the call");
+                let why = match event {
+                    Event::Timeout => "its thread says nothing",
+                    _ => "its thread says why, before this line",
+                };
+                tracing::warn!(call_id = %self.id, why, "no relay for the call");
                 self.refuse_opening(core, *opening, 503);
                 self.end(core, Ending::unanswered(503), Vec::new())
             }
@@ -343,6 +347,10 @@ impl Call {
             Over::With { status, cause } => (status, cause),
             Over::Refused(refusal) => (refusal.status(), outcome::cause(refusal.status())),
         };
+        if status == 503 {
+            let refused_by: Vec<_> = fork::statuses(&ringing.forks).collect();
+            tracing::warn!(call_id = %self.id, ?over, ?refused_by, "the caller is refused by 503");
+        }
         self.give_up(core, ringing, status, Ending { cause, by: None, status: Some(status) })
     }
 
