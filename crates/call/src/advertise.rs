@@ -4,6 +4,7 @@
 //! A call describes our media by the one address that the relay names; what the other side is to
 //! read instead is put in its place as the message goes out, when it is known where it goes.
 
+use bytes::Bytes;
 use std::net::IpAddr;
 
 /// A network, and the address by which it reaches us.
@@ -36,9 +37,8 @@ impl AdvertiseTo {
 
 /// The same message with `to` in the place of `from` wherever a description names it; Content-Length
 /// follows. Whatever holds no description stays as it is.
-pub(crate) fn readdressed(bytes: Vec<u8>, from: IpAddr, to: IpAddr) -> Vec<u8> {
-    let Some(changed) = with_body(&bytes, from, to) else { return bytes };
-    changed
+pub(crate) fn readdressed(bytes: Bytes, from: IpAddr, to: IpAddr) -> Bytes {
+    with_body(&bytes, from, to).map_or(bytes, Bytes::from)
 }
 
 fn with_body(bytes: &[u8], from: IpAddr, to: IpAddr) -> Option<Vec<u8>> {
@@ -140,12 +140,12 @@ mod tests {
         for (to, family) in [("192.168.1.10", "IP4"), ("2001:db8::5", "IP6")] {
             let want = message(to, family, 0);
             let want = message(to, family, length(&want));
-            let told = readdressed(before.clone().into_bytes(), ip("203.0.113.5"), ip(to));
-            assert_eq!(String::from_utf8(told).unwrap(), want);
+            let told = readdressed(before.clone().into(), ip("203.0.113.5"), ip(to));
+            assert_eq!(told, want);
         }
-        let held = before.replace("203.0.113.5", "0.0.0.0").into_bytes();
+        let held = Bytes::from(before.replace("203.0.113.5", "0.0.0.0"));
         assert_eq!(readdressed(held.clone(), ip("203.0.113.5"), ip("192.168.1.10")), held);
-        let text = b"MESSAGE sip:a@b SIP/2.0\r\nContent-Type: text/plain\r\nContent-Length: 17\r\n\r\nc=IN IP4 192.0.2.1".to_vec();
+        let text = Bytes::from_static(b"MESSAGE sip:a@b SIP/2.0\r\nContent-Type: text/plain\r\nContent-Length: 17\r\n\r\nc=IN IP4 192.0.2.1");
         assert_eq!(readdressed(text.clone(), ip("192.0.2.1"), ip("10.0.0.1")), text);
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use cheling_model::directory::{Directory, TrunkManners, TrunkRole};
 use cheling_model::{CallId, Now, TapEvent, TapKind, Timestamp};
 use cheling_sip::endpoint::Config;
@@ -204,7 +205,7 @@ impl Core {
         let mut desk = Desk { now: *now, settings, endpoint, random, pings: &mut pings };
         let result = happen(outward, &mut desk);
         for flow in pings {
-            self.put(Output::Send { flow, bytes: PING.to_vec() });
+            self.put(Output::Send { flow, bytes: Bytes::from_static(PING) });
         }
         result
     }
@@ -277,7 +278,7 @@ impl Core {
     /// The next thing to be done: messages first, so that no call waits for its own records.
     pub(crate) fn poll(&mut self) -> Option<Output> {
         if let Some((flow, bytes)) = self.endpoint.poll() {
-            let (usual, bytes) = (self.settings.advertise, bytes.to_vec());
+            let usual = self.settings.advertise;
             let told = self.settings.advertised_to(flow.remote.ip());
             let bytes = if told == usual { bytes } else { readdressed(bytes, usual, told) };
             return Some(Output::Send { flow, bytes });

@@ -7,6 +7,7 @@ use crate::advertise::AdvertiseTo;
 use crate::auth::Offered;
 use crate::guard;
 use crate::registrar::Kept;
+use bytes::Bytes;
 use cheling_media::dtls::{Fingerprint, Role};
 use cheling_media::srtp::MasterKey;
 use cheling_model::call::{Digit, Format, PausedBy};
@@ -211,7 +212,7 @@ pub enum Output {
         /// Where.
         flow: Flow,
         /// One whole message.
-        bytes: Vec<u8>,
+        bytes: Bytes,
     },
     /// Open a relay; answer with [`Input::RelayOpened`] or [`Input::RelayFailed`].
     OpenRelay {

@@ -522,7 +522,7 @@ fn a_connection_that_ends_takes_its_phone_along() {
         while let Some(output) = world.switch.poll() {
             if let Output::Send { flow: to, bytes } = output {
                 assert_eq!(to, flow);
-                answer = bytes;
+                answer = bytes.to_vec();
             }
         }
         answer

@@ -262,11 +262,12 @@ impl Transports {
     ///
     /// # Errors
     /// [`SendError`] if that is known at once; [`Arrived::SendFailed`] comes if it shows later.
-    pub fn send(&mut self, flow: &Flow, bytes: Vec<u8>) -> Result<(), SendError> {
+    pub fn send(&mut self, flow: &Flow, bytes: impl Into<Bytes>) -> Result<(), SendError> {
+        let bytes = bytes.into();
         let sent = match flow.transport {
             Transport::Udp => self.send_udp(flow, &bytes),
             Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
-                self.send_connected(flow, bytes.into())
+                self.send_connected(flow, bytes)
             }
         };
         let counters = &self.shared.counters;

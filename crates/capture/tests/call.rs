@@ -337,7 +337,7 @@ async fn a_trunk_under_tls_is_called_by_tls_alone() {
     assert!(text.contains(";transport=tls>"), "{text}");
     // What it answers on the same connection reaches the phone.
     let busy = Response::to(&invite, 486, "Busy Here", Some("b"));
-    far.transports.send(&flow, Message::Response(busy).to_bytes().to_vec()).unwrap();
+    far.transports.send(&flow, Message::Response(busy).to_bytes()).unwrap();
     let ending = tokio::time::timeout(DEADLINE, call.ended()).await.unwrap();
     assert_eq!(ending.status, Some(486));
     phone.stop().await;

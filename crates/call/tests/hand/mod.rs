@@ -68,7 +68,7 @@ impl Bench {
         self.switch.handle(self.now, input);
         while let Some(output) = self.switch.poll() {
             match output {
-                Output::Send { bytes, .. } if bytes == b"\r\n\r\n" => self.pings += 1,
+                Output::Send { bytes, .. } if bytes[..] == *b"\r\n\r\n" => self.pings += 1,
                 Output::Send { flow, bytes } => match Message::parse(&bytes).unwrap() {
                     Message::Request(request) => {
                         let via = request.headers.via().unwrap();

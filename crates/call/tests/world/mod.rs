@@ -253,7 +253,7 @@ impl World {
                 );
                 let line = text.lines().next().unwrap_or_default().to_owned();
                 self.sent.push((flow.remote, line));
-                self.carry(SWITCH.parse().unwrap(), flow.remote, bytes);
+                self.carry(SWITCH.parse().unwrap(), flow.remote, bytes.to_vec());
             }
             Output::Tap(event) => self.taps.push((event.call_id, event.kind)),
             Output::Reply { reply, .. } => self.replies.push(reply),
