@@ -7,17 +7,23 @@ use world::talk::{DID, SECOND, hang_up, has};
 use world::ua::{Manner, Ua};
 use world::{GATEWAY, World};
 
+/// A customer (0) who talks to 8001, whose phone came by a connection.
+fn talking_by_tcp() -> (World, usize) {
+    let mut world = World::seeded(1);
+    world.add(Ua::new("gateway", GATEWAY));
+    let phone = world.add(Ua::new("8001", "192.0.2.101:40001"));
+    world.connections.push(("192.0.2.101:40001".parse().unwrap(), 1));
+    world.register(phone);
+    world.run(SECOND);
+    world.call(0, DID);
+    world.run(5 * SECOND);
+    (world, phone)
+}
+
 #[test]
 fn a_call_goes_on_where_the_phone_has_registered_anew() {
     for is_back_first in [false, true] {
-        let mut world = World::seeded(1);
-        world.add(Ua::new("gateway", GATEWAY));
-        let phone = world.add(Ua::new("8001", "192.0.2.101:40001"));
-        world.connections.push(("192.0.2.101:40001".parse().unwrap(), 1));
-        world.register(phone);
-        world.run(SECOND);
-        world.call(0, DID);
-        world.run(5 * SECOND);
+        let (mut world, phone) = talking_by_tcp();
         assert_eq!(world.uas[0].leg_status(), Some(200));
         let old = world.reconnect(phone, "192.0.2.101:40002", 2);
         if !is_back_first {
@@ -37,14 +43,7 @@ fn a_call_goes_on_where_the_phone_has_registered_anew() {
 
 #[test]
 fn a_phone_that_does_not_come_back_is_gone_some_day() {
-    let mut world = World::seeded(1);
-    world.add(Ua::new("gateway", GATEWAY));
-    let phone = world.add(Ua::new("8001", "192.0.2.101:40001"));
-    world.connections.push(("192.0.2.101:40001".parse().unwrap(), 1));
-    world.register(phone);
-    world.run(SECOND);
-    world.call(0, DID);
-    world.run(5 * SECOND);
+    let (mut world, phone) = talking_by_tcp();
     let old = world.reconnect(phone, "192.0.2.101:40002", 2);
     world.close(old);
     world.run(700 * SECOND);

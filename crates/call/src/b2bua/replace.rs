@@ -117,10 +117,9 @@ impl Call {
             invited.refuse(core, 488, None);
             return State::Ringing(ringing);
         };
-        let Some(leg) = self.taken_in(core, invited, &met.to_replacer) else {
+        let Some(leg) = self.picks_up(core, &mut ringing, invited, &met.to_replacer) else {
             return State::Ringing(ringing);
         };
-        self.picked_up(core, &mut ringing, &leg);
         let changes = self.media.as_mut().map(|media| media.agree(lane, &met.firsts, &met.theirs));
         self.changed(core, changes.into_iter().flatten());
         self.meets(core, *ringing, leg, Some(&met.to_caller), None)
@@ -147,10 +146,9 @@ impl Call {
             invited.refuse(core, 488, None);
             return State::Ringing(ringing);
         };
-        let Some(leg) = self.taken_in(core, invited, &offer) else {
+        let Some(leg) = self.picks_up(core, &mut ringing, invited, &offer) else {
             return State::Ringing(ringing);
         };
-        self.picked_up(core, &mut ringing, &leg);
         let callers = ringing.caller().offer().cloned();
         let changes = callers.zip(self.media.as_mut()).map(|(it, media)| media.point(lane, &it));
         self.changed(core, changes.into_iter().flatten());
@@ -181,10 +179,9 @@ impl Call {
             invited.refuse(core, 488, None);
             return State::Ringing(ringing);
         };
-        let Some(leg) = self.taken_in(core, invited, &answer) else {
+        let Some(leg) = self.picks_up(core, &mut ringing, invited, &answer) else {
             return State::Ringing(ringing);
         };
-        self.picked_up(core, &mut ringing, &leg);
         let changes = self.media.as_mut().map(|media| media.point(place, &theirs));
         self.changed(core, changes.into_iter().flatten());
         let passed = self.media.as_mut().map(|media| media.pass_offer(lane, &theirs));
@@ -214,10 +211,9 @@ impl Call {
             invited.refuse(core, 488, None);
             return State::Ringing(ringing);
         };
-        let Some(leg) = self.taken_in(core, invited, &to_taker) else {
+        let Some(leg) = self.picks_up(core, &mut ringing, invited, &to_taker) else {
             return State::Ringing(ringing);
         };
-        self.picked_up(core, &mut ringing, &leg);
         let exchange = Exchange::both_late(place, [cseq_of(&invited.request), cseq], to_taker);
         self.meets(core, *ringing, leg, Some(&to_caller), Some(exchange))
     }
@@ -267,12 +263,20 @@ impl Call {
         Some(offer)
     }
 
-    /// The phones that rang ring no more: another has the call.
-    fn picked_up(&mut self, core: &mut Core, ringing: &mut Ringing, leg: &Leg) {
+    /// Accepts the INVITE that picks up; the phones that rang ring no more.
+    fn picks_up(
+        &mut self,
+        core: &mut Core,
+        ringing: &mut Ringing,
+        invited: &Invited,
+        answer: &Sdp,
+    ) -> Option<Leg> {
+        let leg = self.taken_in(core, invited, answer)?;
         let leg_id = core.random.leg_id(core.now.wall);
         let extension = leg.side.extension().unwrap_or_default().to_owned();
         core.tap(self.id, TapKind::Ringing { leg: leg_id, extension });
         self.answered_elsewhere(core, ringing.forks_mut(), &leg.side);
+        Some(leg)
     }
 
     /// Connects who waited for the answer with who has picked up.

@@ -59,6 +59,30 @@ pub(super) struct Transfer {
 }
 
 impl Transfer {
+    /// One that nobody rings for yet.
+    fn new(
+        core: &Core,
+        (by, extension): (Lane, &str),
+        number: &str,
+        event: Option<EventType>,
+        hunt: Hunt,
+        offer: Sdp,
+    ) -> Self {
+        Self {
+            by,
+            event,
+            to: number.to_owned(),
+            forks: Vec::new(),
+            hunt,
+            way_from: 0,
+            until: core.now.monotonic,
+            offer,
+            told: 0,
+            is_alone: false,
+            history: deflection(core, extension, number),
+        }
+    }
+
     /// When it is given up.
     pub(super) fn until(&self) -> Instant {
         self.until
@@ -164,25 +188,8 @@ impl Call {
         let Some(offer) = offer else { return core.refuse(server, request, 480) };
         core.refuse(server, request, 202);
         talk.has_referred = true;
-        let history = deflection(core, &extension, &number);
-        self.begin_transfer(
-            core,
-            talk,
-            Transfer {
-                by,
-                history,
-                event,
-                to: number,
-                forks: Vec::new(),
-                hunt,
-                way_from: 0,
-                until: core.now.monotonic,
-                offer,
-                told: 0,
-                is_alone: false,
-            },
-            way,
-        );
+        let transfer = Transfer::new(core, (by, &extension), &number, event, hunt, offer);
+        self.begin_transfer(core, talk, transfer, way);
     }
 
     /// Hands the call on by an order, as if this side's phone had asked for it.
@@ -208,25 +215,8 @@ impl Call {
         };
         let offer = self.media.as_ref().and_then(|media| media.transfer_offer(by));
         let Some(offer) = offer else { return CommandReply::NotNow };
-        let history = deflection(core, extension, number);
-        self.begin_transfer(
-            core,
-            talk,
-            Transfer {
-                by,
-                history,
-                event: None,
-                to: number.to_owned(),
-                forks: Vec::new(),
-                hunt,
-                way_from: 0,
-                until: core.now.monotonic,
-                offer,
-                told: 0,
-                is_alone: false,
-            },
-            way,
-        );
+        let transfer = Transfer::new(core, (by, extension), number, None, hunt, offer);
+        self.begin_transfer(core, talk, transfer, way);
         CommandReply::Accepted
     }
 
