@@ -5,10 +5,10 @@
 //! [`Core`]. `setup` rings (`ringing` is what it knows then, `early` what is said before the answer,
 //! `answered` the answer, `late_caller` who is told of a number that came late), `fetch` gets the
 //! agent who clicked, `talk` carries what is said within the dialogs and `offers` the offers among
-//! it, `pause` holds the recording back, `transfer` and `attended` hand a call on (`referral`: as the telephone system
-//! asks), `guests` brings
-//! third parties in (`coming` from a consultation, and `successor` when who brought them goes),
-//! `media` passes descriptions across, `fork` and `leg` are the sides.
+//! it, `pause` holds the recording back, `transfer` and `attended` hand a call on (`referral`: as the
+//! telephone system asks), `guests` brings third parties in (`coming` from a consultation, and
+//! `successor` when who brought them goes), `media` passes descriptions across, `fork` and `leg` are
+//! the sides.
 
 use std::time::{Duration, Instant};
 
