@@ -8,6 +8,9 @@ use std::hash::{BuildHasher, Hasher};
 /// A map with keys of some bytes: ids, addresses.
 pub type QuickMap<K, V> = HashMap<K, V, QuickState>;
 
+/// Spreads what is mixed over all bits: 2⁶⁴ divided by the golden ratio, made odd.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// The secret of one map.
 #[derive(Clone, Copy, Debug)]
 pub struct QuickState {
@@ -76,7 +79,10 @@ impl Hasher for QuickHasher {
     }
 
     fn finish(&self) -> u64 {
-        self.state
+        // A secret whose upper bits are poor would leave keys of few bits where they are: the table
+        // looks at the lowest and the highest only. So every bit is folded in once more.
+        let product = u128::from(self.state) * u128::from(SPREAD);
+        (product >> 64) as u64 ^ product as u64
     }
 }
 
