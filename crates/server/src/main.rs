@@ -20,6 +20,7 @@ mod lists;
 mod log;
 mod meters;
 mod node;
+mod open_files;
 mod oversight;
 mod people;
 mod recovery;

@@ -103,6 +103,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 impl Node {
     /// Starts everything. What the process before left in the journal is repaired first.
     pub async fn start(config: &Config, facts: Facts) -> anyhow::Result<Self> {
+        crate::open_files::raise_limit();
         let database = facts.database.clone();
         let web_listener = TcpListener::bind(config.web.listen)
             .await
