@@ -13,7 +13,6 @@ pub mod hours;
 pub mod id;
 pub mod number;
 pub mod numbering;
-pub mod quick_map;
 pub mod reach;
 pub mod recording;
 pub mod tap;

@@ -10,9 +10,10 @@ use crate::sink::TapSink;
 use cheling_call::observer::{Observer, Perspective, Seen};
 use cheling_media::srtp::MasterKey;
 use cheling_model::call::Format;
-use cheling_model::quick_map::QuickMap;
 use cheling_model::tap::{PacketKind, TapBlock, TapPacket};
 use cheling_model::{CallId, Lane, TapEvent, TapKind, Timestamp};
+use foldhash::fast::RandomState;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -138,7 +139,7 @@ impl<'a> Import<'a> {
             decoder: Decoder::default(),
             streams: Streams::default(),
             media: MediaTable::default(),
-            recorder: Recorder { sink, block: TapBlock::default(), calls: QuickMap::default() },
+            recorder: Recorder { sink, block: TapBlock::default(), calls: HashMap::default() },
             report: ImportReport::default(),
             last: Timestamp::default(),
         }
@@ -213,7 +214,7 @@ struct Recorder<'a> {
     sink: &'a dyn TapSink,
     block: TapBlock,
     /// Calls that are being recorded.
-    calls: QuickMap<CallId, Recording>,
+    calls: HashMap<CallId, Recording, RandomState>,
 }
 
 struct Recording {

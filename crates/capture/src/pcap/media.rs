@@ -5,10 +5,10 @@
 //! seen before the SDP that explains it: such packets wait a little.
 
 use cheling_media::rtp::DatagramKind;
-use cheling_model::quick_map::QuickMap;
 use cheling_model::tap::PacketKind;
 use cheling_model::{CallId, Lane, Timestamp};
-use std::collections::VecDeque;
+use foldhash::fast::RandomState;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -53,9 +53,9 @@ struct Held {
 #[derive(Default)]
 pub struct MediaTable {
     /// Who listens at an address, for RTP or RTCP.
-    listeners: QuickMap<SocketAddr, Party>,
+    listeners: HashMap<SocketAddr, Party, RandomState>,
     /// Who sends along a way that was seen before, [from, to].
-    ways: QuickMap<(SocketAddr, SocketAddr), Party>,
+    ways: HashMap<(SocketAddr, SocketAddr), Party, RandomState>,
     held: VecDeque<Held>,
     unclaimed_packets: u64,
 }

@@ -2,16 +2,16 @@
 //!
 //! Time is an argument, so that tests need not wait for it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use cheling_model::quick_map::QuickMap;
 use cheling_model::tap::{TapBlock, TapPacket};
 use cheling_model::{CallId, TapEvent, TapKind};
+use foldhash::fast::RandomState;
 
 use super::index::RecordRef;
 use super::recovery::{RecoveryReport, recover};
@@ -93,7 +93,7 @@ pub(super) struct Writer {
     segment: Option<OpenSegment>,
     batch: Vec<u8>,
     staged: Vec<Staged>,
-    pending: QuickMap<CallId, Pending>,
+    pending: HashMap<CallId, Pending, RandomState>,
     waiting: VecDeque<Waiting>,
     finished: Vec<CallId>,
     /// Calls that were never answered, and since when they are over.
@@ -143,7 +143,7 @@ impl Writer {
             segment: None,
             batch: Vec::new(),
             staged: Vec::new(),
-            pending: QuickMap::default(),
+            pending: HashMap::default(),
             waiting: VecDeque::new(),
             finished: Vec::new(),
             unanswered: VecDeque::new(),
