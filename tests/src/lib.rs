@@ -30,6 +30,17 @@ use std::time::Duration;
 /// How long anything may take before a test gives up. Two busy cores are slow.
 pub const DEADLINE: Duration = Duration::from_secs(40);
 
+/// Says that this machine cannot try something.
+///
+/// # Panics
+/// In CI (`CI` is set), which must be able to try everything.
+#[allow(clippy::print_stderr, reason = "it belongs to the test's own report")]
+pub fn left_out(why: &str) {
+    let is_ci = std::env::var("CI").is_ok_and(|it| !matches!(it.as_str(), "" | "false" | "0"));
+    assert!(!is_ci, "{why}");
+    eprintln!("left out: {why}");
+}
+
 /// Waits for something that must happen.
 ///
 /// # Panics

@@ -3,7 +3,7 @@
 
 use tokio::process::Command;
 
-use crate::within;
+use crate::{left_out, within};
 
 /// How a network of one's own is had: by whoever may have a user namespace, and by root (`ip netns`
 /// asks the kernel for the same, and leaves a name behind).
@@ -25,9 +25,7 @@ pub async fn run_there(before: &str, test: &str, after: &str) -> Option<String> 
     let Some(way) = possible().await else {
         let what = "no network namespaces here: unshare is forbidden to us, with a user namespace and \
                     without; run the tests as root, or allow unprivileged user namespaces";
-        let is_ci = std::env::var("CI").is_ok_and(|it| !matches!(it.as_str(), "" | "false" | "0"));
-        assert!(!is_ci, "{what}");
-        eprintln!("skipped: {what}");
+        left_out(what);
         return None;
     };
     let script = format!("{before} && \"$0\" --exact --nocapture \"$1\" && {after}");

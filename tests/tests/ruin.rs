@@ -15,7 +15,7 @@ use cheling_phone::{Call, Event, Gateway, Phone, Sound, Transport};
 use cheling_tests::cheling::{Cheling, DID, incoming};
 use cheling_tests::desk::Desk;
 use cheling_tests::recording::{CUSTOMER, OUR_SIDE, Recording};
-use cheling_tests::{eventually, http, within};
+use cheling_tests::{eventually, http, left_out, within};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -253,7 +253,7 @@ async fn with_the_disk_of_everything_full_phones_still_talk_and_recording_resume
     std::fs::rename(&data, &aside).unwrap();
     std::fs::create_dir(&data).unwrap();
     let Some(disk) = SmallDisk::mount(&data, "48m") else {
-        println!("skipped: mounting a small tmpfs needs root");
+        left_out("mounting a small tmpfs needs root");
         return;
     };
     let copied = Command::new("cp").arg("-a").arg(aside.join(".")).arg(&data).status().unwrap();
